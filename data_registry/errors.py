@@ -1,0 +1,20 @@
+"""Errors a person can act on.
+Every message names the file, the key and the remedy; the command line prints it without a traceback and exits with 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What the user gave (a file, a key, a name) cannot be used as it is."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: the nearest known one, or all of them.
+
+    >>> nearest("dinov", ["clip", "dinov2"])
+    'did you mean dinov2?'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,92 @@
+"""The Scene record: one image, its camera and its objects in 3D.
+It is the only thing a question generator sees; every source of data is a reader that yields these."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Provenance = Literal["ground truth", "human", "estimated", "unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A pinhole camera in Omni3D's frame: +x right, +y down, +z forward, metres.
+
+    Attributes:
+        width, height: image size in pixels; pixel i covers [i, i + 1).
+        K: (3, 3) intrinsics in pixels.
+        up: (3,) unit vector against gravity in camera coordinates, or None where gravity is unknown.
+    """
+
+    width: int
+    height: int
+    K: np.ndarray
+    up: np.ndarray | None = None
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Pixels (n, 2) of camera-frame points (n, 3) in metres; meaningless where z <= 0."""
+        uvw = points @ self.K.T
+        return uvw[:, :2] / uvw[:, 2:]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """One object with its oriented 3D box in camera coordinates (`facebookresearch/omni3d:DATA.md`).
+
+    Attributes:
+        id: the source's annotation id, unique in its image.
+        name: category name as a person says it ("car").
+        center: (3,) centre of the box in metres, or None where metric position is unavailable.
+        dimensions: (3,) width, height, length in metres (Omni3D's order), or None.
+        R: (3, 3) rotation object -> camera, or None.
+        front: (3,) unit vector of the semantic front in camera coordinates, or None: then no orientation question.
+        bbox: (4,) x1, y1, x2, y2 in pixels, clipped to the image.
+        color: name of the dominant colour, or None.
+        visibility: visible share of the object's pixels, 0..1, or None where unknown.
+        truncation: share of the object outside the image, 0..1, or None where unknown.
+        provenance: where the values came from, by attribute name.
+    """
+
+    id: int
+    name: str
+    center: np.ndarray | None
+    dimensions: np.ndarray | None
+    R: np.ndarray | None
+    front: np.ndarray | None
+    bbox: np.ndarray
+    color: str | None = None
+    visibility: float | None = None
+    truncation: float | None = None
+    provenance: dict[str, Provenance] = field(default_factory=dict)
+
+    def corners(self) -> np.ndarray:
+        """(8, 3) corners v0..v7 in metres: x = ±L/2, y = ±H/2, z = ±W/2, in Omni3D's order."""
+        w, h, l = self.dimensions
+        return self.center + (_CORNERS * [l, h, w]) @ self.R.T
+
+
+_CORNERS = np.array(
+    [[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]
+) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An image with its camera and the objects that survived the reader's ignore rules.
+
+    Attributes:
+        source: data set, e.g. "rendered" or "KITTI".
+        image: the image's key in the source's shards (Omni3D's file_path).
+        camera: see `Camera`.
+        objects: every kept object; names need not be unique.
+        others: names of objects that were dropped but are in the image; a name is unique only if absent here too.
+        kind: "street", "room", "table" or "" where unknown.
+    """
+
+    source: str
+    image: str
+    camera: Camera
+    objects: tuple[SceneObject, ...]
+    others: tuple[str, ...] = ()
+    kind: str = ""
