@@ -1,0 +1,81 @@
+"""Writes the result of a benchmark: benchmarks/results/NAME.json with ours, the peer's, their ratio, the command and the machine.
+Each benchmarks/NAME.py measures both sides in one run and calls `record`; `make bench-NAME` runs it."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(
+    name: str,
+    *,
+    ours: float,
+    peer: float | None,
+    unit: str,
+    command: str,
+    peer_name: str = "",
+    higher_is_better: bool = True,
+    **details,
+) -> Path:
+    """Write and print `benchmarks/results/<name>.json`; the file's path is returned.
+
+    Args:
+        ours, peer: the same quantity, measured in the same run in `unit`; peer None where there is nothing to compare with.
+        command: what a reader types to repeat it, e.g. "make bench-scenes".
+        peer_name: what the peer is, with its version.
+        higher_is_better: False for times and memory. `ratio` is how many times better we are, either way.
+        details: whatever else a reader needs (sizes, versions, curves); must be JSON.
+    """
+    ratio = None if peer is None else (ours / peer if higher_is_better else peer / ours)
+    result = {
+        "name": name,
+        "ours": ours,
+        "peer": peer,
+        "ratio": None if ratio is None else round(ratio, 3),
+        "unit": unit,
+        "peer_name": peer_name,
+        "command": command,
+        "machine": machine(),
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **details,
+    }
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    against = f", {result['ratio']:g}x {peer_name or 'the peer'} ({peer:.4g})" if ratio is not None else ""
+    print(f"{name}: {ours:.4g} {unit}{against}")
+    return path
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures were measured on: processor, usable cores, memory, accelerator, Python."""
+    facts: dict[str, str | int] = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    if accelerator := _accelerator():
+        facts["accelerator"] = accelerator
+    return facts
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _accelerator() -> str:
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""  # no NVIDIA driver here: the machine has no accelerator to report
