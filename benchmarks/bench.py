@@ -1,4 +1,4 @@
-"""Writes the result of a benchmark: benchmarks/results/NAME.json with ours, the peer's, their ratio, the command and the machine.
+"""Records a benchmark in benchmarks/results/NAME.json: ours, the peer's, their ratio, the command and the machine.
 Each benchmarks/NAME.py measures both sides in one run and calls `record`; `make bench-NAME` runs it."""
 
 import json
@@ -25,7 +25,7 @@ def record(
     """Write and print `benchmarks/results/<name>.json`; the file's path is returned.
 
     Args:
-        ours, peer: the same quantity, measured in the same run in `unit`; peer None where there is nothing to compare with.
+        ours, peer: the same quantity in `unit`, measured in one run; peer None where nothing compares.
         command: what a reader types to repeat it, e.g. "make bench-scenes".
         peer_name: what the peer is, with its version.
         higher_is_better: False for times and memory. `ratio` is how many times better we are, either way.
@@ -69,8 +69,10 @@ def machine() -> dict[str, str | int]:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    for line in info.read_text().splitlines() if info.exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
 
 
 def _accelerator() -> str:
