@@ -1,0 +1,6 @@
+"""The stages of dvc.yaml, one module each: `python -m tasks.<stage> NAME`.
+One OpenMP thread unless params.yaml says otherwise (`runtime.threads`): two on shared cores spin against each other."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported, so before any stage module

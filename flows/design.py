@@ -1,0 +1,147 @@
+"""A design: one point of the study's space, and its name.
+The name says everything, so it can be typed, read in MLflow, and used as a folder."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from data_registry.errors import InputError, nearest
+from data_registry.paper import TABLE_2
+
+ENCODERS = ("clip", "dinov2", "mae")
+LLMS = ("vicuna-7b", "llama3-8b")
+DATASETS = ("cc558k", "mix665k", "3di-pb-oi1m", "3di-pb-in166k", "3di-ft1m")
+OBJECTIVES = ("clip", "ntp")
+BLIND = "blind"
+SHORT = {"frac": "fraction"}  # spelling in names -> key in params.yaml
+
+Value = int | float | str
+
+
+@dataclass(frozen=True)
+class Design:
+    """Vision encoders, LLM, stage 0, stage 1 data, stage 2 data, and what a sweep sets beyond them.
+
+    Attributes:
+        encoders: none for a blind design, which sees no image and so has no stage 1.
+        stage0: "" or "<data>-<objective>"; adapts CLIP.
+        settings: (spelling, value) as in the name, e.g. ("frac", "1of9"); they apply to stage 2.
+    """
+
+    encoders: tuple[str, ...]
+    llm: str
+    stage0: str
+    stage1: tuple[str, ...]
+    stage2: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`clip+dinov2_llama3-8b_cc558k_mix665k`, with stage 0 as a field before the stage 1 data."""
+        fields = ["+".join(self.encoders) or BLIND, self.llm, self.stage0, "+".join(self.stage1), "+".join(self.stage2)]
+        return "_".join([f for f in fields if f] + [f"{key}={value}" for key, value in self.settings])
+
+    @property
+    def blind(self) -> bool:
+        """Whether it is trained and scored without images."""
+        return not self.encoders
+
+    @property
+    def overrides(self) -> dict[str, Value]:
+        """The settings as keys and values of params.yaml's `instruct` section."""
+        return {SHORT.get(key, key): read_value(value) for key, value in self.settings}
+
+    @property
+    def row(self) -> int | None:
+        """Its row in the paper's Table 2, if it has one."""
+        return next((row for row, design in ROWS.items() if design == self), None)
+
+
+def stage0_parts(stage0: str) -> tuple[str, str]:
+    """ "3di-pb-oi1m-ntp" -> ("3di-pb-oi1m", "ntp")."""
+    data, _, objective = stage0.rpartition("-")
+    return data, objective
+
+
+def parse(name: str) -> Design:
+    """A design from its name; InputError names the part that is unknown and the nearest known one."""
+    fields = name.split("_")
+    settings = tuple(_setting(field, name) for field in fields if "=" in field)
+    fields = [field for field in fields if "=" not in field]
+    blind = fields[0] == BLIND
+    wanted = (3,) if blind else (4, 5)
+    if len(fields) not in wanted:
+        form = "blind_LLM_DATA" if blind else "ENCODERS_LLM[_DATA-OBJECTIVE]_STAGE1DATA_STAGE2DATA"
+        raise InputError(f"design {name!r}: {len(fields)} fields; a design is {form}, each field's parts joined by +")
+    encoders = () if blind else _parts(fields[0], "vision encoder", ENCODERS, name)
+    llm = _known(fields[1], "LLM", LLMS, name)
+    stage0 = fields[2] if len(fields) == 5 else ""
+    if stage0:
+        data, objective = stage0_parts(stage0)
+        _known(data, "stage 0 data set", DATASETS, name)
+        _known(objective, "stage 0 objective", OBJECTIVES, name)
+        if "clip" not in encoders:
+            raise InputError(f"design {name!r}: stage 0 adapts clip, which is not among its encoders")
+    stage1 = () if blind else _parts(fields[-2], "stage 1 data set", DATASETS, name)
+    stage2 = _parts(fields[-1], "stage 2 data set", DATASETS, name)
+    return Design(encoders, llm, stage0, stage1, stage2, settings)
+
+
+def read_value(text: str) -> Value:
+    """The value of a setting: "1of9" is a ninth, "15e-5" a number; a dot would break DVC's parameter paths."""
+    if match := re.fullmatch(r"(\d+)of([1-9]\d*)", text):
+        return round(float(Fraction(int(match[1]), int(match[2]))), 12)
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if re.fullmatch(r"-?\d+e-?\d+", text):
+        return float(text)
+    return text
+
+
+def spell_value(value: Value) -> str:
+    """The dotless spelling of a value: 0.00015 -> "15e-5", 3 -> "3", "cosine" -> "cosine"."""
+    if isinstance(value, float):
+        sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+        return f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
+    return str(value)
+
+
+def choose(wanted: Iterable[int | str]) -> list[Design]:
+    """Designs by row of Table 2 or by name, in the order asked for, each once."""
+    designs = []
+    for one in wanted:
+        if isinstance(one, int) or str(one).isdigit():
+            if int(one) not in ROWS:
+                raise InputError(f"row {one}: Table 2 has the rows 1 to {len(ROWS)}")
+            designs.append(ROWS[int(one)])
+        else:
+            designs.append(parse(one))
+    return list(dict.fromkeys(designs))
+
+
+def _setting(field: str, name: str) -> tuple[str, str]:
+    key, _, value = field.partition("=")
+    if not key or not re.fullmatch(r"[A-Za-z0-9+-]+", value):
+        raise InputError(f"design {name!r}: {field!r} is not KEY=VALUE with a dotless value (1of9, 15e-5, 3)")
+    return key, value
+
+
+def _parts(field: str, kind: str, known: tuple[str, ...], name: str) -> tuple[str, ...]:
+    parts = tuple(_known(part, kind, known, name) for part in field.split("+"))
+    ordered = tuple(sorted(set(parts), key=known.index))
+    if parts != ordered:  # one spelling per design, so that it is computed once
+        raise InputError(f"design {name!r}: write {'+'.join(ordered)} instead of {field}")
+    return parts
+
+
+def _known(part: str, kind: str, known: tuple[str, ...], name: str) -> str:
+    if part not in known:
+        raise InputError(f"design {name!r}: unknown {kind} {part!r}, {nearest(part, known)}")
+    return part
+
+
+ROWS = {r.row: Design(r.encoders, r.llm, r.stage0, r.stage1, r.stage2) for r in TABLE_2}
+ROADMAP = tuple(r.row for r in TABLE_2 if r.roadmap)
+BLIND_REFERENCE = parse("blind_llama3-8b_mix665k+3di-ft1m")

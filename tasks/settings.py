@@ -1,0 +1,190 @@
+"""params.yaml and plan.yaml, read and checked once at the edge.
+Everything a stage run may know about itself comes from here, as plain values with clear errors."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from data_registry.errors import InputError, nearest
+
+PARAMS_FILE = "params.yaml"
+PLAN_FILE = "plan.yaml"
+SCALES = ("tiny", "small", "paper")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What params.yaml and plan.yaml say.
+
+    Attributes:
+        root: the repository's root, the folder of params.yaml.
+        params: params.yaml as it is.
+        plan: {stage: {name: entry}}; an entry holds `parts` (identity) and the input slots.
+    """
+
+    root: Path
+    params: dict[str, Any]
+    plan: dict[str, dict[str, dict[str, Any]]]
+
+    @property
+    def scale(self) -> str:
+        """`tiny`, `small` or `paper`."""
+        scale = self.params.get("scale")
+        if scale not in SCALES:
+            raise InputError(f"{PARAMS_FILE}: scale: {scale!r} is unknown, {nearest(str(scale), SCALES)}")
+        return scale
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """How a stage run is computed (slots, threads, addresses); never part of an identity."""
+        return dict(self.params.get("runtime") or {})
+
+    def entry(self, stage: str, name: str) -> dict[str, Any]:
+        """The plan's entry of a stage run; InputError names the nearest one it has."""
+        known = self.plan.get(stage) or {}
+        if name not in known:
+            hint = nearest(name, known) if known else "it has none of this stage"
+            raise InputError(f"{PLAN_FILE}: plan.{stage}: no stage run {name!r}; {hint} (`spatialllm plan` lists them)")
+        return known[name]
+
+    def section(self, stage: str, name: str) -> dict[str, Any]:
+        """The parameters of a stage run at this scale.
+
+        A section of only `common` and `each` gives `common` overlaid with `each[name]`, so that what concerns one
+        stage run alone does not recompute its siblings. `parts.set` of the plan (what a sweep varies) comes last.
+        """
+        by_scale = self.params.get(stage)
+        where = f"{PARAMS_FILE}: {stage}.{self.scale}"
+        if not isinstance(by_scale, Mapping) or not isinstance(by_scale.get(self.scale), Mapping):
+            raise InputError(f"{where}: there is no such section; add it with this stage's parameters")
+        section = dict(by_scale[self.scale])
+        if set(section) <= {"common", "each"} and "each" in section:
+            own = (section["each"] or {}).get(name)
+            if own is None and name not in (section["each"] or {}):
+                raise InputError(f"{where}.each: no key {name!r}, {nearest(name, section['each'] or {})}")
+            section = {**(section.get("common") or {}), **(own or {})}
+        overrides = (self.entry(stage, name).get("parts") or {}).get("set") or {}
+        for key in overrides:
+            if key not in section:
+                raise InputError(
+                    f"{PLAN_FILE}: plan.{stage}.{name}.parts.set.{key}: not a key of {stage}.{self.scale} "
+                    f"in {PARAMS_FILE}, {nearest(key, section)}"
+                )
+        return {**section, **overrides}
+
+    def seed(self, stage: str, name: str) -> int:
+        """The stage run's seed: its section's own `seed` (data, foundation), else the one of all training."""
+        own = self.section(stage, name).get("seed")
+        seed = self.params.get("seed") if own is None else own
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise InputError(f"{PARAMS_FILE}: seed: {seed!r} is not a whole number")
+        return seed
+
+    def version(self, stage: str) -> int:
+        """The version of the stage's code, raised by hand with any change that alters its result."""
+        versions = self.params.get("versions") or {}
+        if not isinstance(versions.get(stage), int):
+            raise InputError(f"{PARAMS_FILE}: versions.{stage}: needs a whole number (1 to begin with)")
+        return versions[stage]
+
+
+def load(root: Path | None = None) -> Settings:
+    """Read both files from the repository's root (default: the current folder, where DVC runs every command)."""
+    root = (root or Path.cwd()).resolve()
+    if not (root / PARAMS_FILE).is_file():
+        raise InputError(f"{root / PARAMS_FILE}: not found; run this from the repository's root")
+    params = read_yaml(root / PARAMS_FILE)
+    plan = read_yaml(root / PLAN_FILE).get("plan") if (root / PLAN_FILE).is_file() else {}
+    return Settings(root, params, plan or {})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as DVC reads it (YAML 1.2: `1e-3` is a number, `on` is a word)."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise InputError(f"{path}:{line} not valid YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys with values at the top level")
+    return content
+
+
+def parse(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Values from YAML as a dataclass, each checked against its annotation.
+
+    Args:
+        kind: a dataclass; fields with defaults may be absent; nested dataclasses, lists, tuples, dicts, unions with
+            None and Literal are understood.
+        values: e.g. a section of params.yaml.
+        where: what to call it in errors, e.g. "params.yaml: align.tiny".
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    for key in values:
+        if key not in fields:
+            raise InputError(f"{where}.{key}: unknown key, {nearest(str(key), fields)}")
+    hints = typing.get_type_hints(kind)
+    parsed = {}
+    for name, field in fields.items():
+        if name in values:
+            parsed[name] = _convert(hints[name], values[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{where}.{name}: missing; add it")
+    return kind(**parsed)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _first_that_fits([a for a in args if a is not type(None)], value, where)
+    if origin is typing.Literal:
+        if value not in args:
+            raise InputError(f"{where}: {value!r} is unknown, {nearest(str(value), map(str, args))}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        _expect(isinstance(value, Mapping), value, "keys with values", where)
+        return parse(hint, value, where)
+    if origin in (list, tuple):
+        _expect(isinstance(value, list | tuple), value, "a list", where)
+        if origin is tuple and args[-1:] != (Ellipsis,):
+            _expect(len(value) == len(args), value, f"a list of {len(args)}", where)
+            return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+        return origin(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        _expect(isinstance(value, Mapping), value, "keys with values", where)
+        return {k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is float:
+        _expect(isinstance(value, int | float) and not isinstance(value, bool), value, "a number", where)
+        return float(value)
+    words = {int: "a whole number", str: "text", bool: "true or false", dict: "keys with values", list: "a list"}
+    fits = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+    _expect(fits, value, words.get(hint, hint), where)
+    return value
+
+
+def _first_that_fits(hints: list[Any], value: Any, where: str) -> Any:
+    for hint in hints[:-1]:
+        try:
+            return _convert(hint, value, where)
+        except InputError:
+            continue
+    return _convert(hints[-1], value, where)
+
+
+def _expect(fits: bool, value: Any, wanted: Any, where: str) -> None:
+    if not fits:
+        raise InputError(f"{where}: expected {wanted}, found {value!r}")

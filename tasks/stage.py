@@ -1,0 +1,400 @@
+"""The harness of every stage: claim, verify inputs, compute, publish whole.
+`python -m tasks.align NAME` is one command for a person, for DVC and for the flow, and claims the run by itself."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from data_registry.errors import InputError
+from tasks import digest, settings
+from tasks.digest import Damaged
+from tasks.owner import die_with_owner
+from tasks.settings import Settings
+from tasks.tracking import Tracker
+
+T = TypeVar("T")
+Metrics = dict[str, Any]
+
+EXIT_INPUT = 2  # what the user gave is wrong: running it again cannot help
+EXIT_DAMAGED = 3  # an input is damaged: recompute that first
+EXIT_PASSING = 75  # EX_TEMPFAIL: a connection or time limit, which may pass
+
+
+@dataclass
+class StageRun:
+    """One execution of one stage, as its `compute` sees it.
+
+    Attributes:
+        params: the stage's section of params.yaml at this scale, with what the plan's entry sets on top.
+        parts: the identity part of the plan's entry (which encoders, which LLM, which data).
+        seed: the only source of randomness.
+        out: temporary folder to write the output into; it is renamed into place when all is written.
+        work: scratch folder that survives a kill (training checkpoints) and is removed once published.
+        inputs: by slot of the plan's entry: the folder of a published stage run, or a list without repeats.
+        tracker: `tracker.log(step, {"loss": ...})`, `tracker.dataset(name, digest, rows)`.
+        runtime: device, threads and the like, from params.yaml; must not change the result.
+    """
+
+    scale: str
+    stage: str
+    name: str
+    params: dict[str, Any]
+    parts: dict[str, Any]
+    seed: int
+    out: Path
+    work: Path
+    inputs: dict[str, Path | list[Path]] = field(default_factory=dict)
+    tracker: Tracker = field(default_factory=Tracker)
+    runtime: dict[str, Any] = field(default_factory=dict)
+    report_progress: Callable[[int, int], None] = field(default=lambda done, total: None, repr=False)
+
+    def parse(self, kind: type[T]) -> T:
+        """The parameters as a dataclass; InputError names an unknown, missing or wrong key."""
+        return settings.parse(kind, self.params, f"{settings.PARAMS_FILE}: {self.stage}.{self.scale}")
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the work is, as often as one likes."""
+        self.report_progress(done, total)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a stage run's files are, from the repository's root."""
+
+    root: Path
+    scale: str
+    stage: str
+    name: str
+
+    @property
+    def out(self) -> Path:
+        """The published output."""
+        return self.root / "runs" / self.scale / self.stage / self.name
+
+    @property
+    def partial(self) -> Path:
+        """The output being computed, beside the published one so that a rename puts it in place."""
+        return self.out.with_name(f".{self.name}.partial")
+
+    @property
+    def replaced(self) -> Path:
+        """The former output, for the moment of the exchange."""
+        return self.out.with_name(f".{self.name}.replaced")
+
+    @property
+    def work(self) -> Path:
+        """Scratch that survives a kill."""
+        return self.root / ".work" / self.scale / self.stage / self.name
+
+    @property
+    def lock(self) -> Path:
+        """The claim: an operating-system lock, which the kernel frees with its owner."""
+        return self.root / ".locks" / f"{self.scale}.{self.stage}.{self.name}.lock"
+
+    @property
+    def owner(self) -> Path:
+        """Who holds the claim and how far the work is."""
+        return self.lock.with_suffix(".json")
+
+    @property
+    def log(self) -> Path:
+        """What the command printed under a flow."""
+        return self.root / "logs" / self.scale / self.stage / f"{self.name}.log"
+
+    @property
+    def record(self) -> Path:
+        """When, where and how long it was computed: all that may differ between equal outputs."""
+        return self.log.with_suffix(".json")
+
+
+def main(stage: str, compute: Callable[[StageRun], Metrics], argv: list[str] | None = None) -> None:
+    """Run `python -m tasks.<stage> NAME` and exit: 0, or 2 with a message when the input is at fault.
+
+    Args:
+        stage: name of the stage in dvc.yaml, params.yaml and plan.yaml.
+        compute: writes the output into `run.out` and returns metrics that JSON can hold.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if len(argv) != 1 or argv[0] in ("-h", "--help"):
+        print(f"usage: python -m tasks.{stage} NAME   (a stage run of plan.yaml)", file=sys.stderr)
+        raise SystemExit(0 if argv in (["-h"], ["--help"]) else EXIT_INPUT)
+    die_with_owner()
+    try:
+        execute(stage, argv[0], compute)
+    except Exception as error:
+        code, message = explain(error, stage, argv[0])
+        if message is None:
+            traceback.print_exc()
+        else:
+            print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(code) from None
+
+
+def explain(error: Exception, stage: str, name: str) -> tuple[int, str | None]:
+    """Exit code and message of a failure; None asks for the traceback (a fault of ours, not of the input)."""
+    if isinstance(error, Damaged):
+        return EXIT_DAMAGED, str(error)
+    if isinstance(error, InputError):
+        return EXIT_INPUT, str(error)
+    chain: BaseException | None = error
+    while chain is not None:
+        # Libraries in Rust and C++ pass the operating system's error on as text only.
+        if getattr(chain, "errno", None) == errno.ENOSPC or "No space left on device" in str(chain):
+            free = shutil.disk_usage(Path.cwd()).free / 2**30
+            return EXIT_INPUT, (
+                f"{stage} {name}: the disk of {Path.cwd()} is full ({free:.2f} GiB free); nothing half-written was "
+                "kept. Free some space (`dvc gc --workspace` drops what no plan needs), then run the same again"
+            )
+        chain = chain.__cause__ or chain.__context__
+    if isinstance(error, ConnectionError | TimeoutError):
+        return EXIT_PASSING, None
+    return 1, None
+
+
+def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root: Path | None = None) -> bool:
+    """Compute a stage run unless it is there whole; returns whether it was computed.
+
+    Raises:
+        InputError: unknown name or parameter.
+        Damaged: an input is missing, truncated or altered; the message has the command that recomputes it.
+    """
+    found = settings.load(root)
+    found.entry(stage, name)
+    paths = Paths(found.root, found.scale, stage, name)
+    os.environ["OMP_NUM_THREADS"] = str(found.runtime.get("threads", 1))
+    with claim(paths):
+        identity, inputs = identify(found, stage, name)
+        _clear_leftovers(paths, identity)
+        if is_whole(paths.out, identity):
+            print(f"{stage} {name}: already computed")
+            return False
+        _verify_inputs(inputs)
+        _compute(found, paths, identity, inputs, compute)
+        return True
+
+
+@contextlib.contextmanager
+def claim(paths: Paths) -> Iterator[None]:
+    """Hold the stage run's claim; waits while another process has it, however that one was started."""
+    from filelock import FileLock, Timeout
+
+    paths.lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{paths.stage} {paths.name}: {holder(paths)} is computing it; waiting", flush=True)
+        lock.acquire(poll_interval=0.2)
+    try:
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        write_json(paths.owner, note)
+        yield
+    finally:
+        paths.owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def holder(paths: Paths) -> str:
+    """Who holds the claim, in words."""
+    try:
+        note = json.loads(paths.owner.read_text())
+        return f"process {note['pid']} on {note['host']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def identify(found: Settings, stage: str, name: str) -> tuple[dict[str, Any], dict[str, Path | list[Path]]]:
+    """The identity of a stage run, all that determines its result, and its input folders.
+
+    Device, workers, paths and tracking addresses are in `runtime:` of params.yaml and stay out. An input enters by
+    the digest of its contents, so an upstream change that ends in equal bytes changes nothing downstream.
+    """
+    entry = found.entry(stage, name)
+    runs = found.root / "runs" / found.scale
+    inputs: dict[str, Path | list[Path]] = {}
+    digests: dict[str, list[str]] = {}
+    for slot, value in entry.items():
+        if slot in ("parts", "empty"):
+            continue
+        if slot in entry.get("empty", ()):  # padding for dvc.yaml, whose deps cannot be left out
+            inputs |= {slot: []} if isinstance(value, list) else {}
+            continue
+        several = value if isinstance(value, list) else [value]
+        folders = [runs / one for one in dict.fromkeys(several)]  # lists are padded by repeating the first
+        with _remedy():
+            digests[slot] = [digest.read_manifest(folder)["content"] for folder in folders]
+        inputs[slot] = folders if isinstance(value, list) else folders[0]
+    identity = {
+        "scale": found.scale,
+        "stage": stage,
+        "name": name,
+        "version": found.version(stage),
+        "params": found.section(stage, name),
+        "parts": entry.get("parts") or {},
+        "seed": found.seed(stage, name),
+        "inputs": digests,
+    }
+    digest.canonical(identity)
+    return identity, inputs
+
+
+def is_whole(out: Path, identity: dict[str, Any] | None = None) -> bool:
+    """Whether an output is there, unaltered, and (if given) of this identity."""
+    try:
+        manifest = digest.verify(out)
+    except Damaged:
+        return False
+    return identity is None or manifest["identity"] == json.loads(json.dumps(identity))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that is never seen half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def _compute(
+    found: Settings,
+    paths: Paths,
+    identity: dict[str, Any],
+    inputs: dict[str, Path | list[Path]],
+    compute: Callable[[StageRun], Metrics],
+) -> None:
+    started = time.time()
+    _prepare_work(paths.work, identity)
+    paths.partial.mkdir(parents=True)
+    history = paths.work / "history.jsonl"
+    tracker = Tracker(history)
+    run = StageRun(
+        scale=paths.scale,
+        stage=paths.stage,
+        name=paths.name,
+        params=identity["params"],
+        parts=identity["parts"],
+        seed=identity["seed"],
+        out=paths.partial,
+        work=paths.work,
+        inputs=inputs,
+        tracker=tracker,
+        runtime=found.runtime,
+        report_progress=_Progress(paths),
+    )
+    try:
+        metrics = compute(run)
+        if tracker.lines:
+            shutil.copyfile(history, paths.partial / "history.jsonl")
+        write_json(paths.partial / "metrics.json", metrics)
+        _unchanged(identity, found, paths)
+        digest.write_manifest(paths.partial, identity)
+        publish(paths)
+    except Exception:
+        shutil.rmtree(paths.partial, ignore_errors=True)
+        raise
+    seconds = time.time() - started
+    write_json(
+        paths.record,
+        {
+            "identity": digest.digest_of(identity),
+            "seconds": round(seconds, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "host": socket.gethostname(),
+        },
+    )
+    shutil.rmtree(paths.work, ignore_errors=True)
+    print(f"{paths.stage} {paths.name}: computed in {seconds:.1f} s")
+
+
+def publish(paths: Paths) -> None:
+    """Exchange the published output for the finished one. A kill in between leaves one of the two, whole."""
+    shutil.rmtree(paths.replaced, ignore_errors=True)
+    if paths.out.exists():
+        paths.out.replace(paths.replaced)
+    paths.partial.replace(paths.out)
+    shutil.rmtree(paths.replaced, ignore_errors=True)
+
+
+def _clear_leftovers(paths: Paths, identity: dict[str, Any]) -> None:
+    """What a killed run left behind; its claim is ours now. A finished output that only missed its rename is kept."""
+    shutil.rmtree(paths.replaced, ignore_errors=True)
+    if is_whole(paths.partial, identity):
+        publish(paths)
+    shutil.rmtree(paths.partial, ignore_errors=True)
+
+
+def _prepare_work(work: Path, identity: dict[str, Any]) -> None:
+    """Keep checkpoints of the same identity, drop all others."""
+    stamp, wanted = work / "identity", digest.digest_of(identity)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        stamp.write_text(wanted)
+
+
+def _verify_inputs(inputs: dict[str, Path | list[Path]]) -> None:
+    for value in inputs.values():
+        for folder in value if isinstance(value, list) else [value]:
+            with _remedy():
+                digest.verify(folder)
+
+
+def _unchanged(identity: dict[str, Any], found: Settings, paths: Paths) -> None:
+    """Refuse to publish what was computed from inputs that were replaced meanwhile."""
+    now, _ = identify(found, paths.stage, paths.name)
+    if now["inputs"] != identity["inputs"]:
+        raise Damaged(f"{paths.stage} {paths.name}: an input was recomputed meanwhile; run it again")
+
+
+@contextlib.contextmanager
+def _remedy() -> Iterator[None]:
+    """Complete an error about an input with the command that recomputes it."""
+    try:
+        yield
+    except Damaged as error:
+        path = Path(str(error).partition(": ")[0])
+        parts = path.parts
+        try:
+            at = len(parts) - 1 - parts[::-1].index("runs")
+            stage, name = parts[at + 2], parts[at + 3]
+        except (ValueError, IndexError):
+            raise error from None
+        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+        package = spec.name.rpartition(".")[0] if spec and "." in spec.name else "tasks"
+        raise Damaged(f"{error}; recompute it with `python -m {package}.{stage} {name}`") from None
+
+
+class _Progress:
+    """Progress of one stage run: in its claim's note (for the flow and `status`) and on the terminal."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.started = self.last = time.monotonic()
+        self.first: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = done  # a resumed training starts in the middle
+        elif now - self.last < 0.5 and done < total:
+            return
+        self.last = now
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "done": done, "total": total, "updated": time.time()}
+        rate = (done - self.first) / (now - self.started) if now > self.started else 0
+        if rate > 0:
+            note["remaining_s"] = round((total - done) / rate, 1)
+        write_json(self.paths.owner, note)
+        if sys.stderr.isatty():
+            left = f", {note['remaining_s']:.0f} s left" if "remaining_s" in note else ""
+            line = f"\r{self.paths.stage} {self.paths.name}: {done}/{total}{left} \033[K"
+            print(line, end="\n" if done >= total else "", file=sys.stderr, flush=True)
