@@ -1,0 +1,63 @@
+"""The report of a set of designs: reports/roadmap/report.html and results.json, written from the files of their score runs.
+`build_report` is a pure function of those files; `python -m tasks.report readme` puts the table into README.md."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.report.data import Entry
+
+__all__ = ["Entry", "build_report"]
+
+
+def build_report(
+    root: Path,
+    scale: str,
+    designs: Sequence[Entry],
+    out: Path,
+    *,
+    blind: str | None = None,
+    stage_counts: dict[str, int] | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Write `out`/report.html and `out`/results.json, and return the results.
+
+    Accuracies and intervals are in percent (0 to 100), differences in points.
+
+    Args:
+        root: the repository; score runs are read from root/runs/<scale>/score/<name>.
+        designs: in the table's order. One without a score run is named as missing, in the page and under "missing".
+        blind: name of the design trained without images, if it is part of the plan.
+        stage_counts: {"planned", "executed", "restored"} stage runs of the flow that asks. Where it and `seconds` are None,
+            those of the results.json already in `out` are kept: writing a report again is not a new run.
+
+    Raises:
+        InputError: no design has been scored, or a file contradicts another; names the file and what to do.
+    """
+    from tasks.report.data import collect
+    from tasks.report.examples import examples
+    from tasks.report.html import page
+
+    if stage_counts is None and seconds is None:
+        before = json.loads((out / "results.json").read_text()) if (out / "results.json").exists() else {}
+        stage_counts, seconds = before.get("stage_runs"), before.get("seconds")
+    collected = collect(root, scale, designs, blind, stage_counts, seconds)
+    shown = [*collected.scored, *([collected.blind] if collected.blind else [])]
+    scenes = root / "runs" / scale / "scenes" / "test"
+    html = page(collected, examples(scenes, collected.questions, shown))
+    out.mkdir(parents=True, exist_ok=True)
+    _replace(out / "report.html", html)
+    _replace(out / "results.json", json.dumps(collected.results, indent=2, ensure_ascii=False) + "\n")
+    return collected.results
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

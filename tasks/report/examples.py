@@ -1,0 +1,136 @@
+"""Twelve questions of the benchmark with their picture and every design's answer, for people to judge by eye.
+They are drawn by a fixed rule that does not look at the answers: question ids are hashes, so the smallest ids are a random draw."""
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+from PIL import Image
+
+from data_registry.errors import InputError
+from data_registry.paper import CLASSES
+from tasks.report.data import Scored
+
+LETTERS = "ABCDEFGH"
+
+
+@dataclass(frozen=True)
+class Box:
+    """An object of the question in the picture: x, y, width, height in pixels."""
+
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one design answered: the option's letter and text, and whether it is right."""
+
+    design: Scored
+    letter: str
+    text: str
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question as the page shows it. `picture` is a data URI; `width` and `height` are in pixels."""
+
+    id: str
+    question: str
+    options: list[tuple[str, str, bool]]
+    type: str
+    kind: str
+    picture: str
+    width: int
+    height: int
+    boxes: list[Box]
+    answers: list[Answer]
+
+
+def choose(questions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """`count` questions, as many of each class, each class going round its types, no picture twice."""
+    chosen: list[str] = []
+    pictures: set[str] = set()
+    for index, name in enumerate(CLASSES):
+        share = count // len(CLASSES) + (index < count % len(CLASSES))
+        of_class = questions[questions["class"] == name].sort_index()
+        queue = of_class.assign(turn=of_class.groupby("type").cumcount()).sort_values(["turn", "type"], kind="stable")
+        for key, picture in queue["image"].items():
+            if share and picture not in pictures:
+                chosen.append(key)
+                pictures.add(picture)
+                share -= 1
+    return questions.loc[chosen]
+
+
+def examples(scenes: Path, questions: pd.DataFrame, designs: list[Scored], count: int = 12) -> list[Example]:
+    """The chosen questions with their pictures from the shards of `scenes` (runs/<scale>/scenes/test)."""
+    picked = choose(questions, count)
+    pictures = _pictures(scenes, set(picked["image"]))
+    boxes = _boxes(scenes, set(picked["image"]))
+    found = []
+    for key, row in picked.iterrows():
+        position = questions.index.get_loc(key)
+        options = list(row["options"])
+        picture = pictures[row["image"]]
+        with Image.open(io.BytesIO(picture)) as image:
+            (width, height), media = image.size, Image.MIME[image.format]
+        found.append(
+            Example(
+                id=key,
+                question=row["question"],
+                options=[(LETTERS[i], text, i == row["answer"]) for i, text in enumerate(options)],
+                type=row["type"],
+                kind=row["class"],
+                picture=f"data:{media};base64,{base64.b64encode(picture).decode()}",
+                width=width,
+                height=height,
+                boxes=[boxes[row["image"], int(o)] for o in row["objects"] if (row["image"], int(o)) in boxes],
+                answers=[_answer(design, position, options) for design in designs],
+            )
+        )
+    return found
+
+
+def _answer(design: Scored, position: int, options: list[str]) -> Answer:
+    chosen = int(design.prediction[position])
+    known = 0 <= chosen < len(options)
+    letter, text = (LETTERS[chosen], options[chosen]) if known else ("–", "no readable answer")
+    return Answer(design, letter, text, bool(design.correct[position]))
+
+
+def _pictures(scenes: Path, keys: set[str]) -> dict[str, bytes]:
+    """The bytes of the named images, as they lie in the shards."""
+    found: dict[str, bytes] = {}
+    for shard in sorted(scenes.glob("images-*.parquet")):
+        rows = pq.read_table(shard, columns=["image", "bytes"], filters=[("image", "in", keys)])
+        found |= dict(zip(rows["image"].to_pylist(), rows["bytes"].to_pylist()))
+    if missing := keys - set(found):
+        raise InputError(
+            f"{scenes}: no shard holds {sorted(missing)[0]}, which the benchmark asks about; run `dvc repro`"
+        )
+    return found
+
+
+def _boxes(scenes: Path, keys: set[str]) -> dict[tuple[str, int], Box]:
+    """(image, annotation id) -> 2D box, from the Omni3D file beside the shards; a box of -1 is unavailable and left out."""
+    content = json.loads((scenes / "annotations.json").read_text())
+    images = {image["id"]: image["file_path"] for image in content["images"] if image["file_path"] in keys}
+    boxes = {}
+    for item in content["annotations"]:
+        if item["image_id"] not in images:
+            continue
+        for field in ("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj"):
+            x1, y1, x2, y2 = item.get(field, [-1] * 4)
+            if x2 > x1 and y2 > y1:
+                boxes[images[item["image_id"]], item["id"]] = Box(item["category_name"], x1, y1, x2 - x1, y2 - y1)
+                break
+    return boxes

@@ -1,0 +1,115 @@
+"""Renders the report: one HTML file with its styles, figures and pictures inside, no script, nothing fetched.
+The page is a Jinja template; numbers come from `data`, geometry from `figures`."""
+
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from data_registry.paper import CLASSES, PRINTED
+from tasks.report import figures
+from tasks.report.data import Collected
+from tasks.report.examples import Example
+
+BASELINES = (
+    ("majority", "Majority answer", "always the commonest answer of the question’s type"),
+    ("lookup", "Lookup of the names", "the training answers’ majority for the names asked about, without a picture"),
+    ("shortcut_2d", "2D shortcut", "rules on the objects’ 2D boxes, without 3D"),
+)
+_UNIT = re.compile(r"_(deg|m)$")
+
+
+def environment() -> Environment:
+    """Jinja with escaping on, an error for every undefined name, and the page's number formats."""
+    env = Environment(
+        loader=PackageLoader("tasks.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {"one": lambda v: f"{v:.1f}", "signed": signed, "span": span, "duration": duration}
+    env.globals |= {"parts": figures.parts, "label": figures.label, "kind": figures.kind}
+    return env
+
+
+def page(collected: Collected, examples: list[Example]) -> str:
+    """The whole report as one HTML text."""
+    results = collected.results
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            r=results,
+            roadmap=figures.roadmap(results),
+            panels=figures.classes(results),
+            types=_types(collected),
+            probes=_probes(results["probes"]),
+            baselines=BASELINES,
+            majority=results["baselines"].get("majority"),
+            examples=examples,
+            classes=CLASSES,
+        )
+    )
+
+
+def signed(value: float) -> str:
+    """A difference in points, with a real minus: +14.7, −0.3."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def span(interval: list[float]) -> str:
+    """An interval in percent: 47.9–53.2; of a difference: −0.3 to +5.1."""
+    low, high = interval
+    return f"{low:.1f}–{high:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 41 s, 12 min 5 s, 3 h 20 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _types(collected: Collected) -> list[dict[str, Any]]:
+    """A line per question type: class (only on its first line), type, questions, each design's accuracy, the blind one's."""
+    counts = collected.questions.groupby(["class", "type"]).size()
+    results = collected.results
+    lines = []
+    for name in CLASSES:
+        for index, (kind, count) in enumerate(counts.get(name, {}).items()):
+            lines.append(
+                {
+                    "class": name if index == 0 else "",
+                    "type": kind.replace("_", " ").replace("-", " "),
+                    "questions": int(count),
+                    "accuracy": [row["types"][kind] for row in results["designs"]],
+                    "blind": results["blind"]["types"][kind] if results["blind"] else None,
+                }
+            )
+    return lines
+
+
+def _probes(probes: dict[str, dict[str, Any]]) -> dict[str, list]:
+    """Columns and lines of the probes' table: one line per encoder, one column per metric that any of them has."""
+    keys = list(
+        dict.fromkeys(k for metrics in probes.values() for k, v in metrics.items() if isinstance(v, int | float))
+    )
+    lines = [
+        {"encoder": PRINTED.get(name, name), "values": [_metric(key, metrics.get(key)) for key in keys]}
+        for name, metrics in probes.items()
+    ]
+    return {"columns": [_UNIT.sub("", key).replace("_", " ") for key in keys], "lines": lines if keys else []}
+
+
+def _metric(key: str, value: float | None) -> str:
+    """A metric with the unit that its name carries: fractions of accuracy as percent, _deg as degrees, _m as metres."""
+    if value is None:
+        return "–"
+    if key.endswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    if key.endswith("_deg"):
+        return f"{value:.1f}°"
+    return f"{value:.2f} m" if key.endswith("_m") else f"{value:.3g}"

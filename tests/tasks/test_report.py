@@ -1,0 +1,313 @@
+"""The report: its numbers agree with a plain pandas reading of the same files, its page stands alone, contradictions are named."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_registry.errors import InputError
+from data_registry.paper import CLASSES, TABLE_2
+from tasks.report import Entry, build_report
+
+TYPES = {
+    "distance": ["closer_to_camera", "closer_to", "distance_order"],
+    "orientation": ["facing", "same_direction", "front_side"],
+    "relation": ["left_of", "in_front_of", "above"],
+}
+BLIND = "blind_llama3-8b_mix665k+3di-ft1m"
+ROADMAP = [row for row in TABLE_2 if row.roadmap]
+
+
+def entry(row) -> Entry:
+    fields = ["+".join(row.encoders), row.llm, row.stage0, "+".join(row.stage1), "+".join(row.stage2)]
+    design = {
+        "encoders": list(row.encoders),
+        "llm": row.llm,
+        "stage0": row.stage0 or None,
+        "stage1": list(row.stage1),
+        "stage2": list(row.stage2),
+    }
+    return Entry("_".join(filter(None, fields)), design, row.row)
+
+
+def write_benchmark(root: Path, per_class=(60, 45, 75), images=70) -> pd.DataFrame:
+    """A benchmark with its pictures and annotations, in the files that the stages write."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for name, count in zip(CLASSES, per_class):
+        for index in range(count):
+            image = f"test/{rng.integers(images):06d}.jpg"
+            options = ["the red <car>", "the mug & spoon"] if index % 3 else ["left", "right", "behind", "in front"]
+            rows.append(
+                {
+                    "id": f"{rng.integers(16**8):08x}",
+                    "image": image,
+                    "question": f"Which is {name} number {index}, the <car> or the mug?",
+                    "options": options,
+                    "answer": int(rng.integers(len(options))),
+                    "type": TYPES[name][index % 3],
+                    "class": name,
+                    "names": ["car", "mug"],
+                    "objects": [1, 2],
+                }
+            )
+    questions = pd.DataFrame(rows)
+    folder = root / "runs/tiny/benchmark/spatialvqa"
+    folder.mkdir(parents=True)
+    questions.to_parquet(folder / "questions.parquet")
+
+    scenes = root / "runs/tiny/scenes/test"
+    scenes.mkdir(parents=True)
+    names = [f"test/{index:06d}.jpg" for index in range(images)]
+    shards = []
+    for index, name in enumerate(names):
+        buffer = io.BytesIO()
+        shade = np.linspace(0, 255, 96 * 96 * 3).reshape(96, 96, 3) * (0.5 + index / images / 2)
+        Image.fromarray(shade.astype(np.uint8)).save(buffer, "JPEG")
+        shards.append({"image": name, "bytes": buffer.getvalue(), "width": 96, "height": 96})
+    half = images // 2
+    pd.DataFrame(shards[:half]).to_parquet(scenes / "images-00000.parquet")
+    pd.DataFrame(shards[half:]).to_parquet(scenes / "images-00001.parquet")
+    annotations = {
+        "info": {},
+        "categories": [{"id": 0, "name": "car"}, {"id": 1, "name": "mug"}],
+        "images": [{"id": i, "file_path": name, "width": 96, "height": 96} for i, name in enumerate(names)],
+        "annotations": [
+            {"id": k, "image_id": i, "category_name": name, "bbox2D_tight": tight, "bbox2D_trunc": [50, 40, 80, 70]}
+            for i in range(images)
+            for k, name, tight in [(1, "car", [10, 20, 40, 60]), (2, "mug", [-1, -1, -1, -1])]
+        ],
+    }
+    (scenes / "annotations.json").write_text(json.dumps(annotations))
+    return questions
+
+
+def write_score(root: Path, questions: pd.DataFrame, name: str, skill: float, seed: int) -> pd.DataFrame:
+    """A score run whose answers are right with probability about `skill`; in an order of its own."""
+    rng = np.random.default_rng(seed)
+    count = questions["options"].map(len).to_numpy()
+    wrong = (questions["answer"].to_numpy() + 1 + rng.integers(0, count - 1)) % count
+    prediction = np.where(rng.random(len(questions)) < skill, questions["answer"], wrong)
+    answers = questions[["id", "type", "class", "answer"]].assign(
+        prediction=prediction, correct=prediction == questions["answer"], logprobs=[[0.0]] * len(questions)
+    )
+    folder = root / "runs/tiny/score" / name
+    folder.mkdir(parents=True)
+    answers.sample(frac=1, random_state=seed).to_parquet(folder / "predictions.parquet")
+    by_class = answers.groupby("class")["correct"].mean().to_dict()
+    (folder / "metrics.json").write_text(json.dumps({"average": float(answers["correct"].mean())} | by_class))
+    return answers
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The five roadmap rows, a blind design, baselines and probes, at tiny scale; row 8 far above row 1."""
+    root = tmp_path_factory.mktemp("study")
+    questions = write_benchmark(root)
+    skills = {1: 0.50, 3: 0.52, 4: 0.55, 5: 0.66, 8: 0.72}
+    entries = [entry(row) for row in ROADMAP]
+    answers = {e.row: write_score(root, questions, e.name, skills[e.row], seed=e.row) for e in entries}
+    answers["blind"] = write_score(root, questions, BLIND, 0.48, seed=99)
+    slices = {"average": 0.5, "distance": 0.51, "orientation": 0.49, "relation": 0.5}
+    extras = {
+        "baselines/spatialvqa": {"majority": slices, "lookup": slices, "shortcut_2d": slices},
+        "probe/clip": {"category_accuracy": 0.912, "azimuth_median_error_deg": 61.4},
+        "probe/dinov2": {"category_accuracy": 0.861, "azimuth_median_error_deg": 31.9},
+    }
+    for place, metrics in extras.items():
+        (root / "runs/tiny" / place).mkdir(parents=True)
+        (root / "runs/tiny" / place / "metrics.json").write_text(json.dumps(metrics))
+    return root, entries, questions, answers
+
+
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory):
+    root, entries, _, _ = study
+    out = tmp_path_factory.mktemp("reports") / "roadmap"
+    counts = {"planned": 27, "executed": 25, "restored": 2}
+    results = build_report(root, "tiny", entries, out, blind=BLIND, stage_counts=counts, seconds=1263.4)
+    return results, out
+
+
+def test_the_numbers_are_those_of_the_files(study, report):
+    _, entries, questions, answers = study
+    results, out = report
+    assert json.loads((out / "results.json").read_text()) == results
+    assert results["scale"] == "tiny"
+    assert results["benchmark"] == {"questions": 180, "distance": 60, "orientation": 45, "relation": 75}
+    assert results["stage_runs"] == {"planned": 27, "executed": 25, "restored": 2}
+    assert results["seconds"] == 1263.4
+    assert [row["row"] for row in results["designs"]] == [1, 3, 4, 5, 8]
+    for row, design in zip(results["designs"], entries):
+        of_row = answers[design.row]
+        assert row["name"] == design.name
+        assert row["design"] == design.design
+        assert row["accuracy"]["average"] == pytest.approx(100 * of_row["correct"].mean(), abs=0.005)
+        for name, value in of_row.groupby("class")["correct"].mean().items():
+            assert row["accuracy"][name] == pytest.approx(100 * value, abs=0.005)
+        for name, value in of_row.groupby("type")["correct"].mean().items():
+            assert row["types"][name] == pytest.approx(100 * value, abs=0.005)
+        low, high = row["interval95"]
+        assert low < row["accuracy"]["average"] < high
+        assert row["paper_average"] == TABLE_2[design.row - 1].accuracy.average
+
+
+def test_intervals_are_about_the_normal_ones(report):
+    """180 nearly independent questions: the bootstrap must come near 1.96 standard errors."""
+    for row in report[0]["designs"]:
+        p = row["accuracy"]["average"] / 100
+        expected = 2 * 196 * np.sqrt(p * (1 - p) / 180)
+        low, high = row["interval95"]
+        assert high - low == pytest.approx(expected, rel=0.25)
+
+
+def test_gains_are_paired_differences(study, report):
+    _, _, _, answers = study
+    rows = {row["row"]: row for row in report[0]["designs"]}
+    assert rows[1]["gain"] is None
+    assert rows[3]["gain"]["over"] == 1
+    assert rows[8]["gain"]["over"] == 5
+    assert rows[8]["gain"]["paper"] == 3.0
+    merged = answers[8].set_index("id")["correct"].astype(int) - answers[1].set_index("id")["correct"].astype(int)
+    gap = report[0]["paired"]["difference"]["average"]
+    assert gap["points"] == pytest.approx(100 * merged.mean(), abs=0.005)
+    assert gap["interval95"][0] < gap["points"] < gap["interval95"][1]
+    assert report[0]["paired"]["paper"] == 15.0
+
+
+def test_side_branches_are_compared_with_the_road(study, tmp_path):
+    """Rows 6, 7 and 9, 10 are no steps of the roadmap: each is compared with the roadmap row before it."""
+    root, _, questions, _ = study
+    copy = tmp_path / "all"
+    shutil.copytree(root, copy)
+    entries = [entry(row) for row in TABLE_2]
+    for e in entries:
+        if not (copy / "runs/tiny/score" / e.name).exists():
+            write_score(copy, questions, e.name, 0.5, seed=e.row)
+    results = build_report(copy, "tiny", entries, tmp_path / "out")
+    over = {row["row"]: row["gain"] and row["gain"]["over"] for row in results["designs"]}
+    assert over == {1: None, 2: 1, 3: 1, 4: 3, 5: 4, 6: 5, 7: 5, 8: 5, 9: 8, 10: 8}
+
+
+def test_checks_state_what_they_saw(report):
+    checks = {check["claim"]: check for check in report[0]["checks"]}
+    assert len(checks) == 7
+    gap = next(c for claim, c in checks.items() if "10 points" in claim)
+    assert gap["passed"]
+    assert "interval" in gap["figures"]
+
+
+def test_a_failed_check_is_shown_as_failed(study, tmp_path):
+    root, entries, questions, _ = study
+    copy = tmp_path / "flat"
+    shutil.copytree(root, copy)
+    shutil.rmtree(copy / "runs/tiny/score" / entries[-1].name)
+    write_score(copy, questions, entries[-1].name, 0.5, seed=77)
+    results = build_report(copy, "tiny", entries, tmp_path / "out", blind=BLIND)
+    assert not next(c for c in results["checks"] if "10 points" in c["claim"])["passed"]
+    assert "does not hold" in (tmp_path / "out/report.html").read_text()
+
+
+def test_the_page_stands_alone(report):
+    html = (report[1] / "report.html").read_text()
+    fetched = re.findall(r"""(?:src|href|xlink:href)\s*=\s*["']([^"']*)|url\(([^)]*)\)|@import""", html)
+    targets = [a or b for a, b in fetched]
+    assert targets, "the example pictures are inside"
+    assert all(target.startswith("data:image/") for target in targets)
+    assert "<script" not in html
+    assert html.count('<article class="example">') == 12
+    assert "the red &lt;car&gt;" in html, "text from data is escaped"
+    assert "<car>" not in html
+
+
+def test_writing_it_again_gives_the_same_bytes(study, report, tmp_path):
+    """A report is a function of the files; the figures of the run that computed them stay."""
+    root, entries, _, _ = study
+    out = tmp_path / "roadmap"
+    shutil.copytree(report[1], out)
+    build_report(root, "tiny", entries, out, blind=BLIND)
+    for name in ("report.html", "results.json"):
+        assert (out / name).read_bytes() == (report[1] / name).read_bytes()
+    assert sorted(p.name for p in out.iterdir()) == ["report.html", "results.json"]
+
+
+def test_examples_do_not_depend_on_answers(study):
+    from tasks.report.data import read_questions
+    from tasks.report.examples import choose
+
+    questions = read_questions(study[0], "tiny")
+    chosen = choose(questions, 12)
+    assert chosen["class"].value_counts().to_dict() == dict.fromkeys(CLASSES, 4)
+    assert chosen["image"].is_unique
+    assert all(chosen[chosen["class"] == name]["type"].nunique() == 3 for name in CLASSES)
+    shuffled = questions.sample(frac=1, random_state=3).drop(columns="answer")
+    assert list(choose(shuffled, 12).index) == list(chosen.index)
+
+
+def test_a_design_without_score_is_named(study, tmp_path):
+    root, entries, _, _ = study
+    ghost = Entry("mae_vicuna-7b_cc558k_mix665k", {"encoders": ["mae"], "llm": "vicuna-7b"}, None)
+    results = build_report(root, "tiny", [*entries, ghost], tmp_path)
+    assert results["missing"] == [ghost.name]
+    assert results["blind"] is None
+    assert ghost.name in (tmp_path / "report.html").read_text()
+
+
+def test_nothing_scored_is_an_error(study, tmp_path):
+    with pytest.raises(InputError, match=r"score.*none of the 1 designs.*spatialllm roadmap"):
+        build_report(study[0], "tiny", [Entry("nothing")], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fault", ["another benchmark", "altered metrics", "no picture"])
+def test_files_that_contradict_each_other_are_refused(study, tmp_path, fault):
+    root, entries, _, _ = study
+    copy = tmp_path / "study"
+    shutil.copytree(root, copy)
+    score = copy / "runs/tiny/score" / entries[0].name
+    if fault == "another benchmark":
+        answers = pd.read_parquet(score / "predictions.parquet")
+        answers.iloc[:-3].to_parquet(score / "predictions.parquet")
+        message = r"predictions\.parquet: answers 177 questions, 3 of them"
+    elif fault == "altered metrics":
+        (score / "metrics.json").write_text('{"average": 0.99}')
+        message = r"metrics\.json: average is 0\.99, its predictions give 0\."
+    else:
+        (copy / "runs/tiny/scenes/test/images-00001.parquet").unlink()
+        message = r"scenes/test: no shard holds test/"
+    with pytest.raises(InputError, match=message):
+        build_report(copy, "tiny", entries, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (420, True)])
+def test_a_real_browser_renders_it(report, tmp_path, width, dark):
+    """Chromium draws the page without an error, and it is neither blank nor missing its figures."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    picture = tmp_path / "page.png"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    flags += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    flags += [f"--window-size={width},2400", "--hide-scrollbars", f"--screenshot={picture}"]
+    flags += ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
+    page = (report[1] / "report.html").as_uri()
+    subprocess.run([chromium, *flags, page], check=True, capture_output=True, timeout=120)
+    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    assert pixels.shape[1] == width
+    assert (pixels.mean() < 80) == dark
+    blue, orange = ([86, 169, 220], [240, 168, 48]) if dark else ([0, 114, 178], [224, 138, 0])
+    for colour in (blue, orange):
+        assert (np.abs(pixels - colour).max(axis=2) < 12).sum() > 500, f"bars in {colour} are missing"
