@@ -57,7 +57,7 @@ TABLE_2 = (
         Accuracy(57.5, 80.8, 46.9, 46.4),
     ),
     PaperRow(
-        7, "alignment with OpenImages probing", _MIXED, "llama3-8b", "", (_CC, "3di-pb-oi1m"), (_MIX, _FT),
+        7, "OpenImages probing in alignment", _MIXED, "llama3-8b", "", (_CC, "3di-pb-oi1m"), (_MIX, _FT),
         Accuracy(60.0, 82.1, 46.9, 51.6),
     ),
     PaperRow(

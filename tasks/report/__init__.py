@@ -1,4 +1,4 @@
-"""The report of a set of designs: reports/roadmap/report.html and results.json, written from the files of their score runs.
+"""The report of a set of designs: report.html and results.json, written from the files of their score runs.
 `build_report` is a pure function of those files; `python -m tasks.report readme` puts the table into README.md."""
 
 import json
@@ -30,8 +30,9 @@ def build_report(
         root: the repository; score runs are read from root/runs/<scale>/score/<name>.
         designs: in the table's order. One without a score run is named as missing, in the page and under "missing".
         blind: name of the design trained without images, if it is part of the plan.
-        stage_counts: {"planned", "executed", "restored"} stage runs of the flow that asks. Where it and `seconds` are None,
-            those of the results.json already in `out` are kept: writing a report again is not a new run.
+        stage_counts: {"planned", "executed", "restored"} stage runs of the flow that asks.
+        seconds: how long it took. Where both are None, those of the results.json already in `out` are kept:
+            writing a report again is not a new run.
 
     Raises:
         InputError: no design has been scored, or a file contradicts another; names the file and what to do.
@@ -58,6 +59,6 @@ def _replace(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)

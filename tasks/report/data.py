@@ -1,4 +1,4 @@
-"""Collects what the report shows: reads the files of scored designs, checks that they belong together, computes the results.
+"""Collects what the report shows: reads the files of scored designs, checks that they agree, computes the results.
 Nothing here renders or trains; the same files give the same results."""
 
 import json

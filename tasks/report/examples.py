@@ -1,5 +1,5 @@
 """Twelve questions of the benchmark with their picture and every design's answer, for people to judge by eye.
-They are drawn by a fixed rule that does not look at the answers: question ids are hashes, so the smallest ids are a random draw."""
+Drawn without a look at the answers: question ids are hashes, so the smallest ids are a random draw."""
 
 import base64
 import io
@@ -121,7 +121,7 @@ def _pictures(scenes: Path, keys: set[str]) -> dict[str, bytes]:
 
 
 def _boxes(scenes: Path, keys: set[str]) -> dict[tuple[str, int], Box]:
-    """(image, annotation id) -> 2D box, from the Omni3D file beside the shards; a box of -1 is unavailable and left out."""
+    """(image, annotation id) -> 2D box, from the Omni3D file beside the shards; -1 marks an unavailable box."""
     content = json.loads((scenes / "annotations.json").read_text())
     images = {image["id"]: image["file_path"] for image in content["images"] if image["file_path"] in keys}
     boxes = {}

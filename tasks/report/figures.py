@@ -12,7 +12,7 @@ LABELS = {row.row: row.label for row in TABLE_2}
 
 @dataclass(frozen=True)
 class Mark:
-    """One design in a figure, in SVG units: `x` of its value, `low` and `high` of its interval, `paper` of the paper's."""
+    """One design in a figure: positions of its value, interval and the paper's value in SVG units; its texts."""
 
     y: float
     label: str
@@ -28,7 +28,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot area with its grid (x, text), reference lines (x, text, value) and marks; `outside` is a model of the paper's."""
+    """A plot area: grid (x, text), reference lines (x, text, value), marks; `outside` is a model of the paper's."""
 
     title: str
     left: float
@@ -116,7 +116,7 @@ def classes(results: dict[str, Any], width: float = 960, step: float = 30) -> li
         count = results["benchmark"][name]
         panels.append(
             Panel(
-                title=f"{name.capitalize()} · {count} questions",
+                title=f"{name.capitalize()} ({count})",
                 left=left,
                 right=left + size,
                 top=44,

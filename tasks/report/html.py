@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
 
 
 def _types(collected: Collected) -> list[dict[str, Any]]:
-    """A line per question type: class (only on its first line), type, questions, each design's accuracy, the blind one's."""
+    """A line per question type: class (on its first line only), type, questions, accuracy of each design and blind."""
     counts = collected.questions.groupby(["class", "type"]).size()
     results = collected.results
     lines = []

@@ -1,4 +1,4 @@
-"""The report: its numbers agree with a plain pandas reading of the same files, its page stands alone, contradictions are named."""
+"""The report: its numbers are those of the files, its page stands alone, contradictions are named."""
 
 import io
 import json
@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES, TABLE_2
-from tasks.report import Entry, build_report
+from tasks.report import Entry, build_report, readme
+from tasks.report.terminal import table
 
 TYPES = {
     "distance": ["closer_to_camera", "closer_to", "distance_order"],
@@ -137,7 +139,7 @@ def report(study, tmp_path_factory):
 
 
 def test_the_numbers_are_those_of_the_files(study, report):
-    _, entries, questions, answers = study
+    _, entries, _, answers = study
     results, out = report
     assert json.loads((out / "results.json").read_text()) == results
     assert results["scale"] == "tiny"
@@ -285,6 +287,33 @@ def test_files_that_contradict_each_other_are_refused(study, tmp_path, fault):
     with pytest.raises(InputError, match=message):
         build_report(copy, "tiny", entries, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_terminal_and_the_readme_print_the_same_numbers(report, tmp_path):
+    results, out = report
+    shutil.copytree(out, tmp_path / "reports/roadmap")
+    console = Console(width=80, file=io.StringIO())
+    console.print(table(results))
+    printed = console.file.getvalue()
+    assert max(map(len, printed.splitlines())) <= 80
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    assert readme.update(page, tmp_path / "reports")
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    for row in results["designs"]:
+        shown = f"{row['accuracy']['average']:.1f}"
+        assert shown in printed
+        assert f"**{shown}**" in text
+    assert not readme.update(page, tmp_path / "reports"), "a second time changes nothing"
+
+
+def test_a_readme_without_markers_is_refused(report, tmp_path):
+    shutil.copytree(report[1], tmp_path / "reports/roadmap")
+    (tmp_path / "README.md").write_text("no place for results")
+    with pytest.raises(InputError, match=r"README\.md: needs the two lines"):
+        readme.update(tmp_path / "README.md", tmp_path / "reports")
 
 
 @pytest.mark.browser
