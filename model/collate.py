@@ -1,0 +1,95 @@
+"""From encoded samples to one batch of tensors, in one of two layouts.
+Rows: turns follow one another. Turns: a shared prefix and then turns of equal length that do not see each other."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from data_registry.errors import InputError
+from model.samples import EncodedSample
+
+ImageLookup = Callable[[Sequence[str]], dict[str, Any]]
+
+
+class Collator:
+    """Builds batches for `SpatialLLMForConditionalGeneration`.
+
+    Args:
+        pad_token_id: fills rows and turns up; never a target.
+        images: from image keys to {"pixel_values": ...} or {"image_features": ...}.
+
+    A batch has sample_ids (for errors), input_ids (n, L), position_ids, `labels` (k,) and `label_positions` (k,): the k targets of the batch
+    and the flat index (row * L + column) of the hidden state that predicts each, so that the LM head runs on those
+    alone; for rows also attention_mask (n, L), for turns prefix_length and turns.
+    """
+
+    def __init__(self, pad_token_id: int, images: ImageLookup):
+        self.pad, self.images = pad_token_id, images
+
+    def __call__(self, samples: Sequence[EncodedSample]) -> dict[str, Any]:
+        isolated = {sample.isolated for sample in samples}
+        if len(isolated) > 1:
+            raise InputError("a batch mixes isolated and following turns; encode all samples alike")
+        batch = self._turns(samples) if isolated.pop() else self._rows(samples)
+        keys = [sample.image for sample in samples if sample.image is not None]
+        if keys:
+            batch.update(self.images(keys))
+        batch["sample_ids"] = [sample.id for sample in samples]
+        return batch
+
+    def _rows(self, samples: Sequence[EncodedSample]) -> dict[str, Any]:
+        rows = []
+        for sample in samples:
+            ids, flags = list(sample.prefix), [False] * len(sample.prefix)
+            for turn in sample.turns:
+                ids += turn.ids
+                flags += turn.targets
+            rows.append((ids, flags))
+        length = max(len(ids) for ids, _ in rows)
+        input_ids = torch.full((len(rows), length), self.pad)
+        mask = torch.zeros(len(rows), length, dtype=torch.long)
+        labels, positions = [], []
+        for r, (ids, flags) in enumerate(rows):
+            input_ids[r, : len(ids)] = torch.tensor(ids)
+            mask[r, : len(ids)] = 1
+            for c, (token, flag) in enumerate(zip(ids, flags, strict=True)):
+                if flag:
+                    labels.append(token)
+                    positions.append(r * length + c - 1)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+            "labels": torch.tensor(labels),
+            "label_positions": torch.tensor(positions),
+        }
+
+    def _turns(self, samples: Sequence[EncodedSample]) -> dict[str, Any]:
+        p = len(samples[0].prefix)
+        if any(len(sample.prefix) != p for sample in samples):
+            raise InputError("a batch of isolated turns mixes samples with and without image; group by modality")
+        turns = max(len(sample.turns) for sample in samples)
+        own = max(len(turn.ids) for sample in samples for turn in sample.turns)
+        length = p + turns * own
+        input_ids = torch.full((len(samples), length), self.pad)
+        labels, positions = [], []
+        for r, sample in enumerate(samples):
+            input_ids[r, :p] = torch.tensor(sample.prefix)
+            for t, turn in enumerate(sample.turns):
+                start = p + t * own
+                input_ids[r, start : start + len(turn.ids)] = torch.tensor(turn.ids)
+                for c, (token, flag) in enumerate(zip(turn.ids, turn.targets, strict=True)):
+                    if flag:
+                        labels.append(token)
+                        # A turn's first token is predicted by the prefix's last one.
+                        positions.append(r * length + (start + c - 1 if c else p - 1))
+        position_ids = torch.cat([torch.arange(p), (p + torch.arange(own)).repeat(turns)])
+        return {
+            "input_ids": input_ids,
+            "position_ids": position_ids[None],
+            "labels": torch.tensor(labels),
+            "label_positions": torch.tensor(positions),
+            "prefix_length": p,
+            "turns": turns,
+        }

@@ -1,0 +1,49 @@
+"""From the encoders' features to the LLM's embedding space: mixing onto a common grid, then a small MLP.
+Channel concatenation after `prismatic-vlms:prismatic/models/backbones/vision`, mlp2x_gelu after LLaVA-1.5."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from data_registry.errors import InputError, nearest
+
+
+def resize_grid(features: torch.Tensor, grid: int) -> torch.Tensor:
+    """Features (n, g * g, width) of a square grid, resized bilinearly to (n, grid * grid, width)."""
+    n, tokens, width = features.shape
+    side = round(tokens**0.5)
+    if side == grid:
+        return features
+    planes = features.mT.reshape(n, width, side, side)
+    planes = nn.functional.interpolate(planes.float(), (grid, grid), mode="bilinear", align_corners=False)
+    return planes.flatten(2).mT.to(features.dtype)
+
+
+def mix_channels(features: Sequence[torch.Tensor], grid: int) -> torch.Tensor:
+    """Channel concatenation: one (n, grid * grid, sum of widths) from one (n, g * g, width) per encoder."""
+    return torch.cat([resize_grid(each, grid) for each in features], -1)
+
+
+class MLPConnector(nn.Module):
+    """mlp2x_gelu: two linear layers with a GELU between. (n, tokens, d_in) -> (n, tokens, d_out)."""
+
+    def __init__(self, d_in: int, d_out: int):
+        super().__init__()
+        self.linear_1 = nn.Linear(d_in, d_out)
+        self.act = nn.GELU()
+        self.linear_2 = nn.Linear(d_out, d_out)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.linear_2(self.act(self.linear_1(features)))
+
+
+CONNECTORS = {"mlp2x_gelu": MLPConnector}
+MIXINGS = {"channel": mix_channels}
+
+
+def build_connector(kind: str, d_in: int, d_out: int) -> nn.Module:
+    """A connector by name; InputError names the nearest known one."""
+    if kind not in CONNECTORS:
+        raise InputError(f"unknown connector {kind!r}; {nearest(kind, CONNECTORS)}")
+    return CONNECTORS[kind](d_in, d_out)

@@ -1,0 +1,199 @@
+"""The vision encoders of the design space: one table, and the module that turns pixels into patch features.
+A new encoder is one entry in ENCODERS; its weights come from a local folder or from the hub at a pinned revision."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data_registry.errors import InputError, nearest
+from model.hub import resolve
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """How an encoder is read: everything but its weights.
+
+    Attributes:
+        image_size: side in pixels of the square that it sees.
+        layer: index into the hidden states (0 is the embedding, -1 the last layer, -2 the one before).
+        mean, std: its own pixel normalisation, for pixels in 0..1.
+        skip: leading tokens that are no patches (CLS, registers).
+        repo, revision: where its weights are on the hub; None where the project trains them itself.
+    """
+
+    image_size: int
+    layer: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    skip: int = 1
+    repo: str | None = None
+    revision: str | None = None
+
+
+_CLIP = {"mean": CLIP_MEAN, "std": CLIP_STD}
+_IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+
+ENCODERS: dict[str, dict[str, EncoderSpec]] = {
+    "clip": {
+        "tiny": EncoderSpec(image_size=96, layer=-1, **_CLIP),
+        "paper": EncoderSpec(
+            image_size=336,
+            layer=-2,
+            **_CLIP,
+            repo="openai/clip-vit-large-patch14-336",
+            revision="ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+        ),
+    },
+    "dinov2": {
+        "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
+        "paper": EncoderSpec(
+            image_size=336,
+            layer=-2,
+            **_IMAGENET,
+            repo="facebook/dinov2-large",
+            revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+        ),
+    },
+    "mae": {
+        "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
+        "paper": EncoderSpec(image_size=224, layer=-2, **_IMAGENET, repo="facebook/vit-mae-large", revision="main"),
+    },
+}
+
+
+def encoder_spec(name: str, scale: str) -> EncoderSpec:
+    """The table's entry; InputError names the nearest known encoder or the scales it has."""
+    if name not in ENCODERS:
+        raise InputError(f"model/encoders.py: unknown encoder {name!r}; {nearest(name, ENCODERS)}")
+    if scale not in ENCODERS[name]:
+        raise InputError(
+            f"model/encoders.py: {name!r} has no entry for scale {scale!r}; {nearest(scale, ENCODERS[name])}"
+        )
+    return ENCODERS[name][scale]
+
+
+class VisionEncoder(nn.Module):
+    """A frozen or LoRA-adapted vision transformer with its own preprocessing.
+
+    Args:
+        name: the encoder's name in the table.
+        spec: how it is read.
+        tower: a transformers vision model that returns hidden states.
+    """
+
+    def __init__(self, name: str, spec: EncoderSpec, tower: nn.Module):
+        super().__init__()
+        self.name, self.spec, self.tower = name, spec, tower
+        config = tower.config
+        side = spec.image_size // config.patch_size
+        if spec.image_size % config.patch_size:
+            raise InputError(
+                f"encoder {name!r}: image_size {spec.image_size} is no multiple of its patch size {config.patch_size}"
+            )
+        self.grid, self.width = side, config.hidden_size
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Patch features of a batch of square images.
+
+        Args:
+            pixels: (n, 3, s, s) in 0..1, or uint8 in 0..255; resized if s is not the encoder's own size.
+
+        Returns:
+            (n, grid * grid, width), row by row from the top left.
+        """
+        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        size = self.spec.image_size
+        if pixels.shape[-1] != size:
+            pixels = nn.functional.interpolate(
+                pixels.float(), (size, size), mode="bicubic", antialias=True, align_corners=False
+            ).clamp(0, 1)
+        mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (self.spec.mean, self.spec.std))
+        pixels = ((pixels - mean) / std).to(next(self.tower.parameters()).dtype)
+        extra = self._extra_inputs(pixels)
+        hidden = self.tower(pixels, output_hidden_states=True, **extra).hidden_states[self.spec.layer]
+        return hidden[:, self.spec.skip :]
+
+    def _extra_inputs(self, pixels: torch.Tensor) -> dict[str, Any]:
+        kind = self.tower.config.model_type
+        if kind == "vit_mae":
+            # MAE shuffles its patches by sorted noise even when it masks none: rising noise keeps them in order.
+            n = self.grid * self.grid
+            noise = torch.arange(n, dtype=torch.float32, device=pixels.device).expand(len(pixels), n)
+            return {"noise": noise, "interpolate_pos_encoding": self.spec.image_size != self.tower.config.image_size}
+        if kind == "clip_vision_model":
+            return {"interpolate_pos_encoding": self.spec.image_size != self.tower.config.image_size}
+        return {}  # DINOv2 always interpolates
+
+    def describe(self) -> dict[str, Any]:
+        """All that rebuilds this module without weights; JSON-able."""
+        return {"name": self.name, "spec": asdict(self.spec), "vision": self.tower.config.to_dict()}
+
+
+def build_tower(vision: dict[str, Any]) -> nn.Module:
+    """A vision transformer with random weights from its transformers configuration."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, ViTMAEConfig, ViTMAEModel
+
+    classes = {
+        "clip_vision_model": (CLIPVisionConfig, CLIPVisionModel),
+        "dinov2": (Dinov2Config, Dinov2Model),
+        "vit_mae": (ViTMAEConfig, ViTMAEModel),
+    }
+    kind = vision.get("model_type", "")
+    if kind not in classes:
+        raise InputError(f"config.json: unknown vision model_type {kind!r}; {nearest(kind, classes)}")
+    config_class, model_class = classes[kind]
+    fields = {k: v for k, v in vision.items() if k not in ("model_type", "architectures", "transformers_version")}
+    config = config_class(**fields)
+    if kind == "vit_mae":
+        config.mask_ratio = 0.0  # masking is for its pretraining
+    return model_class(config)
+
+
+def rebuild_encoder(description: dict[str, Any]) -> VisionEncoder:
+    """The module of `VisionEncoder.describe`, with random weights."""
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in description["spec"].items()}
+    return VisionEncoder(description["name"], EncoderSpec(**fields), build_tower(description["vision"]))
+
+
+def load_encoder(name: str, scale: str, folder: Path) -> VisionEncoder:
+    """A pretrained encoder from a foundation or stage-0 folder, in fp32.
+
+    Args:
+        folder: a transformers folder, or one with source.json {"repo", "revision"} that names the hub's.
+
+    Raises:
+        InputError: unknown name or scale, weights missing, or a normalisation that contradicts the table.
+    """
+    from transformers import AutoConfig, CLIPVisionModel, Dinov2Model, ViTMAEModel
+
+    spec = encoder_spec(name, scale)
+    where, options = resolve(folder)
+    kind = AutoConfig.from_pretrained(where, **options).model_type
+    classes = {"clip": CLIPVisionModel, "dinov2": Dinov2Model, "vit_mae": ViTMAEModel}
+    classes["clip_vision_model"] = CLIPVisionModel
+    if kind not in classes:
+        raise InputError(f"{folder}/config.json: model_type {kind!r} is no vision encoder; {nearest(kind, classes)}")
+    extra = {"mask_ratio": 0.0} if kind == "vit_mae" else {}
+    tower = classes[kind].from_pretrained(where, use_safetensors=True, dtype=torch.float32, **extra, **options)
+    _check_normalisation(name, spec, folder)
+    return VisionEncoder(name, spec, tower.eval())
+
+
+def _check_normalisation(name: str, spec: EncoderSpec, folder: Path) -> None:
+    import json
+
+    path = Path(folder) / "preprocessor_config.json"
+    if not path.exists():
+        return
+    stated = json.loads(path.read_text())
+    for key, own in (("image_mean", spec.mean), ("image_std", spec.std)):
+        if key in stated and any(abs(a - b) > 1e-4 for a, b in zip(stated[key], own, strict=True)):
+            raise InputError(
+                f"{path}: {key} is {stated[key]}, but model/encoders.py has {own} for {name!r}: make them equal"
+            )

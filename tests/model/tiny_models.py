@@ -1,0 +1,83 @@
+"""Tiny random models of the real classes, and a BPE tokenizer trained on the spot."""
+
+import torch
+
+torch.set_num_threads(1)
+
+TEXT = [
+    "the red car is left of the blue chair and closer to the camera than the green mug .",
+    "which object is closer to the camera ? A. car B. chair answer with the letter .",
+    "USER: ASSISTANT: user assistant A B C D yes no how many what colour is facing",
+]
+
+
+def make_tokenizer(chat: bool = True):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    bpe.train_from_iterator(TEXT * 50, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    if chat:
+        tokenizer.chat_template = (
+            "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+            "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+        )
+    return tokenizer
+
+
+def make_tower(kind: str, seed: int = 0):
+    from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, ViTMAEConfig, ViTMAEModel
+
+    torch.manual_seed(seed)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind == "clip":
+        return CLIPVisionModel(CLIPVisionConfig(**size, intermediate_size=64, image_size=32, patch_size=8))
+    if kind == "dinov2":
+        return Dinov2Model(Dinov2Config(**size, mlp_ratio=2, image_size=32, patch_size=8))
+    return ViTMAEModel(ViTMAEConfig(**size, intermediate_size=64, image_size=32, patch_size=16, mask_ratio=0.0))
+
+
+def make_encoder(kind: str, layer: int = -2):
+    from model.encoders import EncoderSpec, VisionEncoder
+
+    means = {"clip": (0.48, 0.46, 0.41), "dinov2": (0.485, 0.456, 0.406), "mae": (0.5, 0.5, 0.5)}
+    spec = EncoderSpec(image_size=32, layer=layer, mean=means[kind], std=(0.25, 0.25, 0.25))
+    return VisionEncoder(kind, spec, make_tower(kind).eval())
+
+
+def make_llm(vocab: int, hidden: int = 48, heads: int = 4, kv_heads: int = 2, seed: int = 0, tie: bool = True):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=hidden,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=tie,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=0.2,  # a flat random model would make equal logits too easy
+    )
+    return LlamaForCausalLM(config)
+
+
+def make_model(encoders=("clip", "dinov2"), template="vicuna_v1", tokenizer=None, **llm):
+    from model.modeling import SpatialLLMForConditionalGeneration
+
+    tokenizer = tokenizer or make_tokenizer()
+    return SpatialLLMForConditionalGeneration.assemble(
+        [make_encoder(kind) for kind in encoders], make_llm(len(tokenizer), **llm), len(tokenizer), template
+    ).eval()
