@@ -13,7 +13,7 @@ COLUMNS = ("Avg", "Paper", "Dist", "Orient", "Rel", "Gain")
 
 
 def table(results: dict[str, Any]) -> Table:
-    """Accuracy of every design and the paper's average in percent, and the gain over the roadmap row before in points."""
+    """Accuracy of every design and the paper's average in percent, gains over the roadmap row before in points."""
     count = results["benchmark"]["questions"]
     title = f"SpatialVQA at {results['scale']} scale, {count:,} questions, accuracy in percent"
     grid = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left")
@@ -29,7 +29,7 @@ def table(results: dict[str, Any]) -> Table:
     grid.add_section()
     blind, majority = results["blind"], results["baselines"].get("majority")
     for name, accuracy in (
-        ("blind: trained without pictures", blind and blind["accuracy"]),
+        ("blind (no pictures)", blind and blind["accuracy"]),
         ("majority answer", majority),
     ):
         if accuracy:
