@@ -1,0 +1,258 @@
+"""Renders a world: RGB pixels with soft edges and shadows, and on request ground truth per pixel.
+numpy only; the same world and size give the same bits in every process."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from data_registry.render import raster
+from data_registry.render.backdrop import backdrop
+from data_registry.render.catalog import NAMES
+from data_registry.render.palette import GLOW, HIGHLIGHT
+from data_registry.render.world import World, apply, body_box, product, transpose
+
+F = np.float32
+_SUB = 2  # samples per pixel and axis
+_NEAR = 0.05  # metres; triangles that come closer are not drawn
+CONTACT = {"street": 0.5, "room": 0.25, "table": 0.03}  # metres above the ground that receive less skylight
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Ground truth of each pixel, taken a quarter pixel right of and below its centre (where a sample lies).
+
+    Attributes:
+        body: (s, s) int16, index of the seen object in `world.bodies`; -1 where none or scenery is seen.
+        category: (s, s) int16, index into `catalog.NAMES`, -1 where no labelled object is seen.
+        depth: (s, s) float32 z in metres, inf in the sky; surroundings and scenery included.
+        nocs: (s, s, 3) float32, the seen point in its object's own box, -1..1 along front, down and left; 0 elsewhere.
+    """
+
+    body: np.ndarray
+    category: np.ndarray
+    depth: np.ndarray
+    nocs: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A rendered image.
+
+    Attributes:
+        rgb: (s, s, 3) uint8.
+        visible, alone: (bodies,) float64, pixels each body fills, and would fill if nothing stood before it.
+        tight: (bodies, 4) float64, x0, y0, x1, y1 of the visible pixels; -1 where nothing is visible.
+        maps: ground truth per pixel, if asked for.
+    """
+
+    rgb: np.ndarray
+    visible: np.ndarray
+    alone: np.ndarray
+    tight: np.ndarray
+    maps: Maps | None = None
+
+
+def render(world: World, size: int = 96, maps: bool = False) -> Picture:
+    """Draws a world at size x size pixels."""
+    width = size * _SUB
+    geometry = _project(world, width)
+    found = raster.spans(geometry.x, geometry.y, width)
+    planes = raster.Planes.of(geometry.x, geometry.y, geometry.inverse)
+    seen, alone = raster.draw(found, planes, geometry.body, len(world.bodies), width)
+    shadow = raster.covered(raster.spans(*geometry.shadow, width), width) & (seen < 0)
+    pixels = _resolve(world, geometry, planes, seen, shadow, size)
+    owner = np.where(seen >= 0, geometry.body[seen], -1)
+    visible, tight = _extents(owner, len(world.bodies), width)
+    truth = _maps(world, planes, seen, owner, size) if maps else None
+    return Picture(pixels, visible / _SUB**2, alone / _SUB**2, tight, truth)
+
+
+@dataclass(frozen=True, slots=True)
+class _Geometry:
+    """Triangles that face the camera, in samples; shadow: x, y of all shadow triangles on the ground."""
+
+    x: np.ndarray
+    y: np.ndarray
+    inverse: np.ndarray
+    normals: np.ndarray
+    slot: np.ndarray
+    body: np.ndarray
+    shadow: tuple[np.ndarray, np.ndarray]
+
+
+def _project(world: World, width: int) -> _Geometry:
+    view, light = world.view, world.light.direction
+    focal, middle = F(view.focal * width), F(width / 2)
+    points, normals, slots, owners, shadows = [], [], [], [], []
+    for index, body in enumerate(world.bodies):
+        mesh, scale = body.mesh, body.scale
+        inward = transpose(body.rotation)
+        offset = tuple(c - p for c, p in zip(view.position, body.position, strict=True))
+        eye = [F(v / scale) for v in apply(inward, offset)]
+        facing = np.flatnonzero(mesh.plane[0] * eye[0] + mesh.plane[1] * eye[1] + mesh.plane[2] * eye[2] > mesh.plane[3])
+        turned = product(view.rotation, body.rotation)
+        foot = apply(view.rotation, tuple(-o for o in offset))
+        points.append(_place(mesh.points[:, :, facing], turned, scale, foot))
+        normals.append(mesh.normals[:, :, facing])
+        slots.append(mesh.slot[facing])
+        owners.append(np.full(len(facing), index, np.intp))
+        sun = [F(v) for v in apply(inward, light)]
+        lit = np.flatnonzero(mesh.plane[0] * sun[0] + mesh.plane[1] * sun[1] + mesh.plane[2] * sun[2] > 0)
+        # the shadow of p is p - light * (height of p / light's height): linear in p, so one matrix does it
+        cast = tuple(
+            tuple(body.rotation[i][k] - light[i] / light[2] * body.rotation[2][k] for k in range(3)) for i in range(3)
+        )
+        drop = tuple(-o - light[i] / light[2] * body.position[2] for i, o in enumerate(offset))
+        shadows.append(
+            _place(mesh.points[:, :, lit], product(view.rotation, cast), scale, apply(view.rotation, drop))
+        )
+    xyz, cast = np.concatenate(points, -1), np.concatenate(shadows, -1)
+    body, slot, normal = np.concatenate(owners), np.concatenate(slots), np.concatenate(normals, -1)
+    near = xyz[2].min(0) < _NEAR
+    if near.any():
+        xyz, body, slot, normal = xyz[..., ~near], body[~near], slot[~near], normal[..., ~near]
+    cast = cast[..., cast[2].min(0) > _NEAR]
+    inverse = F(1) / xyz[2]
+    shadow = (cast[0] * focal / cast[2] + middle, cast[1] * focal / cast[2] + middle)
+    return _Geometry(
+        xyz[0] * inverse * focal + middle, xyz[1] * inverse * focal + middle, inverse, normal, slot, body, shadow
+    )
+
+
+def _place(points: np.ndarray, rotation: tuple, scale: float, offset: tuple) -> np.ndarray:
+    """rotation @ points * scale + offset, by elementwise products: BLAS rounds differently on other processors."""
+    x, y, z = points
+    out = np.empty(points.shape, F)
+    for row, (a, b, c), shift in zip(out, rotation, offset, strict=True):
+        np.multiply(x, F(a * scale), out=row)
+        row += y * F(b * scale)
+        row += z * F(c * scale)
+        row += F(shift)
+    return out
+
+
+def _resolve(
+    world: World, geometry: _Geometry, planes: raster.Planes, seen: np.ndarray, shadow: np.ndarray, size: int
+) -> np.ndarray:
+    """(size, size, 3) uint8 pixels. A pixel that one triangle fills is shaded once, any other per sample."""
+    width, samples = size * _SUB, _SUB * _SUB
+    quads = seen.reshape(size, _SUB, size, _SUB).transpose(1, 3, 0, 2).reshape(samples, -1)
+    count = (quads >= 0).sum(0)
+    whole = (count == samples) & (quads == quads[0]).all(0)
+    inner = np.flatnonzero(whole)
+    part, edge = np.nonzero((quads >= 0) & ~whole)
+    triangle = np.concatenate([quads[0, inner], quads[part, edge]])
+    pixel = np.concatenate([inner, edge])
+    weight = np.repeat([F(samples), F(1)], [len(inner), len(edge)])
+    x = np.concatenate([(inner % size * _SUB + _SUB / 2), (edge % size * _SUB + part % _SUB + 0.5)]).astype(F)
+    y = np.concatenate([(inner // size * _SUB + _SUB / 2), (edge // size * _SUB + part // _SUB + 0.5)]).astype(F)
+    color = _shade(world, geometry, planes, triangle, x, y, width)
+    image = np.stack([np.bincount(pixel, c * weight, size * size) for c in color]).astype(F)
+    behind = np.flatnonzero(count < samples)
+    dark = shadow.reshape(size, _SUB, size, _SUB).transpose(1, 3, 0, 2).reshape(samples, -1)[:, behind].sum(0)
+    left = samples - count[behind]
+    rays = _world_rays(world, size)[:, behind]
+    around, _ = backdrop(world, rays, 1 / (world.view.focal * size), dark.astype(F) / left.astype(F))
+    image[:, behind] += np.minimum(around, F(1)) * left.astype(F)
+    image *= F(1 / samples)
+    noise = np.random.default_rng([world.seed, world.index, size]).standard_normal(image.shape, dtype=F)
+    image += noise * F(world.grain)
+    return np.ascontiguousarray((np.clip(image, 0, 1) * F(255) + F(0.5)).astype(np.uint8).T).reshape(size, size, 3)
+
+
+def _shade(
+    world: World,
+    geometry: _Geometry,
+    planes: raster.Planes,
+    triangle: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    width: int,
+) -> np.ndarray:
+    """(3, n) colours of triangles at image points: Lambert, skylight, a highlight, and own light (lamps, screens)."""
+    depth, b1, b2 = planes.at(triangle, x, y)
+    body, slot = geometry.body[triangle], geometry.slot[triangle]
+    corner = geometry.normals[:, :, triangle]
+    local = corner[:, 0] + b1 * (corner[:, 1] - corner[:, 0]) + b2 * (corner[:, 2] - corner[:, 0])
+    rotation = np.array([b.rotation for b in world.bodies], F)[body].transpose(1, 2, 0)
+    normal = _unit(rotation[:, 0] * local[0] + rotation[:, 1] * local[1] + rotation[:, 2] * local[2])
+    light = np.array(world.light.direction, F)[:, None]
+    r = world.view.rotation
+    dx, dy = (x - F(width / 2)) / F(world.view.focal * width), (y - F(width / 2)) / F(world.view.focal * width)
+    ray = np.stack([dx * F(r[0][i]) + dy * F(r[1][i]) + F(r[2][i]) for i in range(3)])
+    half = _unit(light - _unit(ray))
+    direct = np.maximum(_dot(normal, light), 0)
+    shine = np.maximum(_dot(normal, half), 0)
+    for _ in range(4):
+        shine *= shine  # to the 16th power
+    height = F(world.view.position[2]) + ray[2] * depth
+    contact = F(0.72) + F(0.28) * np.clip(height * F(1 / CONTACT[world.kind]), 0, 1)
+    sky = (F(0.78) + F(0.22) * normal[2]) * contact
+    own = GLOW[slot] * F(2)
+    diffuse = np.stack([b.palette for b in world.bodies])[body, slot].T
+    shine *= HIGHLIGHT[slot]
+    ambient, sun = np.array(world.light.sky, F)[:, None], np.array(world.light.sun, F)[:, None]
+    return np.minimum(diffuse * np.maximum(ambient * sky + sun * direct, own) + sun * shine, F(1))
+
+
+def _extents(owner: np.ndarray, bodies: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples each body is seen at, and the tight box around them in pixels."""
+    sample = np.flatnonzero(owner >= 0)
+    body, x, y = owner[sample], sample % width, sample // width
+    low, high = np.full((2, bodies), width), np.full((2, bodies), -1)
+    for axis, v in enumerate((x, y)):
+        np.minimum.at(low[axis], body, v)
+        np.maximum.at(high[axis], body, v)
+    tight = np.stack([low[0], low[1], high[0] + 1, high[1] + 1], -1) / _SUB
+    tight[high[0] < 0] = -1
+    return np.bincount(body, minlength=bodies), tight
+
+
+def _maps(world: World, planes: raster.Planes, seen: np.ndarray, owner: np.ndarray, size: int) -> Maps:
+    width, off = size * _SUB, _SUB // 2
+    seen, owner = (a.reshape(width, width)[off::_SUB, off::_SUB].reshape(-1) for a in (seen, owner))
+    place = (np.arange(size, dtype=F) * _SUB + off + F(0.5))
+    x, y = np.tile(place, size), np.repeat(place, size)
+    _, depth = backdrop(world, _world_rays(world, size), 0.0, None)
+    hit = np.flatnonzero(seen >= 0)
+    depth[hit] = planes.at(seen[hit], x[hit], y[hit])[0]
+    body = np.where((owner >= 0) & (owner < world.labelled), owner, -1).astype(np.int16)
+    nocs, category = np.zeros((3, size * size), F), np.full(size * size, -1, np.int16)
+    focal = F(world.view.focal * width)
+    for index, thing in enumerate(world.bodies[: world.labelled]):
+        mine = np.flatnonzero(body == index)
+        box = body_box(world.view, thing)
+        w, h, l = thing.dimensions
+        category[mine] = NAMES.index(thing.name)
+        z = depth[mine]
+        point = (x[mine] - F(width / 2)) / focal * z, (y[mine] - F(width / 2)) / focal * z, z
+        gone = [p - F(c) for p, c in zip(point, box.center, strict=True)]
+        for axis, extent in enumerate((l, h, w)):
+            column = [F(row[axis] * 2 / extent) for row in box.rotation]
+            nocs[axis, mine] = gone[0] * column[0] + gone[1] * column[1] + gone[2] * column[2]
+    shape = (size, size)
+    return Maps(body.reshape(shape), category.reshape(shape), depth.reshape(shape), nocs.T.reshape(size, size, 3).copy())
+
+
+@lru_cache(maxsize=8)
+def _pixel_centers(size: int) -> tuple[np.ndarray, np.ndarray]:
+    offset = np.arange(size, dtype=F) + F(0.5 - size / 2)
+    return np.tile(offset, size), np.repeat(offset, size)
+
+
+def _world_rays(world: World, size: int) -> np.ndarray:
+    """(3, size * size) world directions through pixel centres, of depth 1."""
+    x, y = _pixel_centers(size)
+    k = 1 / (world.view.focal * size)
+    r = world.view.rotation
+    return np.stack([x * F(r[0][i] * k) + y * F(r[1][i] * k) + F(r[2][i]) for i in range(3)])
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    return v / np.sqrt(_dot(v, v) + F(1e-12))
