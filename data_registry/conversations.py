@@ -1,0 +1,89 @@
+"""Conversations in LLaVA's fields, and their Parquet files.
+One record: id, image (or None), conversations [{from: human | gpt, value}], types (one per human/gpt pair)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_registry.errors import InputError
+
+IMAGE = "<image>\n"  # opens the first human turn of a sample with an image
+LETTERS = "ABCD"
+INSTRUCTION = "Answer with the option's letter."
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.string()),
+        ("conversations", pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))),
+        ("types", pa.list_(pa.string())),
+    ]
+)
+
+
+class Turn(NamedTuple):
+    """A question with its answer; `type` says what kind of knowledge it takes."""
+
+    human: str
+    gpt: str
+    type: str
+
+
+def multiple_choice(question: str, options: Sequence[str]) -> str:
+    """The one form in which options are put to a model, in training and on the benchmark.
+
+    >>> print(multiple_choice("Which is closer?", ["the car", "the dog"]))
+    Which is closer?
+    A. the car
+    B. the dog
+    Answer with the option's letter.
+    """
+    lines = (f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return "\n".join((question, *lines, INSTRUCTION))
+
+
+def record(id_: str, image: str | None, turns: Sequence[Turn]) -> dict[str, Any]:
+    """Turns as a LLaVA record."""
+    said = []
+    for k, turn in enumerate(turns):
+        said.append({"from": "human", "value": (IMAGE if image is not None and k == 0 else "") + turn.human})
+        said.append({"from": "gpt", "value": turn.gpt})
+    return {"id": id_, "image": image, "conversations": said, "types": [turn.type for turn in turns]}
+
+
+def write(path: Path, records: Iterable[dict[str, Any]], batch: int = 5000) -> int:
+    """Write records as Parquet in row groups of `batch`, so that memory stays flat; returns how many there were."""
+    count, pending = 0, []
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for item in records:
+            pending.append(item)
+            count += 1
+            if len(pending) == batch:
+                writer.write_table(pa.Table.from_pylist(pending, SCHEMA))
+                pending = []
+        if pending:
+            writer.write_table(pa.Table.from_pylist(pending, SCHEMA))
+    return count
+
+
+def read(path: Path, batch: int = 5000) -> Iterator[dict[str, Any]]:
+    """Records of a Parquet file, one batch in memory at a time. InputError where it is no Parquet or lacks a column."""
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); build the data set again") from error
+    if missing := [name for name in SCHEMA.names if name not in file.schema_arrow.names]:
+        raise InputError(f"{path}: no column {missing[0]!r}; conversations have {', '.join(SCHEMA.names)}")
+    with file:
+        for group in file.iter_batches(batch_size=batch, columns=SCHEMA.names):
+            yield from group.to_pylist()
+
+
+def pairs(item: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The (human, gpt) pairs of a record, without the image mark."""
+    said = item["conversations"]
+    for human, gpt in zip(said[::2], said[1::2], strict=True):
+        yield human["value"].removeprefix(IMAGE), gpt["value"]

@@ -1,0 +1,93 @@
+"""3DI-Ft: conversations that mix distance, orientation and spatial relation, with letters, free answers and statements.
+Every question comes from a couple of opposite answers (`balance`), so that the names alone tell nothing."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from data_registry.conversations import Turn, record
+from data_registry.questions import distance, orientation, relation
+from data_registry.questions.balance import Placed, couples
+from data_registry.questions.facts import Fact
+from data_registry.questions.general import question
+from data_registry.questions.geometry import Layout, Margins, layout
+from data_registry.questions.phrasing import CLASS_OF
+from data_registry.questions.statements import SPATIAL, several
+from data_registry.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueRecipe:
+    """How a 3D-informed conversation is put together (params.yaml: data.*).
+
+    Attributes:
+        turns: fewest and most turns of one image.
+        statement_share: share of the turns that state something of one object or a pair; in a study of tiny models
+            these were worth 12 to 16 points on the two-option questions.
+        choice_share: share of the other turns put as options with letters; the rest is answered in free form.
+        shard: scenes among which answers are balanced; bounds the memory.
+    """
+
+    turns: tuple[int, int] = (6, 10)
+    statement_share: float = 0.4
+    choice_share: float = 0.75
+    shard: int = 2500
+
+
+def spatial_facts(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Fact]:
+    """Every fact of the three classes that a scene supports."""
+    return chain(
+        distance.facts(scene, margins, drops),
+        orientation.facts(scene, margins, drops),
+        relation.facts(scene, margins, drops),
+    )
+
+
+def conversations(
+    scenes: Sequence[Scene], name: str, seed: int, recipe: DialogueRecipe, margins: Margins, drops: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """One conversation per scene that supports enough turns; the others are counted in `drops`."""
+    for start in range(0, len(scenes), recipe.shard):
+        shard = [layout(scene, margins, drops) for scene in scenes[start : start + recipe.shard]]
+        placed = (Placed(k, fact) for k, scene in enumerate(shard) for fact in spatial_facts(scene, margins, drops))
+        for scene, pool in zip(shard, _pools(len(shard), placed, random.Random(f"{seed} {name} {start}")), strict=True):
+            rng = random.Random(f"{seed} {name} {scene.scene.image}")
+            turns = _turns(scene, pool, rng, recipe, margins)
+            if len(turns) < recipe.turns[0]:
+                drops["image: too few facts"] += 1
+            else:
+                yield record(f"{name}/{scene.scene.image}", scene.scene.image, turns)
+
+
+Pool = dict[str, dict[str, list[tuple[Fact, bool]]]]  # class -> type -> facts, each with the order of its options
+
+
+def _pools(n: int, placed: Iterator[Placed], rng: random.Random) -> list[Pool]:
+    pools: list[Pool] = [{} for _ in range(n)]
+    for couple in couples(placed, rng):
+        swapped = rng.random() < 0.5
+        for k, fact in couple:
+            pools[k].setdefault(CLASS_OF[fact.type], {}).setdefault(fact.type, []).append((fact, swapped))
+    return pools
+
+
+def _turns(scene: Layout, pool: Pool, rng: random.Random, recipe: DialogueRecipe, margins: Margins) -> list[Turn]:
+    wanted = rng.randint(*recipe.turns)
+    stated = round(wanted * recipe.statement_share)
+    turns = []
+    while len(turns) < wanted - stated and pool:
+        class_ = rng.choice(sorted(pool))
+        type_ = rng.choice(sorted(pool[class_]))
+        fact, swapped = pool[class_][type_].pop()
+        if not pool[class_][type_]:
+            del pool[class_][type_]
+        if not pool[class_]:
+            del pool[class_]
+        turns.append(question(fact, swapped, rng, rng.random() < recipe.choice_share, scene))
+    for statement in several(scene, wanted - len(turns), SPATIAL, rng, margins):
+        turns.append(Turn(statement.question(rng), statement.answer(rng), statement.type))
+    rng.shuffle(turns)
+    return turns

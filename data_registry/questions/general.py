@@ -1,0 +1,132 @@
+"""The general data sets' stand-ins: captions (CC558K) and instructions (Mix665K) on what any picture shows.
+They know categories, colours, counts and the picture's left and right, and nothing about 3D space."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data_registry.conversations import Turn, multiple_choice, record
+from data_registry.questions import picture
+from data_registry.questions.balance import Placed, couples
+from data_registry.questions.geometry import Layout, Margins, layout
+from data_registry.questions.phrasing import answer, ask, choice, option_texts, wordings
+from data_registry.questions.words import article, number, sentence, words
+from data_registry.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralRecipe:
+    """How a general conversation is put together (params.yaml: data.*).
+
+    Attributes:
+        turns: fewest and most turns of one image.
+        choice_share: share of the questions put as options with letters; the rest is answered in free form.
+        listing_share: share of the turns that list what is in the picture.
+        text_share: share of the samples without an image.
+    """
+
+    turns: tuple[int, int] = (6, 10)
+    choice_share: float = 0.6
+    listing_share: float = 0.15
+    text_share: float = 0.06
+
+
+def names_by_kind(scenes: Sequence[Scene]) -> dict[str, list[str]]:
+    """The category names that occur in each kind of scene, sorted."""
+    found: dict[str, set[str]] = {}
+    for scene in scenes:
+        found.setdefault(scene.kind, set()).update(o.name for o in scene.objects)
+    return {kind: sorted(names) for kind, names in found.items()}
+
+
+def captions(scenes: Sequence[Scene], name: str, seed: int, drops: Counter[str]) -> Iterator[dict[str, Any]]:
+    """One caption per scene: the stand-in of CC558K."""
+    for scene in scenes:
+        rng = random.Random(f"{seed} {name} {scene.image}")
+        if turn := _listing("caption", scene, rng):
+            yield record(f"{name}/{scene.image}", scene.image, [turn])
+        else:
+            drops["image: nothing to name"] += 1
+
+
+def instructions(
+    scenes: Sequence[Scene], name: str, seed: int, recipe: GeneralRecipe, drops: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """Conversations about pictures, and some without one: the stand-in of Mix665K."""
+    known = names_by_kind(scenes)
+    layouts = [layout(scene, Margins(), Counter()) for scene in scenes]
+    pools = _pools(layouts, known, random.Random(f"{seed} {name}"))
+    for scene, pool in zip(scenes, pools, strict=True):
+        rng = random.Random(f"{seed} {name} {scene.image}")
+        if rng.random() < recipe.text_share:
+            turns = [_text_only(rng) for _ in range(rng.randint(*recipe.turns))]
+            yield record(f"{name}/text/{scene.image}", None, turns)
+            continue
+        turns = _about_picture(scene, pool, rng, recipe)
+        if len(turns) < recipe.turns[0]:
+            drops["image: too few facts"] += 1
+        else:
+            yield record(f"{name}/{scene.image}", scene.image, turns)
+
+
+def _pools(
+    layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], rng: random.Random
+) -> list[dict[str, list[tuple[Any, bool]]]]:
+    """Per scene and type the balanced facts, each with the order of its options."""
+    placed = (Placed(k, fact) for k, scene in enumerate(layouts) for fact in picture.facts(scene, known, rng))
+    pools: list[dict[str, list[tuple[Any, bool]]]] = [{} for _ in layouts]
+    for couple in couples(placed, rng):
+        swapped = rng.random() < 0.5
+        for k, fact in couple:
+            pools[k].setdefault(fact.type, []).append((fact, swapped))
+    return pools
+
+
+def _about_picture(scene: Scene, pool: dict[str, list], rng: random.Random, recipe: GeneralRecipe) -> list[Turn]:
+    turns, wanted = [], rng.randint(*recipe.turns)
+    while len(turns) < wanted and pool:
+        if rng.random() < recipe.listing_share and (turn := _listing("listing", scene, rng)):
+            turns.append(turn)
+            continue
+        type_ = rng.choice(sorted(pool))
+        fact, swapped = pool[type_].pop()
+        if not pool[type_]:
+            del pool[type_]
+        turns.append(question(fact, swapped, rng, rng.random() < recipe.choice_share))
+    return turns
+
+
+def question(fact: Any, swapped: bool, rng: random.Random, lettered: bool, scene: Layout | None = None) -> Turn:
+    """A fact as a turn: with options and a letter for an answer, or in free form."""
+    wording = wordings()[fact.type]
+    phrasing = rng.choice(wording.training)
+    if lettered:
+        options = option_texts(fact)
+        right = fact.answer != swapped  # index of the right option after swapping
+        return Turn(multiple_choice(ask(fact, phrasing), options[:: -1 if swapped else 1]), "AB"[right], fact.type)
+    human = ask(fact, phrasing, choice(fact, swapped) if "{choice}" in phrasing else "")
+    return Turn(human, answer(fact, rng.choice(wording.answers), scene), fact.type)
+
+
+def _listing(type_: str, scene: Scene, rng: random.Random) -> Turn | None:
+    slots = picture.listing(scene, rng)
+    if not slots:
+        return None
+    wording = wordings()[type_]
+    text = rng.choice(wording.answers).format(**slots).replace(" .", ".")
+    return Turn(rng.choice(wording.training), sentence(text), type_)
+
+
+def _text_only(rng: random.Random) -> Turn:
+    if rng.random() < 0.5:
+        m, n = rng.randint(1, 5), rng.randint(1, 5)
+        human = rng.choice(wordings()["sum"].training).format(m=number(m), n=number(n))
+        return Turn(human, sentence(f"{number(m + n)}."), "sum")
+    kinds = words()["kinds"]
+    kind, other = rng.sample(sorted(kinds), 2)
+    options = [f"the {rng.choice(kinds[kind])}", f"the {rng.choice(kinds[other])}"]
+    right = rng.randrange(2)
+    human = rng.choice(wordings()["kind"].training).format(a_kind=article(kind))
+    return Turn(multiple_choice(human, options[:: -1 if right else 1]), "AB"[right], "kind")

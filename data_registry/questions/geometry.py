@@ -1,0 +1,179 @@
+"""Where the objects of a scene are, how far from each other and which way they face, as plain tables.
+Angles are measured on the ground plane where gravity is known, and in the object's own frame where it is not."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_registry.questions.names import references
+from data_registry.scene import Scene, SceneObject
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How clear a fact must be to be asked about (params.yaml: data.*.margins). What a margin drops is counted.
+
+    Attributes:
+        closer_ratio, closer_m: of two distances the larger exceeds the smaller by this share and by this much; the
+            metres shrink with the scene (`Layout.closer_m`), so that a table-top has questions too.
+        same_deg, different_deg: two fronts are the same direction below, different ones above.
+        facing_deg, facing_lead_deg: an object faces another within this angle, and the loser is this much further off.
+        axis_deg: left, right, front, behind, towards and away lie within this angle of their axis.
+        opposite_deg: of two objects, the one that is *not* on the asked side lies within this angle of the other side.
+        steep_deg: no direction on the ground is told between objects seen this steeply above each other.
+        min_visibility, max_truncation, min_height: visible share of an object that is asked about, its share outside
+            the image, and its height as a share of the image's; a source that does not know the first two passes.
+    """
+
+    closer_ratio: float = 0.1
+    closer_m: float = 0.25
+    same_deg: float = 30.0
+    different_deg: float = 60.0
+    facing_deg: float = 45.0
+    facing_lead_deg: float = 20.0
+    axis_deg: float = 30.0
+    opposite_deg: float = 60.0
+    steep_deg: float = 60.0
+    min_visibility: float = 0.4
+    max_truncation: float = 0.5
+    min_height: float = 0.08
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The nameable, clearly visible objects of a scene with their geometry; every table is indexed by their order.
+
+    Attributes:
+        scene: what it was computed from.
+        objects: (n) the objects, in the scene's order.
+        names: (n) unique words for each, see `references`.
+        distance: (n) metres from the camera to the centre; NaN where the position is unavailable.
+        near: (n) metres from the camera to the nearest point of the box.
+        pair: (n, n) metres between centres.
+        gap: (n, n) metres between surfaces, 0 where boxes overlap; exact but for crossing edges, where it is an upper
+            bound.
+        bearing: (n, n) degrees in (-180, 180] from row's front to column's centre, on row's ground: 0 ahead, 90 to its
+            left; NaN without a front, or where the two are one steeply above the other.
+        turn: (n, n) degrees in [0, 180] between the fronts.
+        azimuth: (n) degrees in (-180, 180] from the object's front to the camera: 0 the front faces the camera, 90 its
+            left side (and it points to the picture's left); ImageNet3D's azimuth.
+        elevation: (n) degrees the camera is seen above the object's horizon.
+        closer_m: the scene's share of `Margins.closer_m`: at most 5 % of the objects' median distance.
+    """
+
+    scene: Scene
+    objects: tuple[SceneObject, ...]
+    names: tuple[str, ...]
+    distance: list[float]
+    near: list[float]
+    pair: list[list[float]]
+    gap: list[list[float]]
+    bearing: list[list[float]]
+    turn: list[list[float]]
+    azimuth: list[float]
+    elevation: list[float]
+    closer_m: float
+
+
+def layout(scene: Scene, margins: Margins, drops: Counter[str]) -> Layout:
+    """The geometry of a scene's objects that may be asked about; the others are counted by reason in `drops`."""
+    kept, names = [], []
+    for obj, name in zip(scene.objects, references(scene), strict=True):
+        reason = _unclear(obj, scene.camera.height, margins) or ("name not unique" if name is None else "")
+        if reason:
+            drops[f"object: {reason}"] += 1
+        else:
+            kept.append(obj)
+            names.append(name)
+    n = len(kept)
+    if not n:
+        return Layout(scene, (), (), [], [], [], [], [], [], [], [], margins.closer_m)
+
+    center = np.array([_or_nan(o.center) for o in kept])
+    rotation = np.array([_or_nan(o.R, (3, 3)) for o in kept])
+    half = np.array([_or_nan(o.dimensions) for o in kept])[:, [2, 1, 0]] / 2  # Omni3D's x, y, z = length, height, width
+    front = np.array([_or_nan(o.front) for o in kept])
+    up = -rotation[:, :, 1] if scene.camera.up is None else np.broadcast_to(scene.camera.up, (n, 3))
+
+    front = front - up * _dot(front, up)[:, None]
+    length = np.sqrt(_dot(front, front))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        front = np.where(length[:, None] > 0.5, front / length[:, None], np.nan)  # pointing up or down: no heading
+    left = np.cross(up, front)
+
+    # The camera joins the objects as the last point, so one table serves bearings to objects and to the camera.
+    points = np.concatenate([center, np.zeros((1, 3))])
+    delta = points[None] - center[:, None]
+    ahead, aside = _along(delta, front), _along(delta, left)
+    rise = np.abs(_along(delta, up))
+    bearing = np.degrees(np.arctan2(aside, ahead))
+    steep = rise > np.tan(np.radians(margins.steep_deg)) * np.hypot(ahead, aside)
+    azimuth = bearing[:, n].tolist()  # before `steep`: a thing seen from above still shows one side more than others
+    bearing[steep] = np.nan
+
+    distance = np.sqrt(_dot(center, center))
+    with np.errstate(invalid="ignore"):
+        turn = np.degrees(np.arccos(np.clip(front @ front.T, -1, 1)))
+        elevation = np.degrees(np.arcsin(np.clip(-_dot(center, up) / distance, -1, 1)))
+    to_boxes = _distance_to_boxes(
+        np.concatenate([(center[:, None] + _lattice(half) @ rotation.transpose(0, 2, 1)).reshape(-1, 3), [[0.0] * 3]]),
+        center,
+        rotation,
+        half,
+    )
+    one_way = to_boxes[:-1].reshape(n, -1, n).min(axis=1)
+    known = distance[~np.isnan(distance)]
+    return Layout(
+        scene,
+        tuple(kept),
+        tuple(names),
+        distance.tolist(),
+        to_boxes[-1].tolist(),
+        np.sqrt(np.einsum("ijk,ijk->ij", delta[:, :n], delta[:, :n])).tolist(),
+        np.minimum(one_way, one_way.T).tolist(),
+        bearing[:, :n].tolist(),
+        turn.tolist(),
+        azimuth,
+        elevation.tolist(),
+        min(margins.closer_m, 0.05 * float(np.median(known))) if len(known) else margins.closer_m,
+    )
+
+
+def _unclear(obj: SceneObject, image_height: int, margins: Margins) -> str:
+    if obj.visibility is not None and obj.visibility < margins.min_visibility:
+        return "mostly hidden"
+    if obj.truncation is not None and obj.truncation > margins.max_truncation:
+        return "mostly outside the image"
+    if obj.bbox[3] - obj.bbox[1] < margins.min_height * image_height:
+        return "too small"
+    return ""
+
+
+def _or_nan(value: np.ndarray | None, shape: tuple[int, ...] = (3,)) -> np.ndarray:
+    return np.full(shape, np.nan) if value is None else value
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", a, b)
+
+
+def _along(delta: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """(n, m) components of (n, m, 3) vectors along each row's axis (n, 3)."""
+    return np.einsum("ijk,ik->ij", delta, axis)
+
+
+# Corners, edge midpoints, face centres and the centre: boxes that touch anywhere are at most half an edge away.
+_STEPS = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], [-1, 0, 1], indexing="ij"), -1).reshape(-1, 3).astype(float)
+
+
+def _lattice(half: np.ndarray) -> np.ndarray:
+    """(n, 27, 3) points of each box in its own frame."""
+    return half[:, None] * _STEPS
+
+
+def _distance_to_boxes(points: np.ndarray, center: np.ndarray, rotation: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """(m, n) distances from points (m, 3) to the nearest point of each of n oriented boxes; 0 inside."""
+    local = np.einsum("mnk,nkl->mnl", points[:, None] - center[None], rotation)
+    outside = np.maximum(np.abs(local) - half, 0)
+    return np.sqrt(np.einsum("mnl,mnl->mn", outside, outside))

@@ -1,0 +1,101 @@
+"""From facts to words: the phrasing files, and questions and answers rendered from them.
+Training and benchmark phrasings of a type share its meaning and no sentence."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import yaml
+
+from data_registry.questions import distance, orientation, relation
+from data_registry.questions.facts import Fact
+from data_registry.questions.geometry import Layout
+from data_registry.questions.words import FOLDER, quantity, sentence, words
+
+FILES = ("distance", "orientation", "relation", "statements", "general")
+CLASS_OF = {
+    type_: name
+    for name, module in (("distance", distance), ("orientation", orientation), ("relation", relation))
+    for type_ in module.TYPES
+}  # question type -> class of the benchmark
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How one type is worded: `training` and `benchmark` questions, `answers` in free form, words of the `options`."""
+
+    training: tuple[str, ...] = ()
+    benchmark: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def wordings() -> dict[str, Wording]:
+    """Every type's wording, from the phrasing files."""
+    found: dict[str, Wording] = {}
+    for name in FILES:
+        content: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+        for type_, entry in content.items():
+            lists = {key: tuple(value) for key, value in entry.items() if key != "options"}
+            found[type_] = Wording(**lists, options=entry.get("options") or {})
+    return found
+
+
+def option_texts(fact: Fact) -> tuple[str, str]:
+    """The two options as they are shown: "the car", "its left side"."""
+    known = wordings()[fact.type].options
+    first, second = fact.options
+    return known.get(first, first), known.get(second, second)
+
+
+def ask(fact: Fact, phrasing: str, choice: str = "") -> str:
+    """A fact's question; `choice` fills the place where a free-form question names its options."""
+    return phrasing.format(choice=choice, **fact.slots)
+
+
+def choice(fact: Fact, swapped: bool) -> str:
+    """What `{choice}` becomes in a free-form question: ", the car or the dog"."""
+    first, second = option_texts(fact)
+    return f", {second} or {first}" if swapped else f", {first} or {second}"
+
+
+def answer(fact: Fact, phrasing: str, scene: Layout | None = None) -> str:
+    """A fact's answer as a sentence; phrasings with distances (`d_answer`, `d_other`) need the scene."""
+    texts = option_texts(fact)
+    slots = fact.slots | {"answer": texts[fact.answer], "other": texts[1 - fact.answer]}
+    if "{d_" in phrasing:
+        slots["d_answer"], slots["d_other"] = _distances(fact, scene)
+    return sentence(phrasing.format(**slots))
+
+
+def _distances(fact: Fact, scene: Layout) -> tuple[str, str]:
+    order = {obj.id: k for k, obj in enumerate(scene.objects)}
+    *roles, i, j = (order[id_] for id_ in fact.objects)
+    table = scene.pair[roles[0]] if roles else scene.distance
+    metres = table[i], table[j]
+    return quantity(metres[fact.answer]), quantity(metres[1 - fact.answer])
+
+
+def vocabulary() -> Iterator[str]:
+    """Every text a question or answer can be made of, for fitting a tokenizer: phrasings, options, small words.
+
+    Benchmark phrasings add no word that training phrasings lack (a test says so), so they are left out.
+    """
+    for wording in wordings().values():
+        for phrasing in (*wording.training, *wording.answers, *wording.options.values()):
+            yield re.sub(r"\{\w+\}", " ", phrasing).strip()
+    yield from _texts(words())
+    yield from (f"{value}" for value in range(100))
+    yield from ("A. B. C. D.", "Answer with the option's letter.", "the of and with a an")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for key in value for text in (str(key), *_texts(value[key])))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in _texts(item))

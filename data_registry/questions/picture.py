@@ -1,0 +1,87 @@
+"""What can be asked of a picture without any 3D: colours, counts, presence, left and right in the picture, the place.
+The general data sets are made of it; a design that saw nothing else should know no more about space than this."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from data_registry.questions.facts import Fact, between, which
+from data_registry.questions.geometry import Layout
+from data_registry.questions.names import CONFUSABLE
+from data_registry.questions.words import article, enumeration, number, plural, words
+from data_registry.scene import Scene
+
+TYPES = ("color", "count", "presence", "picture_side", "leftmost", "shown", "scenery")
+COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white", "gray", "black")
+APART = 0.15  # of the picture's width: how far the middles of two boxes lie apart where left and right are asked
+
+
+def facts(scene: Layout, names: Mapping[str, Sequence[str]], rng: random.Random) -> Iterator[Fact]:
+    """Two-option facts of a picture; `names`: category names known for each kind of scene, for what is absent."""
+    whole = scene.scene
+    yield from _colors(scene, rng)
+    yield from _counts(whole, rng)
+    yield from _sides(scene)
+    present = {o.name for o in whole.objects} | set(whole.others)
+    absent = [name for name in names[whole.kind] if name not in present]
+    for name in sorted(present & {o.name for o in whole.objects}):
+        yield _word_fact("presence", {"a": article(name)}, "yes", "no", name)
+        if absent:
+            yield _word_fact("shown", {}, article(name), article(rng.choice(absent)))
+    for name in absent:
+        yield _word_fact("presence", {"a": article(name)}, "no", "yes", name)
+    if whole.kind:
+        yield _word_fact("scenery", {}, whole.kind, rng.choice([k for k in words()["scenery"] if k != whole.kind]))
+
+
+def listing(scene: Scene, rng: random.Random) -> dict[str, str]:
+    """Slots of a caption: the things in the picture with colours and counts, and the place.
+
+    A category of which some objects were dropped is left out, since its count is not known.
+    """
+    counts = Counter(o.name for o in scene.objects if o.name not in scene.others)
+    things = []
+    for obj in scene.objects:
+        if counts[obj.name] == 1:
+            noun = f"{obj.color} {obj.name}" if obj.color and rng.random() < 0.7 else obj.name
+            things.append(article(noun))
+    groups = [f"{number(n)} {plural(name)}" for name, n in counts.items() if n > 1]
+    things = [*things, *groups]
+    if not things:
+        return {}
+    rng.shuffle(things)
+    several = len(things) > 1 or bool(groups)
+    slots = {"things": enumeration(things), "are": "are" if several else "is"}
+    return slots | {"scenery": words()["scenery"].get(scene.kind, "")}
+
+
+def _colors(scene: Layout, rng: random.Random) -> Iterator[Fact]:
+    for k, obj in enumerate(scene.objects):
+        if obj.color in COLORS and scene.names[k] == obj.name:
+            unlike = [c for c in COLORS if c != obj.color and frozenset((c, obj.color)) not in CONFUSABLE]
+            yield _word_fact("color", {"x": f"the {obj.name}"}, obj.color, rng.choice(unlike))
+
+
+def _counts(scene: Scene, rng: random.Random) -> Iterator[Fact]:
+    for name, n in Counter(o.name for o in scene.objects).items():
+        if name not in scene.others:
+            noun = f"{number(n)} {plural(name)}" if n > 1 else f"one {name}"
+            slots = {"plural": plural(name), "answer_noun": noun, "are": "are" if n > 1 else "is"}
+            yield _word_fact("count", slots, number(n), number(n + rng.choice((-1, 1)) if n > 1 else 2))
+
+
+def _sides(scene: Layout) -> Iterator[Fact]:
+    middle = [(o.bbox[0] + o.bbox[2]) / 2 / scene.scene.camera.width for o in scene.objects]
+    for i in range(len(middle)):
+        for j in range(len(middle)):
+            if i != j and abs(middle[i] - middle[j]) >= APART:
+                left = middle[i] < middle[j]
+                yield which("picture_side", scene, {"x": i, "y": j}, *(("left", "right")[:: 1 if left else -1]))
+                if i < j:
+                    for side, winner in (("left", i if left else j), ("right", j if left else i)):
+                        yield between("leftmost", scene, i, j, winner, {}, {"side": side})
+
+
+def _word_fact(type_: str, slots: dict[str, str], answer: str, other: str, *key: str) -> Fact:
+    options = (answer, other) if answer < other else (other, answer)
+    return Fact(type_, slots, options, options.index(answer), (), (), (type_, *key, *options))

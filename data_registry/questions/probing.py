@@ -1,0 +1,44 @@
+"""3DI-Pb: captions that state depth and distance (OpenImages), or azimuth, elevation and size (ImageNet3D).
+Captions, because stage 1's `plain` template throws the question away."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data_registry.conversations import Turn, record
+from data_registry.questions.geometry import Margins, layout
+from data_registry.questions.statements import several
+from data_registry.scene import Scene
+
+DEPTH = ("object_distance", "pair_distance", "object_distance", "depth_order")
+POSE = ("object_azimuth", "object_azimuth", "object_elevation", "object_size")
+QUESTION = "Describe the objects in 3D."
+
+
+@dataclass(frozen=True, slots=True)
+class ProbingRecipe:
+    """How a probing caption is put together: `sentences` are the fewest and most statements in one caption."""
+
+    sentences: tuple[int, int] = (2, 4)
+
+
+def captions(
+    scenes: Sequence[Scene],
+    name: str,
+    types: Sequence[str],
+    seed: int,
+    recipe: ProbingRecipe,
+    margins: Margins,
+    drops: Counter[str],
+) -> Iterator[dict[str, Any]]:
+    """One caption per scene, made of statements of the given types; scenes without one are counted in `drops`."""
+    for scene in scenes:
+        rng = random.Random(f"{seed} {name} {scene.image}")
+        wanted = rng.randint(*recipe.sentences)
+        if statements := several(layout(scene, margins, drops), wanted, types, rng, margins):
+            caption = " ".join(statement.answer(rng) for statement in statements)
+            yield record(f"{name}/{scene.image}", scene.image, [Turn(QUESTION, caption, "caption")])
+        else:
+            drops["image: nothing to state"] += 1
