@@ -32,7 +32,7 @@ def spans(x: np.ndarray, y: np.ndarray, width: int) -> Spans:
     top, bottom = _ceil(y[0], width), _ceil(y[2], width)
     rows = bottom - top
     seen = np.flatnonzero((rows > 0) & (x.max(0) > 0) & (x.min(0) < width))
-    x, y, rows, top = x[:, seen], y[:, seen], rows[seen], top[seen]
+    x, y, rows, top = x.take(seen, 1), y.take(seen, 1), rows[seen], top[seen]
     with np.errstate(divide="ignore", invalid="ignore"):  # level edges: never chosen below
         long = (x[2] - x[0]) / (y[2] - y[0])
         upper = (x[1] - x[0]) / (y[1] - y[0])
@@ -40,11 +40,11 @@ def spans(x: np.ndarray, y: np.ndarray, width: int) -> Spans:
     owner = np.repeat(np.arange(len(seen), dtype=np.int32), rows)
     row = np.arange(len(owner), dtype=np.int32) + np.repeat(top - (np.cumsum(rows, dtype=np.int32) - rows), rows)
     center = row.astype(F) + F(0.5)
-    x0, y0, y1 = x[0][owner], y[0][owner], y[1][owner]
+    x0, y0, y1 = x[0].take(owner), y[0].take(owner), y[1].take(owner)
     below = center >= y1
-    one = x0 + (center - y0) * long[owner]
-    start = np.where(below, x[1][owner], x0)
-    slope = np.where(below, lower[owner], upper[owner])
+    one = x0 + (center - y0) * long.take(owner)
+    start = np.where(below, x[1].take(owner), x0)
+    slope = np.where(below, lower.take(owner), upper.take(owner))
     other = start + (center - np.where(below, y1, y0)) * slope
     first, last = _ceil(np.minimum(one, other), width), _ceil(np.maximum(one, other), width)
     keep = np.flatnonzero(last > first)
@@ -91,7 +91,7 @@ class Planes:
 
     def at(self, triangle: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Depth and perspective-correct weights of corners 1 and 2 of triangles at image points."""
-        t = self.table[triangle]
+        t = self.table.take(triangle, 0)
         dx, dy = x - t[:, 0], y - t[:, 1]
         depth = F(1) / (t[:, 2] + t[:, 3] * dx + t[:, 4] * dy)
         first = (t[:, 5] * dx + t[:, 6] * dy) * depth
@@ -109,19 +109,19 @@ def draw(found: Spans, planes: Planes, body: np.ndarray, bodies: int, width: int
         (width * width,) int32 triangle seen at each sample, -1 for none; (bodies,) samples each would fill alone.
     """
     count = found.count
-    t = planes.table[found.triangle]
+    t = planes.table.take(found.triangle, 0)
     dx, dy = found.first.astype(F) + F(0.5) - t[:, 0], found.row.astype(F) + F(0.5) - t[:, 1]
     start = t[:, 2] + t[:, 3] * dx + t[:, 4] * dy
     span = np.repeat(np.arange(len(count), dtype=np.int32), count)
-    step = np.arange(len(span), dtype=np.int32) - (np.cumsum(count, dtype=np.int32) - count)[span]
-    sample = (found.row * np.int32(width) + found.first)[span] + step
-    inverse = start[span] + t[:, 3][span] * step.astype(F)
+    step = np.arange(len(span), dtype=np.int32) - (np.cumsum(count, dtype=np.int32) - count).take(span)
+    sample = (found.row * np.int32(width) + found.first).take(span) + step
+    inverse = start.take(span) + t[:, 3].take(span) * step.astype(F)
     # positive floats order like their bits, so one integer carries nearness and triangle
-    key = (inverse.view(np.int32).astype(np.int64) << 32) | found.triangle[span]
+    key = (inverse.view(np.int32).astype(np.int64) << 32) | found.triangle.take(span)
     nearest = np.full(width * width, -1, np.int64)
     np.maximum.at(nearest, sample, key)
     alone = np.zeros((bodies, width * width), bool)
-    alone.reshape(-1)[(body[found.triangle] * (width * width))[span] + sample] = True
+    alone.reshape(-1)[(body[found.triangle] * (width * width)).take(span) + sample] = True
     seen = (nearest & 0xFFFFFFFF).astype(np.int32)
     seen[nearest < 0] = -1
     return seen, np.count_nonzero(alone, axis=1)

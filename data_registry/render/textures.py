@@ -104,6 +104,6 @@ def _noise(grain: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     fx, fy = x - fx, y - fy
     flat, here = grain.reshape(-1), row * _CELLS
     below, right = (row + 1) % _CELLS * _CELLS, (column + 1) % _CELLS
-    a, b, c, d = flat[here + column], flat[here + right], flat[below + column], flat[below + right]
+    a, b, c, d = (flat.take(i) for i in (here + column, here + right, below + column, below + right))
     near = a + (b - a) * fx
     return near + (c + (d - c) * fx - near) * fy
