@@ -19,9 +19,9 @@ class Collator:
         pad_token_id: fills rows and turns up; never a target.
         images: from image keys to {"pixel_values": ...} or {"image_features": ...}.
 
-    A batch has sample_ids (for errors), input_ids (n, L), position_ids, `labels` (k,) and `label_positions` (k,): the k targets of the batch
-    and the flat index (row * L + column) of the hidden state that predicts each, so that the LM head runs on those
-    alone; for rows also attention_mask (n, L), for turns prefix_length and turns.
+    A batch has sample_ids (for errors), input_ids (n, L), position_ids, `labels` (k,) and `label_positions` (k,): the
+    k targets and the flat index (row * L + column) of the hidden state that predicts each, so that the LM head runs
+    on those alone; for rows also attention_mask (n, L), for turns prefix_length and turns.
     """
 
     def __init__(self, pad_token_id: int, images: ImageLookup):

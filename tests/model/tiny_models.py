@@ -81,3 +81,53 @@ def make_model(encoders=("clip", "dinov2"), template="vicuna_v1", tokenizer=None
     return SpatialLLMForConditionalGeneration.assemble(
         [make_encoder(kind) for kind in encoders], make_llm(len(tokenizer), **llm), len(tokenizer), template
     ).eval()
+
+
+def make_samples(model, tokenizer, count: int = 48, isolate: bool = True, blind_every: int = 4):
+    """Encoded samples of one to three turns, every fourth without an image."""
+    import random
+
+    from model.samples import Conversation, SampleEncoder
+    from model.templates import build_template
+
+    rng = random.Random(1)
+    words = ["car", "chair", "mug", "red", "blue", "green", "left", "closer"]
+    conversations = []
+    for k in range(count):
+        turns = tuple((f"which {rng.choice(words)} ?", rng.choice(words)) for _ in range(rng.randint(1, 3)))
+        conversations.append(Conversation(f"s{k}", None if blind_every and k % blind_every == 0 else f"i{k % 6}", turns))
+    template = build_template(model.config.template, tokenizer)
+    config = model.config
+    encoder = SampleEncoder(template, tokenizer, config.image_token_id, config.image_tokens, 512, isolate)
+    return encoder.encode_all(conversations)
+
+
+def make_collator(tokenizer, pixels):
+    from model.collate import Collator
+
+    return Collator(
+        tokenizer.pad_token_id, lambda keys: {"pixel_values": torch.stack([pixels[int(k[1:])] for k in keys])}
+    )
+
+
+def train_tiny(work, optimizer="muon+adamw", die_at: int | None = None, recipe=None, machine=None, **kwargs):
+    """Train connector and LLM of a random model for a few steps; with `die_at` it kills itself there."""
+    import os
+    import signal
+
+    from model.training import Machine, Recipe, freeze_all_but, train
+
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    freeze_all_but(model, model.connector, model.language_model)
+    pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    recipe = recipe or Recipe(lr=1e-3, muon_lr=0.01, optimizer=optimizer, global_batch=8, epochs=2)
+    machine = machine or Machine(per_device_batch=4, checkpoint_steps=3, log_steps=1, device="cpu")
+
+    def progress(done, total):
+        if done == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    samples, collate = make_samples(model, tokenizer), make_collator(tokenizer, pixels)
+    result = train(model, samples, collate, recipe, work, seed=3, machine=machine, on_progress=progress, **kwargs)
+    return model, result

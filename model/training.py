@@ -1,0 +1,269 @@
+"""Training of any stage: what trains, in which order, with checkpoints that resume bit for bit.
+On the Hugging Face Trainer, which brings accumulation, mixed precision, several devices and DeepSpeed."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import set_seed
+
+from data_registry.errors import InputError
+from model.batching import GroupedBatches, cut_global_batch
+from model.checkpoints import last_complete, mark_complete
+from model.optimizers import build_optimizer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines the result of a training run, besides the data and the starting weights.
+
+    Attributes:
+        lr: peak learning rate (of AdamW).
+        muon_lr: peak learning rate of Muon, where the optimizer has one.
+        optimizer: see `model/optimizers.py`.
+        global_batch: samples per optimizer step, over all devices.
+        epochs: passes over the data; a fraction stops within the last one.
+        warmup: share of the steps in which the rate rises; then it follows a cosine to 0.
+        weight_decay, beta2, max_grad_norm: as usual; 0 turns clipping off.
+        bf16: mixed precision with fp32 weights.
+    """
+
+    lr: float
+    global_batch: int
+    epochs: float = 1.0
+    optimizer: str = "adamw"
+    muon_lr: float = 0.0
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    beta2: float = 0.999
+    max_grad_norm: float = 1.0
+    bf16: bool = True
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a training run is computed; nothing here changes its result.
+
+    Attributes:
+        per_device_batch: most samples in one forward pass; accumulation follows from the global batch.
+        checkpoint_steps: optimizer steps between checkpoints; 0 for none.
+        log_steps: optimizer steps between log lines.
+        device: "auto", "cpu" or "cuda".
+        deepspeed: a DeepSpeed configuration, or None.
+        gradient_checkpointing: recompute activations instead of keeping them.
+        workers: processes that load data.
+    """
+
+    per_device_batch: int = 64
+    checkpoint_steps: int = 0
+    log_steps: int = 10
+    device: str = "auto"
+    deepspeed: dict[str, Any] | None = None
+    gradient_checkpointing: bool = False
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run reports: steps, the mean loss of its last tenth, and the time of this process's part."""
+
+    steps: int
+    loss: float
+    seconds: float
+    resumed_from: int
+
+
+def freeze_all_but(model: nn.Module, *trained: nn.Module) -> int:
+    """Only the parameters of `trained` keep gradients; returns how many."""
+    model.requires_grad_(False)
+    for module in trained:
+        module.requires_grad_(True)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def train(
+    model: nn.Module,
+    samples: Sequence[Any],
+    collate: Callable[[Sequence[Any]], dict[str, Any]],
+    recipe: Recipe,
+    work: Path,
+    seed: int,
+    machine: Machine | None = None,
+    batches: GroupedBatches | None = None,
+    on_log: Callable[[int, dict[str, float]], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> TrainResult:
+    """Train what has gradients, from the last whole checkpoint in `work` if there is one.
+
+    Args:
+        model: returns {"loss"} from a batch; its loss is a sum divided by `num_items_in_batch`.
+        samples: a sequence that `collate` makes batches of; each has an `id`.
+        work: folder for checkpoints; one training run only.
+        batches: the order; default: grouped by modality and length.
+        on_log: step and {"loss", "learning_rate", "grad_norm"}.
+        on_progress: optimizer steps done and in all.
+
+    Raises:
+        InputError: no samples, or a loss that is not finite; the message has the step and the sample ids.
+    """
+    machine = machine or Machine()
+    if not len(samples):
+        raise InputError("no samples to train on; check the data sets of this stage and the fraction of them")
+    cpu = machine.device == "cpu" or (machine.device == "auto" and not torch.cuda.is_available())
+    arguments = _arguments(recipe, machine, work, seed, cpu)
+    micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, arguments.world_size)
+    arguments.gradient_accumulation_steps = accumulation
+    arguments.per_device_train_batch_size = micro
+    if batches is None:
+        batches = GroupedBatches.of(samples, recipe.global_batch, micro, seed)
+    steps_per_epoch = len(batches) * batches.micro_batch // recipe.global_batch
+    arguments.max_steps = max(1, math.ceil(steps_per_epoch * recipe.epochs))
+    arguments.warmup_steps = math.ceil(arguments.max_steps * recipe.warmup)
+    reporter = _Reporter(on_log, on_progress)
+    trainer = SpatialTrainer(
+        model=model,
+        args=arguments,
+        data_collator=collate,
+        train_dataset=samples,
+        callbacks=[reporter],
+        recipe=recipe,
+        batches=batches,
+    )
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_complete(work)
+    set_seed(seed)
+    output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    tail = losses[-math.ceil(len(losses) / 10) :]
+    resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    return TrainResult(output.global_step, sum(tail) / len(tail), output.metrics["train_runtime"], resumed)
+
+
+def _arguments(recipe: Recipe, machine: Machine, work: Path, seed: int, cpu: bool) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work),
+        learning_rate=recipe.lr,
+        lr_scheduler_type="cosine",
+        weight_decay=recipe.weight_decay,
+        adam_beta2=recipe.beta2,
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=recipe.bf16,
+        use_cpu=cpu,
+        seed=seed,
+        save_strategy="steps" if machine.checkpoint_steps else "no",
+        save_steps=machine.checkpoint_steps or 500,
+        save_total_limit=2,
+        logging_steps=machine.log_steps,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=machine.workers,
+        dataloader_pin_memory=not cpu,
+        gradient_checkpointing=machine.gradient_checkpointing,
+        deepspeed=machine.deepspeed,
+        accelerator_config={"even_batches": False, "split_batches": False},
+    )
+
+
+class SpatialTrainer(Trainer):
+    """The Trainer with our order, optimizer, loss count, small checkpoints, and a name for what went wrong."""
+
+    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.recipe, self.batches = recipe, batches
+        self.model_accepts_loss_kwargs = True
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        loader = torch.utils.data.DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            recipe = self.recipe
+            self.optimizer = build_optimizer(
+                self.model if model is None else model,
+                recipe.optimizer,
+                recipe.lr,
+                recipe.muon_lr,
+                recipe.weight_decay,
+                (0.9, recipe.beta2),
+            )
+        return self.optimizer
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
+        if not batch_samples:
+            return None
+        count = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
+        return self.accelerator.gather(count).sum() if self.args.world_size > 1 else count
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        self._ids = ids = inputs.pop("sample_ids", [])
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}, samples {', '.join(ids)}; "
+                "look at these samples, or lower the learning rate"
+            )
+        return loss
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not (found[0] if return_outputs else found).requires_grad:
+            raise InputError(
+                f"nothing that trains takes part in samples {', '.join(self._ids)}: where only the connector trains, "
+                "every sample needs an image"
+            )
+        return found
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Only what trains: frozen weights come from their own folder when training resumes."""
+        from safetensors.torch import save_file
+
+        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        state = self.model.state_dict() if state_dict is None else state_dict
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if name in trained}
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_file(kept, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        from safetensors.torch import load_file
+
+        target = self.model if model is None else model
+        state = load_file(Path(resume_from_checkpoint) / "model.safetensors")
+        trained = {name for name, p in target.named_parameters() if p.requires_grad}
+        if state.keys() != trained:
+            odd = sorted(state.keys() ^ trained)[0]
+            raise InputError(f"{resume_from_checkpoint}: does not fit what trains now ({odd}); remove it to start anew")
+        target.load_state_dict(state, strict=False)
+
+
+class _Reporter(TrainerCallback):
+    """Passes on logs and progress, and marks checkpoints once they are whole."""
+
+    def __init__(self, log: Callable | None, progress: Callable | None):
+        self.log, self.progress = log, progress
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.log and "loss" in logs:
+            self.log(state.global_step, {k: logs[k] for k in ("loss", "learning_rate", "grad_norm") if k in logs})
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_log |= state.global_step == state.max_steps
+        if self.progress:
+            self.progress(state.global_step, state.max_steps)
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
