@@ -1,4 +1,4 @@
-"""`bench.record`: the ratio says how many times better we are, whichever way the quantity points; the machine is named."""
+"""`bench.record`: the ratio says how many times better we are, whichever way a quantity points; it names the machine."""
 
 import json
 
