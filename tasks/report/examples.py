@@ -3,7 +3,6 @@ Drawn without a look at the answers: question ids are hashes, so the smallest id
 
 import base64
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +74,6 @@ def examples(scenes: Path, questions: pd.DataFrame, designs: list[Scored], count
     """The chosen questions with their pictures from the shards of `scenes` (runs/<scale>/scenes/test)."""
     picked = choose(questions, count)
     pictures = _pictures(scenes, set(picked["image"]))
-    boxes = _boxes(scenes, set(picked["image"]))
     found = []
     for key, row in picked.iterrows():
         position = questions.index.get_loc(key)
@@ -93,7 +91,7 @@ def examples(scenes: Path, questions: pd.DataFrame, designs: list[Scored], count
                 picture=f"data:{media};base64,{base64.b64encode(picture).decode()}",
                 width=width,
                 height=height,
-                boxes=[boxes[row["image"], int(o)] for o in row["objects"] if (row["image"], int(o)) in boxes],
+                boxes=_boxes(row),
                 answers=[_answer(design, position, options) for design in designs],
             )
         )
@@ -120,17 +118,7 @@ def _pictures(scenes: Path, keys: set[str]) -> dict[str, bytes]:
     return found
 
 
-def _boxes(scenes: Path, keys: set[str]) -> dict[tuple[str, int], Box]:
-    """(image, annotation id) -> 2D box, from the Omni3D file beside the shards; -1 marks an unavailable box."""
-    content = json.loads((scenes / "annotations.json").read_text())
-    images = {image["id"]: image["file_path"] for image in content["images"] if image["file_path"] in keys}
-    boxes = {}
-    for item in content["annotations"]:
-        if item["image_id"] not in images:
-            continue
-        for field in ("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj"):
-            x1, y1, x2, y2 = item.get(field, [-1] * 4)
-            if x2 > x1 and y2 > y1:
-                boxes[images[item["image_id"]], item["id"]] = Box(item["category_name"], x1, y1, x2 - x1, y2 - y1)
-                break
-    return boxes
+def _boxes(row: pd.Series) -> list[Box]:
+    """The boxes of a question's objects, each object once."""
+    named = {int(key): (name, box) for key, name, box in zip(row["objects"], row["names"], row["boxes"])}
+    return [Box(name, *(float(v) for v in (x1, y1, x2 - x1, y2 - y1))) for name, (x1, y1, x2, y2) in named.values()]

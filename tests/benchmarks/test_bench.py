@@ -1,4 +1,4 @@
-"""`bench.record`: the ratio says how many times better we are, whichever way a quantity points; it names the machine."""
+"""`bench.record`: the ratio says how many times better we are, whichever way a quantity points; machines are named."""
 
 import json
 

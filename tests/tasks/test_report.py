@@ -58,6 +58,7 @@ def write_benchmark(root: Path, per_class=(60, 45, 75), images=70) -> pd.DataFra
                     "class": name,
                     "names": ["car", "mug"],
                     "objects": [1, 2],
+                    "boxes": [[10.0, 20.0, 40.0, 60.0], [50.0, 40.0, 80.0, 70.0]],
                 }
             )
     questions = pd.DataFrame(rows)
@@ -77,17 +78,6 @@ def write_benchmark(root: Path, per_class=(60, 45, 75), images=70) -> pd.DataFra
     half = images // 2
     pd.DataFrame(shards[:half]).to_parquet(scenes / "images-00000.parquet")
     pd.DataFrame(shards[half:]).to_parquet(scenes / "images-00001.parquet")
-    annotations = {
-        "info": {},
-        "categories": [{"id": 0, "name": "car"}, {"id": 1, "name": "mug"}],
-        "images": [{"id": i, "file_path": name, "width": 96, "height": 96} for i, name in enumerate(names)],
-        "annotations": [
-            {"id": k, "image_id": i, "category_name": name, "bbox2D_tight": tight, "bbox2D_trunc": [50, 40, 80, 70]}
-            for i in range(images)
-            for k, name, tight in [(1, "car", [10, 20, 40, 60]), (2, "mug", [-1, -1, -1, -1])]
-        ],
-    }
-    (scenes / "annotations.json").write_text(json.dumps(annotations))
     return questions
 
 
