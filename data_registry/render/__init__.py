@@ -15,7 +15,7 @@ World (seed, index) does not depend on the image size; another seed has other wo
 An object's frame is x = front, y = down, z = left (Omni3D's); `NAMES` are the categories, `COLORS` the colour names.
 """
 
-from data_registry.render.annotate import categories, records, scene
+from data_registry.render.annotate import DATASET_ID, SOURCE, categories, records, scene
 from data_registry.render.catalog import CATEGORIES, KINDS, NAMES
 from data_registry.render.layout import another_view, sample
 from data_registry.render.palette import COLORS
@@ -25,8 +25,10 @@ from data_registry.render.world import Body, World
 __all__ = [
     "CATEGORIES",
     "COLORS",
+    "DATASET_ID",
     "KINDS",
     "NAMES",
+    "SOURCE",
     "Body",
     "Maps",
     "Picture",

@@ -1,0 +1,314 @@
+"""Omni3D annotation files: a reader into Scene records, which counts what it drops, and a writer.
+Format and ignore rules: `facebookresearch/omni3d:DATA.md`, `cubercnn/data/datasets.py`."""
+
+import json
+import math
+import shutil
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+import yaml
+
+from data_registry.errors import InputError, nearest
+from data_registry.json_stream import records
+from data_registry.scene import Camera, Provenance, Scene, SceneObject
+
+_AXES = {sign + name: (1 if sign == "+" else -1, i) for sign in "+-" for i, name in enumerate("xyz")}
+_IMAGE_KEYS = ("id", "width", "height", "file_path", "K")
+_OBJECT_KEYS = ("id", "image_id", "category_name", "valid3D", "center_cam", "dimensions", "R_cam", "behind_camera")
+_BOXES = ("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj")
+_ROW = 24  # numbers kept of an object: id, center 3, dimensions 3, R 9, bbox 4, visibility, truncation, name, color
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which objects are dropped; heights are shares of the image's height, the others as in the file."""
+
+    min_height: float = 0.05
+    max_height: float = 1.5
+    max_truncation: float = 0.75
+    min_visibility: float = 0.25
+    max_depth_error: float = 0.5
+
+
+def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | None = None) -> Iterator[Scene]:
+    """Scenes of an Omni3D file in the order of its images, read record by record.
+
+    Objects that break a rule are dropped and counted; their names stay in the scene's `others`. Fronts and level
+    cameras come from `sources.yaml` by the file's `info.source`; `up_cam`, `scene` and `color` are used where present.
+
+    Args:
+        path: the JSON file.
+        drops: filled with counts by reason, under "objects" and "images" with how many there were.
+        rules: thresholds of the ignore rules.
+
+    Raises:
+        InputError: broken JSON (with the byte), a missing or wrong key, an id that occurs twice, an unknown image id.
+    """
+    path = Path(path)
+    table = _Table(path, rules or Rules(), Counter() if drops is None else drops)
+    for key, record in records(path):
+        table.take(key, record)
+    table.check()
+    return table.scenes()
+
+
+@cache
+def sources() -> dict[str, dict[str, Any]]:
+    """The table `sources.yaml`."""
+    return yaml.safe_load(Path(__file__).with_name("sources.yaml").read_text())
+
+
+def front_axis(source: str, category: str) -> tuple[int, int] | None:
+    """Sign and index of the object axis that is the semantic front, or None where there is none."""
+    for axis, names in sources().get(source, {}).get("front", {}).items():
+        if category in names:
+            return _AXES[axis]
+    return None
+
+
+@dataclass(slots=True)
+class _Table:
+    """What is kept of a file while it is read: one row of numbers per object, an eighth of what records take."""
+
+    path: Path
+    rules: Rules
+    drops: Counter[str]
+    source: str = ""
+    images: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[int, array] = field(default_factory=dict)
+    others: dict[int, list[str]] = field(default_factory=dict)
+    words: dict[str, int] = field(default_factory=dict)
+    ids: set[int] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+
+    def take(self, key: str, record: Any) -> None:
+        self.seen.add(key)
+        if key == "info":
+            self.source = _text(record.get("source", "") if isinstance(record, dict) else "")
+        elif key == "images":
+            self._take_image(record)
+        elif key == "annotations":
+            self._take_object(record)
+
+    def check(self) -> None:
+        """Everything a reader relies on was there."""
+        if "images" not in self.seen:
+            raise InputError(f"{self.path}: no images; an Omni3D file has the keys info, images, categories, annotations")
+        strangers = [i for i in (self.rows.keys() | self.others.keys()) if i not in self.images]
+        if strangers:
+            raise InputError(
+                f"{self.path}: annotations name image_id {min(strangers)}, which is not among its images; "
+                "add the image or remove the annotations"
+            )
+
+    def scenes(self) -> Iterator[Scene]:
+        level = sources().get(self.source, {}).get("level", False)
+        words = list(self.words)
+        self.drops["images"] += len(self.images)
+        for number, image in self.images.items():
+            up = image["up"] if image["up"] is not None else np.array([0.0, -1.0, 0.0]) if level else None
+            camera = Camera(image["width"], image["height"], image["K"], up)
+            values = np.array(self.rows.pop(number, ())).reshape(-1, _ROW)
+            objects = tuple(self._object(row, words, camera) for row in values)
+            others = tuple(self.others.get(number, ()))
+            yield Scene(self.source, image["file_path"], camera, objects, others, image["kind"])
+
+    def _take_image(self, record: Any) -> None:
+        number = _need(record, _IMAGE_KEYS, self.path, "images")["id"]
+        if number in self.images:
+            raise InputError(f"{self.path}: images: id {number} occurs twice; ids must be unique")
+        where = f"images: id {number}"
+        self.images[number] = {
+            "width": int(record["width"]),
+            "height": int(record["height"]),
+            "file_path": record["file_path"],
+            "K": self._numbers(record["K"], (3, 3), where, "K"),
+            "up": self._numbers(record["up_cam"], (3,), where, "up_cam") if "up_cam" in record else None,
+            "kind": _text(record.get("scene", "")),
+        }
+
+    def _take_object(self, record: Any) -> None:
+        number = _need(record, _OBJECT_KEYS, self.path, "annotations")["id"]
+        if number in self.ids:
+            raise InputError(f"{self.path}: annotations: id {number} occurs twice; ids must be unique")
+        self.ids.add(number)
+        self.drops["objects"] += 1
+        where = f"annotations: id {number}"
+        image, name = record["image_id"], _text(record["category_name"])
+        known = self.images.get(image)
+        if known is None and "annotations" in self.seen and self.images:
+            raise InputError(f"{self.path}: {where}: image_id {image} is not among its images")
+        boxes = {
+            key: self._numbers(record[key], (4,), where, key)
+            for key in _BOXES
+            if key in record and record[key][0] != -1
+        }
+        reason = self._reason(record, boxes, known, where)
+        if reason is not None:
+            self.drops[reason] += 1
+            self.others.setdefault(image, []).append(name)
+            return
+        box = next(boxes[key] for key in _BOXES if key in boxes)
+        row = [
+            number,
+            *self._numbers(record["center_cam"], (3,), where, "center_cam"),
+            *self._numbers(record["dimensions"], (3,), where, "dimensions"),
+            *self._numbers(record["R_cam"], (3, 3), where, "R_cam").ravel(),
+            *np.clip(box, 0, [known["width"], known["height"]] * 2 if known else None),
+            record.get("visibility", -1),
+            record.get("truncation", -1),
+            self.words.setdefault(name, len(self.words)),
+            self.words.setdefault(record["color"], len(self.words)) if record.get("color") else -1,
+        ]
+        self.rows.setdefault(image, array("d")).extend(row)
+
+    def _reason(
+        self, record: Mapping[str, Any], boxes: Mapping[str, np.ndarray], image: Mapping[str, Any] | None, where: str
+    ) -> str | None:
+        """Why an object is dropped, or None."""
+        rules = self.rules
+        if record["behind_camera"]:
+            return "behind the camera"
+        if not record["valid3D"]:
+            return "no valid 3D box"
+        if min(record["dimensions"]) <= 0:
+            return "a dimension is not positive"
+        rotation = self._numbers(record["R_cam"], (3, 3), where, "R_cam")
+        if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-2 or np.linalg.det(rotation) < 0:
+            return "R_cam is no rotation"
+        if record.get("lidar_pts", -1) == 0:
+            return "no lidar points"
+        if record.get("segmentation_pts", -1) == 0:
+            return "no segmentation points"
+        if record.get("depth_error", -1) > rules.max_depth_error:
+            return "depth error"
+        if not boxes:
+            return "no 2D box"
+        whole = next(boxes[key] for key in reversed(_BOXES) if key in boxes)
+        height = (whole[3] - whole[1]) / (image["height"] if image else math.inf)
+        if height <= rules.min_height:
+            return "too small in the image"
+        if height >= rules.max_height:
+            return "too large for the image"
+        if record.get("truncation", -1) >= rules.max_truncation:
+            return "truncated"
+        if 0 <= record.get("visibility", -1) <= rules.min_visibility:
+            return "hidden"
+        return None
+
+    def _object(self, row: np.ndarray, words: list[str], camera: Camera) -> SceneObject:
+        name = words[int(row[22])]
+        rotation = row[7:16].reshape(3, 3)
+        axis = front_axis(self.source, name)
+        front = None if axis is None else axis[0] * rotation[:, axis[1]]
+        given: Provenance = "ground truth" if self.source == "rendered" else "human"
+        color = words[int(row[23])] if row[23] >= 0 else None
+        known = {"center": given, "dimensions": given, "R": given, "bbox": given}
+        known["front"] = "unavailable" if front is None else given
+        known["color"] = "unavailable" if color is None else given
+        return SceneObject(
+            id=int(row[0]),
+            name=name,
+            center=row[1:4],
+            dimensions=row[4:7],
+            R=rotation,
+            front=front,
+            bbox=row[16:20],
+            color=color,
+            visibility=float(row[20]) if row[20] >= 0 else None,
+            truncation=float(row[21]) if row[21] >= 0 else None,
+            provenance=known,
+        )
+
+    def _numbers(self, value: Any, shape: tuple[int, ...], where: str, key: str) -> np.ndarray:
+        try:
+            numbers = np.array(value, float)
+        except (TypeError, ValueError):
+            numbers = None
+        if numbers is None or numbers.shape != shape:
+            wanted = "×".join(str(n) for n in shape)
+            raise InputError(f"{self.path}: {where}: {key} must be {wanted} numbers, is {str(value)[:60]}")
+        return numbers
+
+
+def _need(record: Any, keys: Iterable[str], path: Path, member: str) -> Mapping[str, Any]:
+    """The record, if it has all the keys."""
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: {member}: every element must be an object, one is {str(record)[:60]}")
+    for key in keys:
+        if key not in record:
+            spare = [k for k in record if k not in keys]
+            raise InputError(
+                f"{path}: {member}: id {record.get('id', 'unknown')}: the key '{key}' is missing; "
+                f"{nearest(key, spare) if spare else 'add it'}"
+            )
+    return record
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+class Writer:
+    """Writes an Omni3D file as its images come, whole or not at all.
+
+        with Writer(path, info, categories) as file:
+            file.add(image, annotations)
+
+    Annotations wait in a file of their own, since Omni3D puts them after the images: memory stays small.
+    Records may be given as dicts or as JSON text.
+    """
+
+    def __init__(self, path: str | Path, info: Mapping[str, Any], categories: Iterable[Mapping[str, Any]]) -> None:
+        self.path = Path(path)
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._head = f'{{"info":{dumps(info)},"categories":{dumps(list(categories))},"images":['
+        self._file: TextIO | None = None
+        self._annotations: Any = None
+        self._images_written = self._annotations_written = 0
+
+    def __enter__(self) -> "Writer":
+        self._file = self._partial.open("w", encoding="utf-8")
+        self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.path.parent)  # noqa: SIM115
+        self._file.write(self._head)
+        return self
+
+    def add(self, image: Mapping[str, Any] | str, annotations: Iterable[Mapping[str, Any] | str]) -> None:
+        """Appends an image and its annotations."""
+        self._file.write(",\n" * bool(self._images_written) + (image if isinstance(image, str) else dumps(image)))
+        self._images_written += 1
+        for record in annotations:
+            text = record if isinstance(record, str) else dumps(record)
+            self._annotations.write(",\n" * bool(self._annotations_written) + text)
+            self._annotations_written += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._file.write('],\n"annotations":[')
+                self._annotations.seek(0)
+                shutil.copyfileobj(self._annotations, self._file)
+                self._file.write("]}\n")
+        finally:
+            self._annotations.close()
+            self._file.close()
+            if kind is not None:
+                self._partial.unlink(missing_ok=True)
+        if kind is None:
+            self._partial.replace(self.path)
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON; NaN and infinity are refused, since no JSON reader has to know them."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

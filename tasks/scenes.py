@@ -1,0 +1,103 @@
+"""Stage `scenes`: renders a set of scenes and publishes it as Omni3D JSON with the images in Parquet shards.
+`python -m tasks.scenes NAME`; image i depends on the set's seed and on i alone, so the number of workers is free."""
+
+import io
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from data_registry import omni3d, render, shards
+from data_registry.errors import InputError
+from tasks.owner import die_with_owner
+from tasks.stage import StageRun, main
+
+_CHUNK = 32  # images per message from a worker
+
+
+@dataclass(frozen=True)
+class Params:
+    """images: how many; seed: of worlds and shapes, one of its own per set; size: pixels; quality: of the JPEGs."""
+
+    images: int
+    seed: int
+    size: int = 96
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        for key, low, high in (("images", 1, 10_000_000), ("size", 32, 2048), ("quality", 50, 100)):
+            if not low <= getattr(self, key) <= high:
+                raise InputError(f"params.yaml: scenes: {key} must be {low} to {high}, is {getattr(self, key)}")
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Renders the set `run.name`; returns how many images and objects it has and what a reader will drop, by reason."""
+    params = run.parse(Params)
+    info = {
+        "id": render.DATASET_ID,
+        "source": render.SOURCE,
+        "name": f"Rendered {run.name}",
+        "split": run.name,
+        "version": "1",
+        "url": "",
+        "seed": params.seed,
+    }
+    workers = int(run.runtime.get("workers") or len(os.sched_getaffinity(0)))
+    annotations = run.out / "annotations.json"
+    with omni3d.Writer(annotations, info, render.categories()) as file, shards.Writer(run.out) as images:
+        for done, (key, data, image, objects) in enumerate(_drawn(params, run.name, workers), 1):
+            images.add(key, data, params.size, params.size)
+            file.add(image, objects)
+            run.progress(done, params.images)
+    return _count(annotations)
+
+
+def _drawn(params: Params, name: str, workers: int) -> Iterator[tuple[str, bytes, str, list[str]]]:
+    """Key, JPEG, image record and annotation records (JSON text) of each image, in order."""
+    starts = range(0, params.images, _CHUNK)
+    draw: Callable[[int], list] = partial(_draw_chunk, params, name)
+    if workers <= 1 or len(starts) == 1:
+        for start in starts:
+            yield from draw(start)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(workers, len(starts)), initializer=die_with_owner) as pool:
+        for chunk in pool.imap(draw, starts):
+            yield from chunk
+
+
+def _draw_chunk(params: Params, name: str, start: int) -> list[tuple[str, bytes, str, list[str]]]:
+    """Images start .. start + chunk. Records travel as text: cheaper than the objects they describe."""
+    drawn = []
+    for index in range(start, min(start + _CHUNK, params.images)):
+        key = f"{name}/{index:06d}.jpg"
+        world = render.sample(params.seed, index)
+        picture = render.render(world, params.size)
+        image, objects = render.records(world, picture, key)
+        encoded = io.BytesIO()
+        # full chroma: at this size halved colour would smear the objects
+        Image.fromarray(picture.rgb).save(encoded, "JPEG", quality=params.quality, subsampling=0)
+        drawn.append((key, encoded.getvalue(), omni3d.dumps(image), [omni3d.dumps(o) for o in objects]))
+    return drawn
+
+
+def _count(annotations: Path) -> dict[str, Any]:
+    """Reads the file back as every later stage will."""
+    drops: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    kept = 0
+    for scene in omni3d.read(annotations, drops):
+        kinds[scene.kind] += 1
+        kept += len(scene.objects)
+    images, objects = drops.pop("images"), drops.pop("objects")
+    return {"images": images, "objects": objects, "kept": kept, "kinds": dict(kinds), "drops": dict(drops)}
+
+
+if __name__ == "__main__":
+    main("scenes", compute)
