@@ -100,7 +100,9 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         adapted = any(p.requires_grad for p in self.encoders.parameters())
         with torch.set_grad_enabled(adapted and torch.is_grad_enabled()):
-            return [encoder(pixel_values) for encoder in self.encoders.values()]
+            features = [encoder(pixel_values) for encoder in self.encoders.values()]
+        # Frozen features are rounded as the cache rounds them, so that a run is the same with and without it.
+        return features if adapted else [each.half() for each in features]
 
     def connect(self, image_features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Image tokens (n, grid * grid, hidden) in the LLM's space from raw features of each encoder."""
@@ -141,15 +143,14 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Returns:
             With labels the loss and no logits; otherwise logits (n, kept, vocabulary).
         """
-        if inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, pixel_values, image_features)
-        if turns is not None:
-            kwargs |= {"prefix_length": prefix_length, "turns": turns}
-            # The layout says all; a 4D mask keeps transformers from building one of L² (it passes 4D ones through).
-            attention_mask = inputs_embeds.new_zeros(1, 1, 1, 1)
-        outputs = self.get_decoder()(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
+        outputs = self._decode(
+            input_ids,
+            pixel_values,
+            image_features,
+            attention_mask,
+            inputs_embeds,
+            prefix_length,
+            turns,
             position_ids=position_ids,
             past_key_values=past_key_values,
             **kwargs,
@@ -162,6 +163,32 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             logits = self.get_output_embeddings()(hidden[:, kept])
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
+
+    def hidden_states(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_features: Sequence[torch.Tensor] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        prefix_length: int | None = None,
+        turns: int | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """Last hidden states (n, L, hidden), for a head that runs on a few of them; arguments as in `forward`."""
+        return self._decode(
+            input_ids, pixel_values, image_features, attention_mask, None, prefix_length, turns, **kwargs
+        ).last_hidden_state
+
+    def _decode(
+        self, input_ids, pixel_values, image_features, attention_mask, inputs_embeds, prefix_length, turns, **kwargs
+    ):
+        if inputs_embeds is None:
+            inputs_embeds = self._embed(input_ids, pixel_values, image_features)
+        if turns is not None:
+            kwargs |= {"prefix_length": prefix_length, "turns": turns}
+            # The layout says all; a 4D mask keeps transformers from building one of L² (it passes 4D ones through).
+            attention_mask = inputs_embeds.new_zeros(1, 1, 1, 1)
+        return self.get_decoder()(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
 
     def _embed(self, input_ids, pixel_values, image_features) -> torch.Tensor:
         holes = input_ids == self.config.image_token_id

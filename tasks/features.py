@@ -1,0 +1,127 @@
+"""Where features of frozen encoders are kept: .cache/features/<key>, shared by all stage runs that need the same.
+A key is the digest of encoder, images and preprocessing; a folder appears whole by rename, once, under a lock."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_registry.shards import Images
+from model.encoders import VisionEncoder
+from model.features import extract, feature_bytes, feature_shape
+from model.images import to_pixels
+from tasks import digest
+
+CACHE = Path(".cache/features")
+BATCH = 64
+_VERSION = 1  # of the preprocessing and of the files' layout
+
+Progress = Callable[[int, int], None]
+
+
+class FeatureTable:
+    """Memory-mapped features of one encoder: an array (images, grid * grid, width) in fp16 and its keys."""
+
+    def __init__(self, folder: Path):
+        self.array = np.load(folder / "features.npy", mmap_mode="r")
+        self.row = {key: row for row, key in enumerate(json.loads((folder / "keys.json").read_text()))}
+
+    def __getitem__(self, keys: Sequence[str]) -> np.ndarray:
+        return self.array[[self.row[key] for key in keys]]
+
+
+class CachedImages:
+    """Image lookup of a collator from cached features: one table per encoder."""
+
+    def __init__(self, tables: Sequence[FeatureTable]):
+        self.tables = tables
+
+    def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
+        import torch
+
+        return {"image_features": [torch.from_numpy(table[keys]) for table in self.tables]}
+
+
+class LiveImages:
+    """Image lookup of a collator that decodes pixels and leaves the encoders to the model."""
+
+    def __init__(self, folder: Path, size: int):
+        self.images, self.size = Images(folder), size
+
+    def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
+        import torch
+
+        pixels = [to_pixels(Image.fromarray(self.images[key]), self.size) for key in keys]
+        return {"pixel_values": torch.from_numpy(np.stack(pixels))}
+
+
+def image_lookup(
+    encoders: Sequence[tuple[VisionEncoder, Path]],
+    scenes: Path,
+    bf16: bool,
+    budget_gb: float,
+    cache: Path = CACHE,
+    progress: Progress = lambda done, total: None,
+) -> CachedImages | LiveImages:
+    """How a collator gets images: cached features if those of all encoders fit the budget, else pixels.
+
+    Args:
+        encoders: frozen encoders with the folders that they came from.
+        scenes: stage run with image shards.
+        budget_gb: most disk space for the features of these images.
+    """
+    count = len(Images(scenes))
+    if sum(feature_bytes(encoder, count) for encoder, _ in encoders) > budget_gb * 2**30:
+        return LiveImages(scenes, max(encoder.spec.image_size for encoder, _ in encoders))
+    return CachedImages([_table(encoder, folder, scenes, bf16, cache, progress) for encoder, folder in encoders])
+
+
+def _table(
+    encoder: VisionEncoder, folder: Path, scenes: Path, bf16: bool, cache: Path, progress: Progress
+) -> FeatureTable:
+    from filelock import FileLock
+
+    key = digest.digest_of(
+        {
+            "version": _VERSION,
+            "encoder": digest.read_manifest(folder)["content"],
+            "spec": asdict(encoder.spec),
+            "images": digest.read_manifest(scenes)["content"],
+            "bf16": bf16,
+        }
+    )[:32]
+    place = cache / key
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{key}.lock"):
+        if not place.exists():
+            _write(encoder, scenes, place, bf16, progress)
+    return FeatureTable(place)
+
+
+def _write(encoder: VisionEncoder, scenes: Path, place: Path, bf16: bool, progress: Progress) -> None:
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    images = Images(scenes)
+    count = len(images)
+    array = np.lib.format.open_memmap(partial / "features.npy", "w+", np.float16, (count, *feature_shape(encoder)))
+    done = 0
+    for features in extract(encoder, _pixels(images, encoder.spec.image_size), bf16):
+        array[done : done + len(features)] = features
+        done += len(features)
+        progress(done, count)
+    array.flush()
+    del array
+    (partial / "keys.json").write_text(json.dumps(list(images)))
+    partial.replace(place)
+
+
+def _pixels(images: Images, size: int) -> Iterator[np.ndarray]:
+    keys = list(images)
+    for start in range(0, len(keys), BATCH):
+        yield np.stack([to_pixels(Image.fromarray(images[key]), size) for key in keys[start : start + BATCH]])

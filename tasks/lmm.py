@@ -1,0 +1,305 @@
+"""What the training and scoring stages share: conversations of a mix, encoders of a design, a model and its files."""
+
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_registry import conversations
+from data_registry.errors import InputError
+from tasks import digest
+from tasks.stage import StageRun
+
+if TYPE_CHECKING:
+    from model.collate import ImageLookup
+    from model.encoders import VisionEncoder
+    from model.modeling import SpatialLLMForConditionalGeneration
+    from model.samples import Conversation, SampleEncoder
+    from model.training import Machine, Recipe
+
+IMAGE_TOKEN = "<image>"
+CONNECTOR_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """Keys that every training stage has in params.yaml; see `model.training.Recipe` for those not explained here.
+
+    Attributes:
+        max_length: most tokens of a sequence; a longer sample is an error that names it.
+        isolate_turns: whether each turn attends to the image and itself only.
+        turns: turns per row, where they are isolated.
+        fraction: share of each data set.
+        zero_stage: DeepSpeed's ZeRO stage; 0 trains without DeepSpeed.
+    """
+
+    lr: float
+    muon_lr: float
+    optimizer: str
+    global_batch: int
+    epochs: float
+    warmup: float
+    weight_decay: float
+    max_length: int
+    isolate_turns: bool
+    turns: int
+    fraction: float
+    bf16: bool
+    zero_stage: int
+
+    def recipe(self) -> "Recipe":
+        """The part that the model's training knows."""
+        from model.training import Recipe
+
+        return Recipe(
+            **{field.name: getattr(self, field.name) for field in fields(Recipe) if hasattr(self, field.name)}
+        )
+
+
+def folders(run: StageRun, slot: str) -> list[Path]:
+    """The folders of a slot that holds one or several stage runs."""
+    value = run.inputs[slot]
+    return value if isinstance(value, list) else [value]
+
+
+def read_conversations(run: StageRun, fraction: float = 1.0) -> "list[Conversation]":
+    """The conversations of a stage's data sets, in their order.
+
+    Args:
+        fraction: share of each data set; a smaller share is part of every larger one, whatever the order of the file.
+    """
+    from model.samples import Conversation
+
+    if not 0 < fraction <= 1:
+        raise InputError(
+            f"params.yaml: {run.stage}.{run.scale}.fraction is {fraction}; it must be above 0 and at most 1"
+        )
+    found = []
+    for folder in folders(run, "data"):
+        kept = 0
+        for record in conversations.read(folder / "conversations.parquet"):
+            if fraction == 1 or _chance(record["id"]) < fraction:
+                found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
+                kept += 1
+        run.tracker.dataset(folder.name, digest.read_manifest(folder)["content"], kept)
+    return found
+
+
+def _chance(id: str) -> float:
+    return int.from_bytes(hashlib.sha256(id.encode()).digest()[:8]) / 2**64
+
+
+def regroup(found: "Iterable[Conversation]", turns: int) -> "list[Conversation]":
+    """Conversations with `turns` turns each, as far as their image has them; for isolated turns only.
+
+    Turns that do not see each other may share a row whatever sample they came from, and an image is then computed
+    once for all of them. Turns of one image are dealt to its rows in rotation, so that each row is a mix.
+    """
+    from model.samples import Conversation
+
+    by_image: dict[str | None, list[tuple[str, tuple[str, str]]]] = defaultdict(list)
+    for conversation in found:
+        by_image[conversation.image] += [(conversation.id, turn) for turn in conversation.turns]
+    rows = []
+    for image, all_turns in by_image.items():
+        parts = -(-len(all_turns) // turns)
+        for part in range(parts):
+            chosen = all_turns[part::parts]
+            ids = list(dict.fromkeys(id for id, _ in chosen))
+            rows.append(Conversation("+".join(ids), image, tuple(turn for _, turn in chosen)))
+    return rows
+
+
+def load_encoders(run: StageRun) -> "list[tuple[VisionEncoder, Path]]":
+    """A design's frozen encoders, in its order, each with its folder; none for a blind design."""
+    from model.encoders import load_encoder
+
+    names = run.parts["encoders"]
+    if not names:
+        return []
+    return [(load_encoder(name, run.scale, folder), folder) for name, folder in zip(names, folders(run, "encoders"))]
+
+
+def image_token_id(tokenizer) -> int:
+    """The id of the image placeholder; where the tokenizer has none, one beyond the LLM's vocabulary is added."""
+    if IMAGE_TOKEN not in tokenizer.get_vocab():
+        tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False)
+    return tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+
+
+def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
+    """How to compute, from the runtime section; DeepSpeed where the parameters name a ZeRO stage."""
+    from model.deepspeed import deepspeed_config
+    from model.training import Machine
+
+    runtime = run.runtime
+    return Machine(
+        per_device_batch=int(runtime.get("batch_per_device", 64)),
+        checkpoint_steps=int(runtime.get("checkpoint_steps", 50)),
+        log_steps=int(runtime.get("log_steps", 10)),
+        device=str(runtime.get("device", "auto")),
+        deepspeed=deepspeed_config(zero_stage) if zero_stage else None,
+        gradient_checkpointing=bool(runtime.get("gradient_checkpointing", False)),
+        workers=int(runtime.get("data_workers", 0)),
+    )
+
+
+def limit_threads(run: StageRun) -> None:
+    """Threads of torch, by the runtime section: one on shared cores."""
+    import torch
+
+    torch.set_num_threads(int(run.runtime.get("threads", 1)))
+
+
+def assemble(
+    run: StageRun,
+    encoders: "Sequence[tuple[VisionEncoder, Path]]",
+    connector: str = "mlp2x_gelu",
+    mixing: str = "channel",
+) -> "tuple[SpatialLLMForConditionalGeneration, Any]":
+    """A design's model with a new connector, and its tokenizer."""
+    from model.llms import llm_spec, load_llm
+    from model.modeling import SpatialLLMForConditionalGeneration
+
+    spec = llm_spec(run.parts["llm"], run.scale)
+    llm, tokenizer = load_llm(run.inputs["llm"])
+    model = SpatialLLMForConditionalGeneration.assemble(
+        [encoder for encoder, _ in encoders],
+        llm,
+        image_token_id(tokenizer),
+        spec.template,
+        spec.system,
+        mixing,
+        connector,
+        run.seed,
+    )
+    return model, tokenizer
+
+
+def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", bf16: bool) -> "ImageLookup | None":
+    """How a stage gets its images; None for a blind design."""
+    from tasks.features import image_lookup
+
+    if not encoders:
+        return None
+    budget_gb = float(run.runtime.get("feature_budget_gb", 20))
+    return image_lookup(encoders, run.inputs["scenes"], bf16, budget_gb, progress=run.progress)
+
+
+def fit(
+    run: StageRun,
+    params: TrainParams,
+    model: "SpatialLLMForConditionalGeneration",
+    tokenizer,
+    encoders: "Sequence[tuple[VisionEncoder, Path]]",
+    found: "Sequence[Conversation]",
+    template: str,
+) -> dict[str, Any]:
+    """Train what has gradients on conversations with frozen encoders; returns metrics."""
+    from model.collate import Collator
+    from model.training import train
+
+    if params.isolate_turns:
+        found = regroup(found, params.turns)  # before images go, so that a blind design sees the same rows
+    if not encoders:
+        found = [dataclasses.replace(each, image=None) for each in found]
+    encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
+    samples = encoder.encode_all(found)
+    result = train(
+        model,
+        samples,
+        Collator(tokenizer.pad_token_id, images_of(run, encoders, params.bf16)),
+        params.recipe(),
+        run.work,
+        run.seed,
+        machine_of(run, params.zero_stage),
+        on_log=run.tracker.log,
+        on_progress=run.progress,
+    )
+    return {
+        "loss": result.loss,
+        "steps": result.steps,
+        "samples": len(samples),
+        "samples_without_image": sum(sample.image is None for sample in samples),
+        "turns": sum(len(sample.turns) for sample in samples),
+        "target_tokens": sum(sum(turn.targets) for sample in samples for turn in sample.turns),
+    }
+
+
+def sample_encoder(
+    model: "SpatialLLMForConditionalGeneration", tokenizer, template: str, max_length: int, isolate: bool
+) -> "SampleEncoder":
+    """How conversations become tokens for this model, with a template of its own or stage 1's `plain`."""
+    from model.samples import SampleEncoder
+    from model.templates import build_template
+
+    config = model.config
+    built = build_template(template, tokenizer, config.system)
+    return SampleEncoder(built, tokenizer, config.image_token_id, config.image_tokens, max_length, isolate)
+
+
+def save_connector(model: "SpatialLLMForConditionalGeneration", out: Path) -> None:
+    """Connector weights with a config.json that says what they fit."""
+    from safetensors.torch import save_file
+
+    save_file(model.connector.state_dict(), out / CONNECTOR_FILE, metadata={"format": "pt"})
+    (out / "config.json").write_text(json.dumps(_connector_facts(model), indent=1) + "\n")
+
+
+def load_connector(model: "SpatialLLMForConditionalGeneration", folder: Path) -> None:
+    """Put stage 1's connector into a model; InputError when it was trained for other parts."""
+    from safetensors.torch import load_file
+
+    stated, own = read_connector_facts(folder), _connector_facts(model)
+    for key, value in own.items():
+        if stated.get(key) != value:
+            raise InputError(f"{folder}/config.json: {key} is {stated.get(key)!r}, but this design has {value!r}")
+    model.connector.load_state_dict(load_file(folder / CONNECTOR_FILE))
+
+
+def read_connector_facts(folder: Path) -> dict[str, Any]:
+    """What stage 1 wrote about its connector."""
+    return json.loads((folder / "config.json").read_text())
+
+
+def _connector_facts(model: "SpatialLLMForConditionalGeneration") -> dict[str, Any]:
+    config = model.config
+    return {
+        "connector": config.connector,
+        "mixing": config.mixing,
+        "grid": config.grid,
+        "encoders": list(model.encoders),
+        "input_width": sum(encoder.width for encoder in model.encoders.values()),
+        "hidden_size": config.text_config.hidden_size,
+    }
+
+
+def save_model(model: "SpatialLLMForConditionalGeneration", tokenizer, out: Path) -> None:
+    """A folder that `from_pretrained` loads as it is: config, weights, tokenizer, and where generation stops."""
+    from model.samples import SampleEncoder
+    from model.templates import build_template
+
+    config = model.config
+    closing = build_template(config.template, tokenizer, config.system).closing
+    stop = SampleEncoder(build_template("plain", tokenizer), tokenizer, 0, 0, 0, True).ids(closing)[0]
+    model.generation_config.eos_token_id = sorted({stop, tokenizer.eos_token_id})
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def load_model(folder: Path) -> "tuple[SpatialLLMForConditionalGeneration, Any]":
+    """A trained model in fp32 and its tokenizer, ready to answer."""
+    import torch
+
+    from model.llms import load_tokenizer
+    from model.modeling import SpatialLLMForConditionalGeneration
+
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder}: no trained model here; train one with `spatialllm run DESIGN`")
+    model = SpatialLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return model.eval(), load_tokenizer(folder)

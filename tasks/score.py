@@ -1,0 +1,105 @@
+"""Scoring: a design's accuracy on SpatialVQA, by the likelihood of the option letters.
+`python -m tasks.score NAME` writes predictions.parquet and metrics.json (fractions of 1)."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_registry import benchmark
+from data_registry.conversations import multiple_choice
+from data_registry.paper import CLASSES
+from tasks import lmm
+from tasks.stage import Metrics, StageRun, main
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: score.
+
+    Attributes:
+        bf16: arithmetic of the forward pass.
+        bootstrap: resamples for the 95 % intervals.
+        generate: questions that are also answered in free words, as a cross-check; 0 for none.
+        seed: of the resamples.
+    """
+
+    bf16: bool
+    bootstrap: int
+    generate: int
+    seed: int
+
+
+def compute(run: StageRun) -> Metrics:
+    """Answer every question of the benchmark with the design's model."""
+    params = run.parse(Params)
+    lmm.limit_threads(run)
+    from model.scoring import Asked, generate_answers, letter_logprobs, parse_letter
+
+    model, tokenizer = lmm.load_model(run.inputs["instruct"])
+    encoders = lmm.load_encoders(run)
+    images = lmm.images_of(run, encoders, params.bf16)
+    questions = benchmark.read(run.inputs["benchmark"] / "questions.parquet")
+    asked = [Asked(q.id, q.image, multiple_choice(q.question, q.options), len(q.options)) for q in questions]
+    encoder = lmm.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
+    logprobs = letter_logprobs(model, encoder, images, asked, tokenizer.pad_token_id, bf16=params.bf16)
+    predictions = [int(np.argmax(row)) for row in logprobs]
+    _write(run, questions, logprobs, predictions)
+    metrics = accuracies(questions, predictions, params.bootstrap, params.seed)
+    if params.generate:
+        some = range(0, len(asked), max(1, len(asked) // params.generate))
+        answers = generate_answers(model, tokenizer, encoder, images, [asked[k] for k in some], max_new_tokens=16)
+        parsed = [parse_letter(answer, questions[k].options) for k, answer in zip(some, answers, strict=True)]
+        metrics["generated"] = {
+            "questions": len(some),
+            "accuracy": float(np.mean([p == questions[k].answer for p, k in zip(parsed, some, strict=True)])),
+            "unparsable": float(np.mean([p is None for p in parsed])),
+            "same_as_letters": float(np.mean([p == predictions[k] for p, k in zip(parsed, some, strict=True)])),
+        }
+    return metrics
+
+
+def accuracies(
+    questions: Sequence[benchmark.Question], predictions: Sequence[int], bootstrap: int, seed: int
+) -> Metrics:
+    """Micro average, classes and types, with bootstrap 95 % intervals of the average and the classes."""
+    correct = np.array([q.answer == p for q, p in zip(questions, predictions, strict=True)], dtype=float)
+    groups: dict[str, list[int]] = defaultdict(list)
+    types: dict[str, list[int]] = defaultdict(list)
+    for index, question in enumerate(questions):
+        groups["average"].append(index)
+        groups[question.class_].append(index)
+        types[question.type].append(index)
+    rng = np.random.default_rng(seed)
+    metrics: Metrics = {"questions": {}, "interval95": {}}
+    for name in ("average", *CLASSES):
+        values = correct[groups[name]]
+        means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(bootstrap)]
+        metrics[name] = float(values.mean())
+        metrics["interval95"][name] = [float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))]
+        metrics["questions"]["all" if name == "average" else name] = len(values)
+    metrics["types"] = {name: float(correct[members].mean()) for name, members in sorted(types.items())}
+    return metrics
+
+
+def _write(
+    run: StageRun, questions: Sequence[benchmark.Question], logprobs: list[list[float]], predictions: list[int]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = {
+        "id": [q.id for q in questions],
+        "type": [q.type for q in questions],
+        "class": [q.class_ for q in questions],
+        "answer": pa.array([q.answer for q in questions], pa.int32()),
+        "prediction": pa.array(predictions, pa.int32()),
+        "correct": [q.answer == p for q, p in zip(questions, predictions, strict=True)],
+        "logprobs": pa.array(logprobs, pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(rows), run.out / "predictions.parquet")
+
+
+if __name__ == "__main__":
+    main("score", compute)
