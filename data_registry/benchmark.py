@@ -5,7 +5,7 @@ import hashlib
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -202,10 +202,3 @@ def _question(scene: Layout, fact: Fact, phrasing: str, swapped: bool) -> Questi
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def images(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(key, encoded image) of every image in a folder's shards."""
-    for shard in sorted(folder.glob("images-*.parquet")):
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=["image", "bytes"]):
-            yield from zip(batch["image"].to_pylist(), batch["bytes"].to_pylist(), strict=True)

@@ -230,7 +230,8 @@ def _scenes(plan: Plan, split: str) -> str:
 
 
 def _benchmark(plan: Plan) -> str:
-    run = plan.add(BENCHMARK, {"parts": {"benchmark": "spatialvqa"}, "scenes": _scenes(plan, "test")})
+    slots = {"scenes": _scenes(plan, "test"), "train": _scenes(plan, "train")}  # train: to prove no image is shared
+    run = plan.add(BENCHMARK, {"parts": {"benchmark": "spatialvqa"}, **slots})
     data = _padded([_data(plan, "mix665k"), _data(plan, "3di-ft1m")])
     plan.add(BASELINES, {"parts": {"benchmark": "spatialvqa"}, "benchmark": run, "data": data})
     return run

@@ -1,0 +1,78 @@
+"""Stage "benchmark": SpatialVQA from the test scenes, with proof that no image of it is in the training scenes.
+`python -m tasks.benchmark spatialvqa`."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_registry import benchmark, omni3d
+from data_registry.errors import InputError
+from data_registry.questions.geometry import Margins
+from data_registry.shards import Images
+from tasks.stage import StageRun, main
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: benchmark.
+
+    Attributes:
+        seed: of the choice among all questions that the scenes support.
+        questions: how many of each class.
+        per_image: most questions of one image.
+        margins: how clear a fact must be.
+    """
+
+    seed: int
+    questions: benchmark.Quotas = field(default_factory=benchmark.Quotas)
+    per_image: int = 3
+    margins: Margins = field(default_factory=Margins)
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Write questions.parquet; returns counts, also of what was dropped and why."""
+    p = run.parse(Params)
+    test, train = run.inputs["scenes"], run.inputs["train"]
+    read: Counter[str] = Counter()
+    drops: Counter[str] = Counter()
+    scenes = list(omni3d.read(test / "annotations.json", read))
+    questions = benchmark.build(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
+
+    used = sorted({q.image for q in questions})
+    train_images = Images(train)
+    if shared := benchmark.shared_images(_encoded(Images(test), used), _encoded(train_images, train_images)):
+        (ours, theirs), *_ = shared
+        raise InputError(
+            f"{test}: {len(shared)} of its images are also in {train}, e.g. {ours} is {theirs}; "
+            "give the splits different seeds (params.yaml: scenes)"
+        )
+    benchmark.write(run.out / "questions.parquet", questions)
+    run.progress(len(questions), len(questions))
+    return {
+        "questions": len(questions),
+        "images": len(used),
+        "scenes": len(scenes),
+        "images_shared_with_training": 0,
+        "training_images_compared": len(train_images),
+        "asked_for": asdict(p.questions),
+        "types": dict(sorted(Counter(q.type for q in questions).items())),
+        "answers": dict(sorted(Counter("AB"[q.answer] for q in questions).items())),
+        "read": dict(sorted(read.items())),
+        "dropped": dict(sorted(drops.items())),
+    }
+
+
+def _encoded(images: Images, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for key in keys:
+        yield key, images.encoded(key)
+
+
+def questions_of(folder: Path) -> list[benchmark.Question]:
+    """The questions of a published benchmark."""
+    return benchmark.read(folder / "questions.parquet")
+
+
+if __name__ == "__main__":
+    main("benchmark", compute)

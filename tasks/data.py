@@ -1,0 +1,125 @@
+"""Stage "data": a training set by its name in the paper, as conversations about the training scenes.
+`python -m tasks.data NAME`, where NAME is one of data_registry/cards."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_registry import conversations, omni3d
+from data_registry.errors import InputError, nearest
+from data_registry.questions import dialogue, general, probing
+from data_registry.questions.geometry import Margins
+from data_registry.scene import Scene
+from tasks.settings import parse
+from tasks.stage import StageRun, main
+
+Records = Iterator[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: data.
+
+    Attributes:
+        seed: of this data set; the same in all, since each draws by its own name.
+        images: how many of the training scenes, from the first; all where it is null.
+        margins: how clear a fact must be.
+        recipe: how samples are put together; its keys depend on the data set.
+    """
+
+    seed: int
+    images: int | None = None
+    margins: Margins = field(default_factory=Margins)
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """A recipe without choices."""
+
+
+def _captions(scenes: Sequence[Scene], run: StageRun, p: Params, recipe: _Nothing, drops: Counter[str]) -> Records:
+    return general.captions(scenes, run.name, p.seed, drops)
+
+
+def _instructions(
+    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: general.GeneralRecipe, drops: Counter[str]
+) -> Records:
+    return general.instructions(scenes, run.name, p.seed, recipe, drops)
+
+
+def _depth(
+    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
+) -> Records:
+    return probing.captions(scenes, run.name, probing.DEPTH, p.seed, recipe, p.margins, drops)
+
+
+def _pose(
+    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
+) -> Records:
+    return probing.captions(scenes, run.name, probing.POSE, p.seed, recipe, p.margins, drops)
+
+
+def _dialogue(
+    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: dialogue.DialogueRecipe, drops: Counter[str]
+) -> Records:
+    return dialogue.conversations(scenes, run.name, p.seed, recipe, p.margins, drops)
+
+
+# Name of the data set -> the type of its recipe, and what makes its records from scenes.
+DATASETS: dict[str, tuple[type, Callable[..., Records]]] = {
+    "cc558k": (_Nothing, _captions),
+    "mix665k": (general.GeneralRecipe, _instructions),
+    "3di-pb-oi1m": (probing.ProbingRecipe, _depth),
+    "3di-pb-in166k": (probing.ProbingRecipe, _pose),
+    "3di-ft1m": (dialogue.DialogueRecipe, _dialogue),
+}
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Write conversations.parquet; returns counts, also of what was dropped and why."""
+    if run.name not in DATASETS:
+        raise InputError(f"plan.yaml: plan.data.{run.name}: unknown data set, {nearest(run.name, DATASETS)}")
+    p = run.parse(Params)
+    kind, make = DATASETS[run.name]
+    recipe = parse(kind, p.recipe, f"params.yaml: data.{run.scale}.each.{run.name}.recipe")
+
+    drops: Counter[str] = Counter()
+    read: Counter[str] = Counter()
+    path = run.inputs["scenes"] / "annotations.json"
+    scenes = list(omni3d.read(path, read))[: p.images]
+    if p.images is not None and len(scenes) < p.images:
+        raise InputError(
+            f"{path}: has {len(scenes)} scenes, but params.yaml: data.{run.scale} asks for images: {p.images}; "
+            "lower it, or render more (params.yaml: scenes)"
+        )
+    types: Counter[str] = Counter()
+    words = 0
+
+    def counted() -> Records:
+        nonlocal words
+        for done, item in enumerate(make(scenes, run, p, recipe, drops), start=1):
+            types.update(item["types"])
+            words += sum(len(said["value"].split()) for said in item["conversations"])
+            if done % 500 == 0:
+                run.progress(done, max(done, len(scenes)))
+            yield item
+
+    samples = conversations.write(run.out / "conversations.parquet", counted())
+    if not samples:
+        raise InputError(f"{path}: none of {len(scenes)} scenes yields a sample of {run.name}; dropped: {dict(drops)}")
+    run.progress(len(scenes), len(scenes))
+    return {
+        "scenes": len(scenes),
+        "samples": samples,
+        "turns": types.total(),
+        "words_per_turn": round(words / types.total(), 2),
+        "types": dict(sorted(types.items())),
+        "read": dict(sorted(read.items())),
+        "dropped": dict(sorted(drops.items())),
+    }
+
+
+if __name__ == "__main__":
+    main("data", compute)

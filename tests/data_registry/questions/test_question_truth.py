@@ -1,0 +1,151 @@
+"""Every question that is generated is answered again, from its text, by a solver that shares no code with it."""
+
+import cmath
+import math
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from question_reader import choices, lettered, readings
+from question_solver import Solver
+from question_worlds import random_scenes
+
+from data_registry.benchmark import Quotas, build
+from data_registry.conversations import pairs
+from data_registry.questions import statements
+from data_registry.questions.dialogue import DialogueRecipe, conversations
+from data_registry.questions.geometry import Margins, layout
+from data_registry.questions.phrasing import CLASS_OF, wordings
+from data_registry.questions.words import elevation, quantity
+
+MARGINS = Margins()
+SIDES = ("front", "front left", "left", "behind left", "behind", "behind right", "right", "front right")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return {scene.image: scene for scene in random_scenes(400, seed=5)}
+
+
+@pytest.fixture(scope="module")
+def turns(scenes):
+    """(scene, type, human, gpt) of a 3DI-Ft made from them."""
+    records = conversations(list(scenes.values()), "3di-ft1m", 0, DialogueRecipe(turns=(3, 12)), MARGINS, Counter())
+    return [
+        (scenes[record["image"]], type_, human, gpt)
+        for record in records
+        for type_, (human, gpt) in zip(record["types"], pairs(record), strict=True)
+    ]
+
+
+def test_every_two_option_question_of_the_conversations(turns):
+    asked = Counter()
+    for scene, type_, human, gpt in turns:
+        if type_ not in CLASS_OF:
+            continue
+        solver = Solver(scene)
+        question, options = lettered(human) or (human, None)
+        for slots in readings(wordings()[type_].training, question):
+            offered = options or choices(type_, slots)
+            right = solver.answer(type_, slots, offered)
+            if options:
+                assert gpt == "AB"[options.index(right)], (scene.image, human, gpt)
+            else:
+                said = {s["answer"].lower() for s in readings(wordings()[type_].answers, gpt) if "answer" in s}
+                assert right.lower() in said, (scene.image, human, gpt, right)
+            asked[type_, bool(options)] += 1
+            break
+        else:
+            raise AssertionError(f"no phrasing of {type_} reads {question!r}")
+    assert len(asked) == 2 * len(CLASS_OF), "a type was never asked in one of the two forms"
+
+
+def test_distances_in_free_answers(turns):
+    checked = 0
+    for scene, type_, _, gpt in turns:
+        if CLASS_OF.get(type_) != "distance":
+            continue
+        solver = Solver(scene)
+        with_distances = tuple(a for a in wordings()[type_].answers if "{d_" in a)
+        for slots in readings(with_distances, gpt):
+            near = solver.find(slots["c"]) if "c" in slots else None
+            if near is None and "object" in type_:
+                break  # this wording leaves {c} out; the statements below check the same table
+            for role in ("answer", "other"):
+                name = slots[role][0].lower() + slots[role][1:]
+                assert slots[f"d_{role}"] == quantity(solver.distance(solver.find(name), near)), gpt
+            checked += 1
+            break
+    assert checked > 10
+
+
+def test_every_benchmark_question(scenes):
+    questions = build(list(scenes.values()), Quotas(60, 60, 60), 3, MARGINS, 0, Counter())
+    for q in questions:
+        solver = Solver(scenes[q.image])
+        slots = next(readings(wordings()[q.type].benchmark, q.question))
+        assert q.options[q.answer] == solver.answer(q.type, slots, q.options), q
+        assert [solver.find(name).id for name in q.names] == list(q.objects)
+        assert [tuple(solver.find(name).bbox) for name in q.names] == list(q.boxes)
+    assert {q.type for q in questions} == set(CLASS_OF)
+
+
+@pytest.mark.parametrize("type_", sorted(statements.MAKERS))
+def test_every_statement(scenes, type_):
+    rng, drops, made = random.Random(1), Counter(), 0
+    for scene in scenes.values():
+        statement = statements.MAKERS[type_](layout(scene, MARGINS, drops), MARGINS, rng)
+        if statement is None:
+            continue
+        made += 1
+        s, solver = statement.slots, Solver(scene)
+        x = solver.find(s["x"]) if "x" in s else None
+        y = solver.find(s["y"]) if "y" in s else None
+        if type_ == "depth_order":
+            order = s["ordered"].replace(" and ", ", ").split(", ")
+            metres = [solver.distance(solver.find(name)) for name in order]
+            assert metres == sorted(metres)
+            assert sorted(order) == sorted(s["objects"].replace(" and ", ", ").split(", "))
+        if "d" in s:
+            assert s["d"] == quantity(solver.distance(x, y))
+        if "h" in s:
+            corners = solver.world[:3, :3] @ x.corners().T
+            assert s["h"] == quantity(corners[2].max() - corners[2].min())
+        if "place" in s:
+            third = (x.bbox[0] + x.bbox[2]) / 2 / scene.camera.width
+            assert (
+                s["place"] == "on the left" if third < 1 / 3 else "on the right" if third > 2 / 3 else "in the middle"
+            )
+        if "facing" in s:
+            assert s["seen"] == _seen(solver, x)
+            assert (("left" in s["facing"]), ("right" in s["facing"])) == (
+                "left side" in s["seen"],
+                "right side" in s["seen"],
+            )
+            assert ("towards" in s["facing"]) == ("front" in s["seen"])
+            assert ("away" in s["facing"]) == ("back" in s["seen"])
+        if "relation" in s:
+            sector = SIDES[round(solver.bearing(x, y) / 45) % 8].split()
+            words = [word for word in ("front", "behind", "left", "right") if word in s["relation"]]
+            assert words == sector
+        if "azimuth" in s:
+            off = (_azimuth(solver, x) - float(s["azimuth"]) + 180) % 360 - 180
+            assert abs(off) <= 5.01
+        if "elevation" in s:
+            ahead, down, left = (np.linalg.inv(solver.pose(x)) @ [0, 0, 0, 1])[:3]
+            assert s["elevation"] == elevation(math.degrees(math.atan2(-down, math.hypot(ahead, left))))
+        for text in (statement.answer(rng), statement.question(rng) if wordings()[type_].training else ""):
+            assert "{" not in text
+    assert made > 100
+
+
+def _azimuth(solver, x) -> float:
+    """From the front of x to the left, to the camera."""
+    return math.degrees(cmath.phase(-solver.ground(x) / solver.heading(x)))
+
+
+def _seen(solver, x) -> str:
+    names = ("its front", "its front and left side", "its left side", "its back and left side")
+    names += ("its back", "its back and right side", "its right side", "its front and right side")
+    return names[round(_azimuth(solver, x) / 45) % 8]
