@@ -48,7 +48,7 @@ class _Reader:
         while True:
             key = self._value()
             if not isinstance(key, str):
-                raise self._broken("a key in double quotes")
+                raise self._broken("expected a key in double quotes")
             self._expect(":")
             if self._peek() == "[":
                 yield from ((key, element) for element in self._elements())
@@ -96,12 +96,12 @@ class _Reader:
             if self.at < len(self.text):
                 return self.text[self.at]
             if self.ended:
-                raise self._broken("more text")
+                raise self._broken("it ends too early")
             self._more()
 
     def _expect(self, character: str) -> None:
         if self._peek() != character:
-            raise self._broken(f"'{character}'")
+            raise self._broken(f"expected '{character}'")
         self.at += 1
 
     def _more(self) -> None:
@@ -113,9 +113,9 @@ class _Reader:
     def _byte(self) -> int:
         return self.passed + len(self.text[: self.at].encode())
 
-    def _broken(self, expected: str) -> InputError:
+    def _broken(self, problem: str) -> InputError:
         return InputError(
-            f"{self.path}: broken JSON at byte {self._byte()}: expected {expected}; the file may be cut off, fetch it again"
+            f"{self.path}: broken JSON at byte {self._byte()}: {problem}; the file may be cut off, fetch it again"
         )
 
     def _constant(self, name: str) -> float:

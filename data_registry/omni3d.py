@@ -102,7 +102,7 @@ class _Table:
     def check(self) -> None:
         """Everything a reader relies on was there."""
         if "images" not in self.seen:
-            raise InputError(f"{self.path}: no images; an Omni3D file has the keys info, images, categories, annotations")
+            raise InputError(f"{self.path}: no images; an Omni3D file has info, images, categories and annotations")
         strangers = [i for i in (self.rows.keys() | self.others.keys()) if i not in self.images]
         if strangers:
             raise InputError(
@@ -278,7 +278,7 @@ class Writer:
 
     def __enter__(self) -> "Writer":
         self._file = self._partial.open("w", encoding="utf-8")
-        self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.path.parent)  # noqa: SIM115
+        self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.path.parent)
         self._file.write(self._head)
         return self
 

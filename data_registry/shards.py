@@ -162,7 +162,7 @@ class Images:
         return data, width, height, self._paths[shard]
 
     def _group_of(self, shard: int, row: int) -> tuple[int, int]:
-        """Row group of a row, and its place in there; groups are full but for the last (or as another tool made them)."""
+        """Row group of a row, and its place in there; groups of our writer are full but for the last."""
         metadata = self._open(shard).metadata
         group = row // _GROUP
         if metadata.num_row_groups > group and metadata.row_group(0).num_rows == min(_GROUP, metadata.num_rows):

@@ -56,9 +56,10 @@ def dog(rng: Random) -> list[Part]:
             ellipsoid("black", 0.024, 0.02, 0.024, around=6, up=4).at(0.585, side * 0.06, 0.785),
             ellipsoid("shade", 0.06, 0.028, 0.12, around=7, up=5).turned(about_y(0.2)).at(0.42, side * 0.125, 0.74),
         ]
+        y = side * 0.08
         for x in (0.26, -0.26):
             parts += [
-                cylinder("body", (x, side * 0.08, 0.43), (x + 0.02, side * 0.08, 0.05), 0.065, 0.045, sides=7, caps=False),
-                ellipsoid("shade", 0.075, 0.048, 0.038, around=7, up=4).at(x + 0.05, side * 0.08, 0.037),
+                cylinder("body", (x, y, 0.43), (x + 0.02, y, 0.05), 0.065, 0.045, sides=7, caps=False),
+                ellipsoid("shade", 0.075, 0.048, 0.038, around=7, up=4).at(x + 0.05, y, 0.037),
             ]
     return parts

@@ -9,13 +9,14 @@ SIDES = (-1, 1)
 
 
 def chair(rng: Random) -> list[Part]:
-    width, depth, seat, height = rng.uniform(0.42, 0.5), rng.uniform(0.42, 0.5), rng.uniform(0.43, 0.48), rng.uniform(0.9, 1.08)
+    width, depth = rng.uniform(0.42, 0.5), rng.uniform(0.42, 0.5)
+    seat, height = rng.uniform(0.43, 0.48), rng.uniform(0.9, 1.08)
     leg, r = rng.choice(("wood", "metal")), rng.uniform(0.02, 0.028)
     lean = about_y(-0.1)
     parts = [box("body", depth, width, 0.07).at(0, 0, seat)]
-    parts += [
-        box(leg, 2 * r, 2 * r, seat).at(sx * (depth / 2 - r), sy * (width / 2 - r), seat / 2) for sx in SIDES for sy in SIDES
-    ]
+    for x in (depth / 2 - r, r - depth / 2):
+        for side in SIDES:
+            parts.append(box(leg, 2 * r, 2 * r, seat).at(x, side * (width / 2 - r), seat / 2))
     back = -depth / 2
     if rng.random() < 0.5:
         parts.append(box("body", 0.05, width, height - seat).turned(lean).at(back, 0, (seat + height) / 2))
@@ -54,7 +55,7 @@ def sofa(rng: Random) -> list[Part]:
         y = side * (width / 2 - arm / 2)
         parts += [
             box("body", depth - 0.06, arm, 0.5).at(0.03, y, 0.35),
-            cylinder("body", (-depth / 2 + 0.06, y, 0.6), (depth / 2, y, 0.6), arm / 2, sides=10),
+            cylinder("body", (-depth / 2 + 0.06, y, 0.6), (depth / 2 + 0.01, y, 0.6), arm / 2 + 0.012, sides=10),
         ]
         for x in (-depth / 2 + 0.1, depth / 2 - 0.1):
             parts.append(box("wood", 0.07, 0.07, 0.12).at(x, side * (width / 2 - 0.12), 0.06))
@@ -70,7 +71,7 @@ def bed(rng: Random) -> list[Part]:
     end = length / 2
     parts = [
         box("wood", length, width, 0.16).at(0, 0, 0.2),
-        box("white", length - 0.06, width - 0.06, 0.2).at(0, 0, 0.36),
+        box("white", length - 0.12, width - 0.06, 0.2).at(-0.02, 0, 0.36),
         box("body", length - 0.62, width + 0.04, 0.22).at(0.27, 0, 0.39),
         box("shade", 0.24, width + 0.05, 0.23).at(-0.42, 0, 0.395),
         box("wood", 0.08, width + 0.06, 0.95).at(-end, 0, 0.5),

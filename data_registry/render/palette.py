@@ -39,6 +39,9 @@ HIGHLIGHT = np.array([m[1] for m in _MATERIALS.values()], np.float32)
 GLOW = np.array([m[2] for m in _MATERIALS.values()], np.float32)
 _FIXED = np.array([m[0] or (0, 0, 0) for m in _MATERIALS.values()], np.float32)
 
+_HAIR = ((0.12, 0.08, 0.06), (0.28, 0.17, 0.08), (0.62, 0.46, 0.20), (0.07, 0.07, 0.08), (0.45, 0.20, 0.10))
+_CLOTH = ((0.16, 0.20, 0.36), (0.20, 0.20, 0.22), (0.50, 0.44, 0.34), (0.30, 0.36, 0.46), (0.36, 0.28, 0.22))
+
 # The eleven basic colour terms of English: hue in degrees, saturation, value (each low..high).
 _COLORS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "red": ((-6, 4), (0.82, 0.96), (0.68, 0.90)),
@@ -78,8 +81,8 @@ def palette(color: str, rng: Random) -> np.ndarray:
         "trim": (neutral, neutral, neutral),
         "accent": paint(rng.choice(COLORS[:8]), rng),
         "skin": (0.95 * skin, 0.74 * skin, 0.60 * skin),
-        "hair": rng.choice(((0.12, 0.08, 0.06), (0.28, 0.17, 0.08), (0.62, 0.46, 0.2), (0.07, 0.07, 0.08), (0.45, 0.2, 0.1))),
-        "trousers": rng.choice(((0.16, 0.2, 0.36), (0.2, 0.2, 0.22), (0.5, 0.44, 0.34), (0.3, 0.36, 0.46), (0.36, 0.28, 0.22))),
+        "hair": rng.choice(_HAIR),
+        "trousers": rng.choice(_CLOTH),
         "wood": (0.58 * wood, 0.40 * wood, 0.23 * wood),
         "leaf": (0.20 * leaf, 0.45 * leaf, 0.17 * leaf),
         "wall": (0.80 * wall * rng.uniform(0.85, 1.1), 0.74 * wall, 0.68 * wall * rng.uniform(0.85, 1.1)),

@@ -1,6 +1,7 @@
 """Renders a world: RGB pixels with soft edges and shadows, and on request ground truth per pixel.
 numpy only; the same world and size give the same bits in every process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -90,7 +91,7 @@ def _project(world: World, width: int) -> _Geometry:
         inward = transpose(body.rotation)
         offset = tuple(c - p for c, p in zip(view.position, body.position, strict=True))
         eye = [F(v / scale) for v in apply(inward, offset)]
-        facing = np.flatnonzero(mesh.plane[0] * eye[0] + mesh.plane[1] * eye[1] + mesh.plane[2] * eye[2] > mesh.plane[3])
+        facing = np.flatnonzero(_dot(mesh.plane, eye) > mesh.plane[3])
         turned = product(view.rotation, body.rotation)
         foot = apply(view.rotation, tuple(-o for o in offset))
         points.append(_place(mesh.points.take(facing, -1), turned, scale, foot))
@@ -98,7 +99,7 @@ def _project(world: World, width: int) -> _Geometry:
         slots.append(mesh.slot[facing])
         owners.append(np.full(len(facing), index, np.intp))
         sun = [F(v) for v in apply(inward, light)]
-        lit = np.flatnonzero(mesh.plane[0] * sun[0] + mesh.plane[1] * sun[1] + mesh.plane[2] * sun[2] > 0)
+        lit = np.flatnonzero(_dot(mesh.plane, sun) > 0)
         # the shadow of p is p - light * (height of p / light's height): linear in p, so one matrix does it
         cast = tuple(
             tuple(body.rotation[i][k] - light[i] / light[2] * body.rotation[2][k] for k in range(3)) for i in range(3)
@@ -241,8 +242,8 @@ def _maps(world: World, planes: raster.Planes, seen: np.ndarray, owner: np.ndarr
         for axis, extent in enumerate((l, h, w)):
             column = [F(row[axis] * 2 / extent) for row in box.rotation]
             nocs[axis, mine] = gone[0] * column[0] + gone[1] * column[1] + gone[2] * column[2]
-    shape = (size, size)
-    return Maps(body.reshape(shape), category.reshape(shape), depth.reshape(shape), nocs.T.reshape(size, size, 3).copy())
+    square = (size, size)
+    return Maps(*(a.reshape(square) for a in (body, category, depth)), nocs.T.reshape(size, size, 3).copy())
 
 
 def _quads(samples: np.ndarray, size: int) -> list[np.ndarray]:
@@ -272,7 +273,8 @@ def _world_rays(world: World, size: int) -> np.ndarray:
     return np.stack([x * F(r[0][i] * k) + y * F(r[1][i] * k) + F(r[2][i]) for i in range(3)])
 
 
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _dot(a: Sequence, b: Sequence) -> np.ndarray:
+    """Of the first three components; on arrays, elementwise over the rest."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 

@@ -41,7 +41,8 @@ def _sky(rng: Random) -> tuple[Vec3, Vec3]:
 def _wall(rng: Random) -> Surface:
     pattern = rng.choice(("plain", "plain", "plain", "tiles", "stripes"))
     base = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.02, 0.35), rng.uniform(0.6, 0.95))
-    return Surface(pattern, base, _scaled(base, rng.uniform(0.82, 0.96)), rng.uniform(0.3, 0.7), 0.0, rng.getrandbits(31))
+    second = _scaled(base, rng.uniform(0.82, 0.96))
+    return Surface(pattern, base, second, rng.uniform(0.3, 0.7), 0.0, rng.getrandbits(31))
 
 
 def _ground(rng: Random, kind: str) -> Surface:
@@ -53,8 +54,8 @@ def _ground(rng: Random, kind: str) -> Surface:
             "sand": _scaled((0.72, 0.62, 0.44), rng.uniform(0.8, 1.15)),
         }.get(pattern, _scaled((1.0, 1.0, 1.03), rng.uniform(0.28, 0.55)))
     else:
-        others = ("tiles", "checker", "carpet", "plain") if kind == "room" else ("plain", "carpet", "checker", "stripes")
-        pattern = rng.choice(("planks", "planks") + others)
+        others = ("tiles", "checker") if kind == "room" else ("stripes", "checker")
+        pattern = rng.choice(("planks", "planks", "carpet", "plain", *others))
         if pattern == "planks":
             base = _scaled((0.61, 0.43, 0.26), rng.uniform(0.6, 1.3))
             period = rng.uniform(0.1, 0.18) if kind == "room" else rng.uniform(0.06, 0.12)

@@ -11,9 +11,9 @@ from data_registry.render.mesh import Part, about_y, box, cylinder, ellipsoid, f
 SIDES = (-1, 1)
 
 
-def _arch(x: float, z: float, rx: float, rz: float, first: float, last: float, steps: int = 8) -> list[tuple[float, float]]:
-    """(x, z) points of an elliptic arc about (x, z), angles in radians."""
-    angles = [first + (last - first) * i / steps for i in range(steps + 1)]
+def _arch(x: float, z: float, rx: float, rz: float, first: float, last: float) -> list[tuple[float, float]]:
+    """Nine (x, z) points of an elliptic arc about (x, z), from the first to the last angle in radians."""
+    angles = [first + (last - first) * i / 8 for i in range(9)]
     return [(x + rx * math.cos(a), z + rz * math.sin(a)) for a in angles]
 
 
@@ -71,16 +71,16 @@ def duck(rng: Random) -> list[Part]:
 
 
 def teapot(rng: Random) -> list[Part]:
-    round_, tall = rng.uniform(0.078, 0.092), rng.uniform(0.066, 0.08)
+    wide, tall = rng.uniform(0.078, 0.092), rng.uniform(0.066, 0.08)
     top = 2 * tall
     return [
-        ellipsoid("body", round_, round_, tall, around=14, up=8).at(0, 0, tall + 0.003),
+        ellipsoid("body", wide, wide, tall, around=14, up=8).at(0, 0, tall + 0.003),
         lathe("trim", [(0, 0), (0.05, 0), (0.05, 0.012)], sides=12),
         lathe("trim", [(0.052, top - 0.012), (0.045, top + 0.004), (0.01, top + 0.016), (0, top + 0.016)], sides=12),
         ellipsoid("accent", 0.014, 0.014, 0.013, around=8, up=5).at(0, 0, top + 0.024),
-        cylinder("body", (round_ * 0.7, 0, tall * 0.7), (round_ + 0.04, 0, tall * 1.2), 0.028, 0.018, sides=9, caps=False),
-        cylinder("body", (round_ + 0.036, 0, tall * 1.14), (round_ + 0.07, 0, tall * 1.95), 0.019, 0.013, sides=9),
-        tube("body", _arch(-round_ * 0.85, tall * 1.12, 0.062, tall * 0.7, math.pi * 0.52, math.pi * 1.46), 0.0105, sides=7),
+        cylinder("body", (wide * 0.7, 0, tall * 0.7), (wide + 0.04, 0, tall * 1.2), 0.028, 0.018, sides=9, caps=False),
+        cylinder("body", (wide + 0.036, 0, tall * 1.14), (wide + 0.07, 0, tall * 1.95), 0.019, 0.013, sides=9),
+        tube("body", _arch(-wide * 0.85, tall * 1.12, 0.062, tall * 0.7, 0.52 * math.pi, 1.46 * math.pi), 0.0105, 7),
     ]
 
 
@@ -106,12 +106,12 @@ def shoe(rng: Random) -> list[Part]:
 
 def camera(rng: Random) -> list[Part]:
     width, height, depth = rng.uniform(0.12, 0.14), rng.uniform(0.078, 0.09), 0.05
-    barrel, axis, front = rng.uniform(0.04, 0.07), 0.0, depth / 2
-    axis = height * 0.47
+    barrel, axis, front = rng.uniform(0.04, 0.07), height * 0.47, depth / 2
+    hump = (-front + 0.008, front - 0.004, -0.017, 0.017)
     return [
         box("body", depth, width, height).at(0, 0, height / 2),
         box("black", depth + 0.003, width * 1.01, height * 0.3).at(0, 0, height * 0.45),
-        frustum("body", (-front, front, -0.026, 0.026), (-front + 0.008, front - 0.004, -0.017, 0.017), height, height + 0.024),
+        frustum("body", (-front, front, -0.026, 0.026), hump, height, height + 0.024),
         cylinder("black", (front, 0, axis), (front + barrel, 0, axis), height * 0.38, sides=14),
         cylinder("metal", (front + barrel * 0.6, 0, axis), (front + barrel * 0.78, 0, axis), height * 0.4, sides=14),
         cylinder("glass", (front + barrel, 0, axis), (front + barrel + 0.003, 0, axis), height * 0.3, sides=12),

@@ -30,6 +30,12 @@ def _fade(coarse: np.ndarray, period: float = 1.0) -> np.ndarray:
     return np.clip(F(1.4) - coarse * F(2 / period), 0, 1)
 
 
+def _line(distance: np.ndarray, half: float, coarse: np.ndarray) -> np.ndarray:
+    """Share of a pixel that a line of the given half width covers, its middle at a distance (all in periods)."""
+    span = np.maximum(coarse, F(0.01))
+    return np.clip((F(half) + span * F(0.5) - distance) / span, 0, np.minimum(F(2 * half) / span, F(1)))
+
+
 def _plain(u: np.ndarray, v: np.ndarray, coarse: np.ndarray, grain: np.ndarray) -> np.ndarray:
     return F(0.35) + F(0.35) * _noise(grain, u * F(0.43), v * F(0.43))
 
@@ -44,7 +50,7 @@ def _tiles(u: np.ndarray, v: np.ndarray, coarse: np.ndarray, grain: np.ndarray) 
     du, dv = u - fu, v - fv
     edge = np.minimum(np.minimum(du, 1 - du), np.minimum(dv, 1 - dv))
     tone = grain[fv.astype(np.int32) % _CELLS, fu.astype(np.int32) % _CELLS] - F(0.5)
-    return F(0.25) + (F(0.3) * tone + F(0.75) * (edge < F(0.045))) * _fade(coarse)
+    return F(0.25) + F(0.3) * tone * _fade(coarse) + F(0.75) * _line(edge, 0.045, coarse)
 
 
 def _planks(u: np.ndarray, v: np.ndarray, coarse: np.ndarray, grain: np.ndarray) -> np.ndarray:
@@ -54,9 +60,9 @@ def _planks(u: np.ndarray, v: np.ndarray, coarse: np.ndarray, grain: np.ndarray)
     joint = np.floor(along)
     tone = grain[row, joint.astype(np.int32) % _CELLS] - F(0.5)
     across, lengthwise = u - board, along - joint
-    gap = (np.minimum(across, 1 - across) < F(0.04)) | (np.minimum(lengthwise, 1 - lengthwise) < F(0.008))
+    gap = np.minimum(np.minimum(across, 1 - across), np.minimum(lengthwise, 1 - lengthwise) * F(6))
     streak = _noise(grain, u * F(8), v * F(0.6)) - F(0.5)
-    return F(0.4) + (F(0.55) * tone + F(0.22) * streak + F(0.7) * gap) * _fade(coarse)
+    return F(0.4) + (F(0.55) * tone + F(0.22) * streak) * _fade(coarse) + F(0.6) * _line(gap, 0.04, coarse)
 
 
 def _stripes(u: np.ndarray, v: np.ndarray, coarse: np.ndarray, grain: np.ndarray) -> np.ndarray:

@@ -146,7 +146,7 @@ def motorcycle(rng: Random) -> list[Part]:
         box("dark", 0.7, 0.16, 0.2).at(-0.1, 0, 0.62),
         ellipsoid("body", 0.15, 0.19, 0.24).at(reach - 0.24, 0, 0.98),
         ellipsoid("lamp", 0.09, 0.13, 0.13, around=8).at(reach - 0.1, 0, 0.97),
-        prism("glass", [(reach - 0.3, 1.12), (reach - 0.14, 1.1), (reach - 0.34, 1.42), (reach - 0.4, 1.42)], -0.13, 0.13),
+        prism("glass", [(-0.3, 1.12), (-0.14, 1.1), (-0.34, 1.42), (-0.4, 1.42)], -0.13, 0.13).at(reach, 0, 0),
         box("taillight", 0.07, 0.22, 0.12).at(-0.98, 0, 0.9),
         box("white", 0.03, 0.18, 0.12).at(-1.0, 0, 0.72),
         prism("body", [(reach - 0.3, 0.6), (reach, 0.72), (reach + 0.3, 0.6), (reach, 0.66)], -0.1, 0.1),
@@ -172,7 +172,8 @@ def airplane(rng: Random) -> list[Part]:
     length, span = rng.uniform(7.0, 8.4), rng.uniform(8.2, 10.0)
     axis, belly = 1.4, rng.uniform(0.62, 0.72)
     profile = [
-        (0, -0.5), (0.1, -0.5), (belly * 0.4, -0.25), (belly, 0.06), (belly, 0.28), (belly * 0.86, 0.4), (belly * 0.5, 0.45),
+        (0, -0.5), (0.1, -0.5), (belly * 0.4, -0.25), (belly, 0.06), (belly, 0.28), (belly * 0.86, 0.4),
+        (belly * 0.5, 0.45),
     ]  # fmt: skip
     nose = [(belly * 0.5, 0.45), (belly * 0.28, 0.48), (0, 0.5)]
     forward = about_y(math.pi / 2)
@@ -195,12 +196,12 @@ def airplane(rng: Random) -> list[Part]:
         tip = (length * 0.17, side * span / 2, axis + 0.18), (length * 0.04, side * span / 2, axis + 0.18)
         tail = (length * -0.36, side * 0.1, axis + 0.1), (length * -0.48, side * 0.1, axis + 0.1)
         tail_tip = (length * -0.43, side * span * 0.19, axis + 0.16), (length * -0.5, side * span * 0.19, axis + 0.16)
-        lamp = length * 0.1, side * (span / 2), axis + 0.18
+        wheel = length * 0.1
         parts += [
             wing("body", root, tip, 0.17),
             wing("body", tail, tail_tip, 0.1),
-            box("accent", length * 0.14, 0.28, 0.2).at(*lamp),
-            cylinder("metal", (length * 0.1, side * 0.9, axis), (length * 0.1, side * 1.0, 0.28), 0.06, sides=5, caps=False),
-            cylinder("rubber", (length * 0.1, side * 1.0 - 0.09, 0.27), (length * 0.1, side * 1.0 + 0.09, 0.27), 0.27, sides=9),
+            box("accent", length * 0.14, 0.28, 0.2).at(wheel, side * (span / 2), axis + 0.18),
+            cylinder("metal", (wheel, side * 0.9, axis), (wheel, side, 0.28), 0.06, sides=5, caps=False),
+            cylinder("rubber", (wheel, side - 0.09, 0.27), (wheel, side + 0.09, 0.27), 0.27, sides=9),
         ]
     return parts

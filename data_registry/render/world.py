@@ -1,5 +1,5 @@
 """A sampled world: bodies on the ground, light, surfaces and a camera, with the exact boxes they have in an image.
-World frame: x right, y forward, z up, metres, ground (or table top) at z = 0. Nothing here knows pixels or image sizes."""
+World frame: x right, y forward, z up, metres, ground (or table top) at z = 0. Nothing here knows of pixels."""
 
 import math
 from dataclasses import dataclass
@@ -39,7 +39,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A shape that stands in the world. rotation: model frame (x front, y left, z up) -> world; position: of its foot."""
+    """A shape that stands in the world, its foot at position.
+
+    rotation: model frame (x front, y left, z up) -> world.
+    """
 
     name: str
     color: str
