@@ -74,7 +74,7 @@ def _watch(pids: list[int]) -> None:
 
 def _end() -> None:
     with contextlib.suppress(OSError):  # the pipe may have died with the owner
-        os.write(2, b"stage run: whoever started it is gone; stopping (its checkpoints stay)\n")
+        os.write(2, b"whoever started this process is gone; it stops too (checkpoints stay)\n")
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,110 @@
+"""What a stage run will cost: seconds as recorded at tiny scale, published hours elsewhere.
+A rough model to choose by and to show remaining time with; a finer one replaces it without touching the rest."""
+
+import heapq
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from flows.plan import TRAINING, Plan
+from tasks import settings
+from tasks.stage import Paths
+
+# LLaVA-1.5-7B on 8×A100 (`haotian-liu/LLaVA:README.md`): stage 1 in 3.5 h on 558k samples, stage 2 in 10 h on 665k.
+_ALIGN_GPU_S = 3.5 * 8 * 3600 / 558_000
+_INSTRUCT_GPU_S = 10 * 8 * 3600 / 665_000
+_SAMPLES = {
+    "cc558k": 558_000,
+    "mix665k": 665_000,
+    "3di-pb-oi1m": 1_000_000,
+    "3di-pb-in166k": 166_000,
+    "3di-ft1m": 1_000_000,
+}
+_SIZE = {"vicuna-7b": 1.0, "llama3-8b": 8.03 / 6.74, "": 1.0}  # parameters against the published 7B
+_GPUS = {"tiny": 1, "small": 1, "paper": 8}  # of one slot; at tiny scale a slot is a CPU core
+# Before anything is recorded: seconds on one core at tiny scale.
+_FIRST_GUESS_S = {
+    "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
+    "adapt": 60, "align": 60, "instruct": 200, "score": 15,
+}  # fmt: skip
+
+
+class Costs:
+    """Expected seconds of stage runs on one slot, from what was recorded in `logs/` on this machine."""
+
+    def __init__(self, root: Path, plan: Plan) -> None:
+        self._plan = plan
+        self._scale = settings.load(root).scale
+        self._recorded: dict[str, float] = {}
+        for path in sorted((root / "logs" / self._scale).glob("*/*.json")):
+            stage, name = path.parent.name, path.stem
+            self._recorded[f"{stage}/{name}"] = json.loads(Paths(root, self._scale, stage, name).record.read_text())[
+                "seconds"
+            ]
+        self._by_stage: dict[str, list[float]] = {}
+        for run, seconds in self._recorded.items():
+            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds)
+
+    def seconds(self, run: str) -> float:
+        """Seconds of "stage/name" on one slot (one core at tiny, one node of eight GPUs at paper scale)."""
+        stage = run.partition("/")[0]
+        if run in self._recorded:
+            return self._recorded[run]
+        if self._scale == "paper" and stage in TRAINING:
+            return _published_gpu_seconds(stage, self._plan.entry(run)["parts"]) / _GPUS["paper"]
+        if stage in self._by_stage:
+            return median(self._by_stage[stage])
+        return _FIRST_GUESS_S[stage]
+
+    def gpu_hours(self, runs: Iterable[str]) -> float:
+        """Accelerator hours of these runs (core hours at tiny scale)."""
+        return sum(self.seconds(run) for run in runs) * _GPUS[self._scale] / 3600
+
+    def finish_hours(self, runs: Iterable[str], slots: int) -> float:
+        """Hours until all have ended on k slots, by the scheduler's own rule (the longest way to the end first)."""
+        return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots) / 3600
+
+    def all(self, runs: Iterable[str]) -> dict[str, float]:
+        """{run: seconds}."""
+        return {run: self.seconds(run) for run in runs}
+
+
+def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots: int) -> float:
+    """Seconds until every run of a graph has ended on `slots` slots.
+
+    Args:
+        needs: {run: runs it reads}, inputs first; what is not a key counts as there.
+    """
+    readers: dict[str, list[str]] = {run: [] for run in needs}
+    waiting: dict[str, int] = {}
+    for run, inputs in needs.items():
+        inside = [one for one in dict.fromkeys(inputs) if one in readers]
+        waiting[run] = len(inside)
+        for one in inside:
+            readers[one].append(run)
+    behind: dict[str, float] = {}
+    for run in reversed(list(needs)):
+        behind[run] = seconds[run] + max((behind[reader] for reader in readers[run]), default=0.0)
+    ready = [(-behind[run], run) for run in needs if not waiting[run]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < slots:
+            _, run = heapq.heappop(ready)
+            heapq.heappush(running, (now + seconds[run], run))
+        now, ended = heapq.heappop(running)
+        for reader in readers[ended]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready, (-behind[reader], reader))
+    return now
+
+
+def _published_gpu_seconds(stage: str, parts: dict[str, Any]) -> float:
+    data = {"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]
+    samples = sum(_SAMPLES[name] for name in parts[data]) * float((parts.get("set") or {}).get("fraction", 1.0))
+    per_sample = _INSTRUCT_GPU_S if stage == "instruct" else _ALIGN_GPU_S
+    return samples * per_sample * _SIZE[parts["llm"]]

@@ -1,0 +1,102 @@
+"""One stage run as a child process: exactly dvc.yaml's command, in its own process group, its output in a log file.
+Where it cannot go on the error is the child's own last lines."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from flows.store import Store
+from tasks import settings
+from tasks.owner import OWNER
+from tasks.stage import EXIT_DAMAGED, EXIT_PASSING
+
+_children: set[subprocess.Popen] = set()
+_guard = threading.Lock()
+
+
+class StageRunFailed(RuntimeError):
+    """A stage run's command failed; the message ends with its last lines.
+
+    Attributes:
+        may_pass: whether running the same again can help (a connection, a killed process, an input damaged meanwhile).
+    """
+
+    def __init__(self, run: str, code: int, log: Path) -> None:
+        reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed (exit code {code})"
+        self.run, self.code, self.log = run, code, log
+        self.may_pass = code < 0 or code in (EXIT_PASSING, EXIT_DAMAGED)
+        super().__init__(f"{run} {reason}; the end of {log}:\n{tail(log)}")
+
+
+def execute(store: Store, run: str, command: str) -> float:
+    """Run a stage run's command to its end; returns the seconds it took.
+
+    Raises:
+        StageRunFailed: with the end of the log. Children die with this process, also when it is killed with -9.
+    """
+    log = store.paths(run).log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log.open("w") as output:
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {command}"],
+            cwd=store.root,
+            env=environment(store.root),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with _guard:
+        _children.add(child)
+    try:
+        code = child.wait()
+    except BaseException:
+        _kill(child)
+        raise
+    finally:
+        with _guard:
+            _children.discard(child)
+    if code:
+        raise StageRunFailed(run, code, log)
+    return time.monotonic() - started
+
+
+def stop_children() -> None:
+    """Kill every stage run of this process, with all of its group; their checkpoints stay."""
+    with _guard:
+        children = list(_children)
+    for child in children:
+        _kill(child)
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The environment of a stage run: this Python first on the path, its owner's process id, the threads it may use."""
+    runtime = settings.load(root).runtime
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {
+        **os.environ,
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(runtime.get("threads", 1)),
+        OWNER: str(os.getpid()),
+    }
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """The last lines of a log."""
+    with contextlib.suppress(FileNotFoundError), log.open(errors="replace") as file:
+        return "".join(deque(file, maxlen=lines)).rstrip()
+    return ""
+
+
+def _kill(child: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

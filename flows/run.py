@@ -1,0 +1,245 @@
+"""Runs a plan: a Prefect task per stage run, inputs first, then into DVC.
+Where all is there already, nothing is started, not even Prefect."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from flows.cost import Costs
+from flows.execute import StageRunFailed, execute, stop_children
+from flows.plan import Plan, read_plan, write_plan
+from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
+from flows.server import configure, prefect_server
+from flows.show import NoDisplay
+from flows.store import RESTORED, THERE, Store
+from tasks import settings
+from tasks.stage import EXIT_DAMAGED
+
+COMPUTED = "computed"
+_RETRIES = 2
+
+
+@dataclass
+class Result:
+    """What became of the stage runs asked for.
+
+    Attributes:
+        states: {run: "there" | "restored" | "computed" | "failed" | "skipped"}.
+        errors: the original error of each that failed; `blame` names the failed run behind each that was skipped.
+    """
+
+    planned: list[str]
+    states: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, BaseException] = field(default_factory=dict)
+    blame: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every stage run is there now."""
+        return not self.errors and not self.blame
+
+    def count(self, state: str) -> int:
+        """How many stage runs ended in a state."""
+        return sum(one == state for one in self.states.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For the report: planned, executed (failures included) and restored from what was there or in the cache."""
+        executed = self.count(COMPUTED) + self.count(FAILED)
+        return {
+            "planned": len(self.planned),
+            "executed": executed,
+            "restored": self.count(THERE) + self.count(RESTORED),
+        }
+
+
+def keep_in_plan(root: Path, plan: Plan) -> Plan:
+    """Add stage runs to plan.yaml (DVC runs what it has); returns all of it."""
+    lock = root / ".locks" / "plan.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        merged = read_plan(root).merge(plan)
+        write_plan(root, merged)
+    return merged
+
+
+def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
+    """Compute every stage run of a plan that is not there yet.
+
+    Args:
+        plan: its stage runs are added to plan.yaml.
+        title: the flow run's name in Prefect.
+        display: shows progress (`flows.show`).
+
+    Returns:
+        How each ended. A failure fails what depends on it and nothing else.
+    """
+    started = time.monotonic()
+    whole = keep_in_plan(root, plan)
+    runs = plan.runs()
+    display = display or NoDisplay()
+    result = Result(runs)
+    session = Session(root, whole, display, result)
+    if session.settle(runs):
+        with prefect_server(root):
+            flow_over(session, title, lambda scheduler: None)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+class Session:
+    """One flow's work on a growing set of stage runs: what is there, what is left, how each is done."""
+
+    def __init__(self, root: Path, plan: Plan, display: Any, result: Result) -> None:
+        self.root, self.plan, self.display, self.result = root, plan, display, result
+        self.store = Store(root)
+        self.slots = int(settings.load(root).runtime.get("slots", 1))
+        self.commands: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self._left: list[str] = []
+
+    def settle(self, runs: Iterable[str]) -> list[str]:
+        """Note what is there or can be restored; returns what is left to compute, inputs first."""
+        new = [run for run in runs if run not in self._asked]
+        self._asked.update(new)
+        found = self.store.fetch(new)
+        for run, state in found.items():
+            self.end(run, state)
+        left = [run for run in new if run not in found]
+        self.commands.update(self.store.commands(left) if left else {})
+        self._left += left
+        return left
+
+    def take(self) -> list[str]:
+        """What is left since the last call."""
+        left, self._left = self._left, []
+        return left
+
+    def perform(self, run: str) -> str:
+        """Compute one stage run, unless another process just has, and commit it to DVC."""
+        state = self.store.fetch([run]).get(run)
+        if state:
+            return state
+        try:
+            execute(self.store, run, self.commands[run])
+        except StageRunFailed as error:
+            # An input was damaged after it was checked: put it back from the cache and try once more.
+            inputs = self.plan.needs(run)
+            if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
+                raise
+            execute(self.store, run, self.commands[run])
+        self.store.commit(run)
+        return COMPUTED
+
+    def end(self, run: str, state: str, error: BaseException | None = None, blame: str | None = None) -> None:
+        """Note how a stage run ended."""
+        self.result.states[run] = state
+        if error is not None:
+            self.result.errors[run] = error
+        if blame is not None:
+            self.result.blame[run] = blame
+        self.display.ended(run, state, error, blame)
+
+
+def flow_over(session: Session, title: str, refill: Callable[[Scheduler], None]) -> None:
+    """Run the session's stage runs as one Prefect flow, until none is left and `refill` brings none.
+
+    Args:
+        refill: called whenever something has ended; may settle more stage runs (a sweep's next trials).
+    """
+    configure(session.root)
+    from prefect import flow, task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.states import Completed, Failed
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    _quiet_console()
+    states: dict[str, str] = {}
+    errors: dict[str, BaseException] = {}
+
+    def may_pass(task: Any, task_run: Any, state: Any) -> bool:
+        error = state.result(raise_on_failure=False)
+        return isinstance(error, StageRunFailed) and error.may_pass
+
+    @task(
+        task_run_name="{run}",
+        cache_policy=NO_CACHE,  # DVC is the cache; two could only disagree
+        retries=_RETRIES,
+        retry_delay_seconds=[1, 10],
+        retry_condition_fn=may_pass,
+    )
+    def stage_run(run: str) -> str:
+        errors.pop(run, None)
+        try:
+            states[run] = session.perform(run)
+        except Exception as error:
+            errors[run] = error
+            raise
+        return states[run]
+
+    def start(run: str, inputs: list[Any], report: Callable[[BaseException | None], None]) -> Any:
+        session.display.started(run)
+        future = stage_run.submit(run, wait_for=inputs)
+        # Not by the future's state: that is the server's, which hears of it a moment later.
+        future.add_done_callback(lambda done: report(None if run in states else errors.get(run, _lost(run))))
+        return future
+
+    @flow(name="spatialllm", flow_run_name=title, task_runner=ThreadPoolTaskRunner(max_workers=session.slots))
+    def flow_run() -> Any:
+        scheduler = Scheduler(start, session.slots)
+        costs = Costs(session.root, session.plan)
+        try:
+            while True:
+                left = session.take()
+                needs = {run: session.plan.needs(run) for run in left}
+                _note(session, scheduler.add(needs, costs.all(left)), states)
+                session.display.remaining(scheduler, costs, session)
+                if not scheduler.busy:
+                    break
+                ended = scheduler.step(timeout=0.5)
+                _note(session, ended, states)
+                for one in ended:
+                    if one.state == SKIPPED:  # Prefect shows it as "not ready" below the one that failed
+                        stage_run.submit(one.run, wait_for=[scheduler.token(one.blame)])
+                if ended:
+                    refill(scheduler)
+        except BaseException:
+            stop_children()  # Prefect would wait for the threads that wait for them
+            raise
+        failed = sorted(session.result.errors)
+        return (
+            Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message="all stage runs are there")
+        )
+
+    with session.display:
+        flow_run(return_state=True)
+
+
+def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> None:
+    for one in ended:
+        if one.state == DONE:
+            session.end(one.run, states[one.run])
+        elif one.state == FAILED:
+            session.end(one.run, FAILED, error=one.error)
+        else:
+            session.end(one.run, SKIPPED, blame=one.blame)
+
+
+def _lost(run: str) -> BaseException:
+    return RuntimeError(f"{run}: Prefect ended its task without running it; its UI (`spatialllm ui`) says why")
+
+
+def _quiet_console() -> None:
+    """Prefect's log lines stay in its UI; the terminal has our own progress."""
+    import logging
+
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", None):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, PrefectConsoleHandler)]

@@ -1,0 +1,149 @@
+"""Which stage run starts when: inputs first, as many at a time as there are slots, the longest way to the end first.
+Knows nothing of Prefect or DVC; the flow gives it a way to start one run and it says what has finished."""
+
+import heapq
+import queue
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+Start = Callable[[str, list[Any], Callable[[BaseException | None], None]], Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a stage run ended.
+
+    Attributes:
+        state: "done"; "failed" with its error; "skipped" because `blame`, which it needs, failed.
+    """
+
+    run: str
+    state: str
+    error: BaseException | None = None
+    blame: str | None = None
+
+
+class Scheduler:
+    """Runs a growing graph of stage runs.
+
+    Args:
+        start: called as start(run, tokens of its inputs, report); begins the run elsewhere, returns a token, and calls
+            report(error or None) from any thread when it has ended.
+        slots: most runs at a time.
+    """
+
+    def __init__(self, start: Start, slots: int) -> None:
+        if slots < 1:
+            raise ValueError("at least one slot is needed")
+        self._start, self._slots = start, slots
+        self._needs: dict[str, set[str]] = {}
+        self._order: dict[str, tuple[float, int]] = {}
+        self._inputs: dict[str, list[str]] = {}
+        self._readers: dict[str, list[str]] = {}
+        self._tokens: dict[str, Any] = {}
+        self._ended: dict[str, Finished] = {}
+        self._ready: list[tuple[float, int, str]] = []
+        self._running: set[str] = set()
+        self._events: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
+
+    def add(self, needs: Mapping[str, Iterable[str]], cost: Mapping[str, float] | None = None) -> list[Finished]:
+        """Add stage runs with what each needs (inputs first); those known already are not run again.
+
+        Args:
+            needs: {run: runs it reads}; a run that is read but never added counts as there.
+            cost: expected seconds; the run with the most expensive way to the end starts first.
+
+        Returns:
+            Runs that cannot start because what they need has failed before.
+        """
+        new = [run for run in needs if run not in self._inputs]
+        for run in new:
+            self._inputs[run] = [one for one in dict.fromkeys(needs[run]) if one in needs or one in self._inputs]
+            for one in self._inputs[run]:
+                self._readers.setdefault(one, []).append(run)
+        self._prioritise(new, cost or {})
+        skipped: list[Finished] = []
+        for run in new:
+            failed = next((one for one in self._inputs[run] if self._state(one) in (FAILED, SKIPPED)), None)
+            if failed is not None:
+                skipped += self._skip(run, self._ended[failed].blame or failed)
+                continue
+            self._needs[run] = {one for one in self._inputs[run] if one not in self._ended}
+            if not self._needs[run] and run not in self._ended:
+                heapq.heappush(self._ready, (*self._order[run], run))
+        return skipped
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs or could start."""
+        return bool(self._running or self._ready)
+
+    @property
+    def running(self) -> list[str]:
+        """The runs that have been started and have not ended."""
+        return sorted(self._running)
+
+    @property
+    def open(self) -> dict[str, list[str]]:
+        """What has not ended yet, with what each needs: {run: inputs}, inputs first."""
+        return {run: inputs for run, inputs in self._inputs.items() if run not in self._ended}
+
+    @property
+    def slots(self) -> int:
+        """Most runs at a time."""
+        return self._slots
+
+    def token(self, run: str) -> Any:
+        """What `start` returned for a run that has been started."""
+        return self._tokens[run]
+
+    def step(self, timeout: float | None = None) -> list[Finished]:
+        """Start what can start, wait for one run to end (or `timeout` seconds), and say what has ended by that."""
+        while self._ready and len(self._running) < self._slots:
+            *_, run = heapq.heappop(self._ready)
+            self._running.add(run)
+            inputs = [self._tokens[one] for one in self._inputs[run] if one in self._tokens]
+            self._tokens[run] = self._start(run, inputs, lambda error, run=run: self._events.put((run, error)))
+        if not self._running:
+            return []
+        try:
+            run, error = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return []
+        self._running.discard(run)
+        if error is not None:
+            self._ended[run] = Finished(run, FAILED, error)
+            return [
+                self._ended[run],
+                *(gone for reader in self._readers.get(run, []) for gone in self._skip(reader, run)),
+            ]
+        self._ended[run] = Finished(run, DONE)
+        for reader in self._readers.get(run, []):
+            if reader in self._needs and reader not in self._ended:
+                self._needs[reader].discard(run)
+                if not self._needs[reader]:
+                    heapq.heappush(self._ready, (*self._order[reader], reader))
+        return [self._ended[run]]
+
+    def _state(self, run: str) -> str | None:
+        return self._ended[run].state if run in self._ended else None
+
+    def _skip(self, run: str, blame: str) -> list[Finished]:
+        """A run whose input failed, and all that reads it in turn."""
+        if run in self._ended:
+            return []
+        self._ended[run] = Finished(run, SKIPPED, blame=blame)
+        return [
+            self._ended[run],
+            *(gone for reader in self._readers.get(run, []) for gone in self._skip(reader, blame)),
+        ]
+
+    def _prioritise(self, runs: list[str], cost: Mapping[str, float]) -> None:
+        """Seconds from the start of a run to the end of the longest chain that reads it (negated for the heap)."""
+        places = {run: place for place, run in enumerate(runs, start=len(self._order))}
+        for run in reversed(runs):  # readers come after their inputs
+            readers = [reader for reader in self._readers.get(run, []) if reader in self._order]
+            behind = max((-self._order[reader][0] for reader in readers), default=0)
+            self._order[run] = (-(cost.get(run, 1.0) + behind), places[run])

@@ -1,0 +1,146 @@
+"""DVC underneath a flow: what is there, what its cache can restore, what was computed and is to be committed.
+Compute, then commit: no DVC lock is held while a stage run computes, and afterwards `dvc repro` finds nothing to do."""
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_registry.errors import InputError
+from tasks import digest, settings
+from tasks.digest import Damaged
+from tasks.stage import Paths, identify, is_whole
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+THERE, RESTORED = "there", "restored"
+
+
+class Store:
+    """The versioned outputs of stage runs, written "stage/name".
+
+    A `Repo` is opened afresh for each operation, under one repository-wide operating-system lock: DVC's objects may not
+    be shared between threads, and its own lock gives up where another process of ours would have waited.
+
+    Args:
+        root: the repository's root.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def paths(self, run: str) -> Paths:
+        """The files of a stage run at the scale of params.yaml."""
+        stage, _, name = run.partition("/")
+        return Paths(self.root, settings.load(self.root).scale, stage, name)
+
+    def fetch(self, runs: Iterable[str]) -> dict[str, str]:
+        """Which of these stage runs need no computing: {run: "there" | "restored"}.
+
+        Args:
+            runs: inputs before what reads them. A run that is there whole but unknown to DVC (made by hand) is
+                committed; a damaged one is removed and, where the cache has it, restored.
+        """
+        from dvc.lock import LockError
+
+        found = {}
+        with self._repo() as repo:
+            stages = {stage.addressing: stage for stage in repo.index.stages}
+            for run in runs:
+                stage = self._stage(stages, run)
+                with contextlib.suppress(LockError):  # `dvc repro` is computing it: our own command will wait for that
+                    if self._is_current(run):
+                        if stage.changed():
+                            repo.commit(stage.addressing, force=True)
+                        found[run] = THERE
+                    elif self._restore(repo, stage, run):
+                        found[run] = RESTORED
+        return found
+
+    def commit(self, run: str) -> None:
+        """Take a computed stage run into DVC's cache, run-cache and dvc.lock."""
+        from dvc.lock import LockError
+
+        while True:
+            try:
+                with self._repo() as repo:
+                    repo.commit(run.replace("/", "@", 1), force=True)
+                return
+            except LockError:  # `dvc repro` waited for the same run and is about to commit it
+                time.sleep(0.5)
+
+    def commands(self, runs: Iterable[str]) -> dict[str, str]:
+        """The command of each stage run exactly as dvc.yaml has it."""
+        with self._repo() as repo:
+            stages = {stage.addressing: stage for stage in repo.index.stages}
+            return {run: self._stage(stages, run).cmd for run in runs}
+
+    def _is_current(self, run: str) -> bool:
+        """Whether the output is there, unaltered, and of the identity that params.yaml and plan.yaml ask for now."""
+        stage, _, name = run.partition("/")
+        found = settings.load(self.root)
+        try:
+            identity, _ = identify(found, stage, name)
+        except Damaged:
+            return False  # an input is missing, so what this run would be is not known yet
+        return is_whole(Paths(self.root, found.scale, stage, name).out, identity)
+
+    def _restore(self, repo: "Repo", stage: "Stage", run: str) -> bool:
+        from dvc.stage.cache import RunCacheNotFoundError
+
+        out = self.paths(run).out
+        inputs = [Path(dep.fs_path) for dep in stage.deps if (self.root / "runs") in Path(dep.fs_path).parents]
+        if not all((folder / digest.MANIFEST).is_file() for folder in inputs):
+            return False
+        if out.exists() and not is_whole(out):
+            shutil.rmtree(out)
+        try:
+            repo.stage_cache.restore(stage)
+        except RunCacheNotFoundError:
+            return False
+        if not self._is_current(run):
+            return False
+        repo.commit(stage.addressing, force=True)
+        return True
+
+    @staticmethod
+    def _stage(stages: dict[str, "Stage"], run: str) -> "Stage":
+        address = run.replace("/", "@", 1)
+        if address not in stages:
+            raise InputError(f"dvc.yaml: has no stage {address}, which {settings.PLAN_FILE} asks for")
+        return stages[address]
+
+    @contextlib.contextmanager
+    def _repo(self) -> Iterator["Repo"]:
+        from filelock import FileLock
+
+        os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+        path = self.root / ".locks" / "dvc.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            from dvc.exceptions import DvcException
+            from dvc.lock import LockError
+            from dvc.repo import Repo, lock_repo
+
+            logging.getLogger("dvc").setLevel(logging.ERROR)
+            try:
+                repo = Repo(str(self.root), _wait_for_lock=True)
+            except DvcException as error:
+                raise InputError(
+                    f"{self.root}: not a DVC repository ({error}); run this in the project's root"
+                ) from error
+            try:
+                with lock_repo(repo):
+                    yield repo
+            except LockError:
+                raise
+            except DvcException as error:
+                raise InputError(f"dvc: {error}") from error
+            finally:
+                repo.close()
