@@ -86,9 +86,7 @@ def collect(
         "designs": _designs(scored, questions, bootstrap),
         "missing": missing,
         "blind": _row(unseeing, questions, bootstrap) if unseeing else None,
-        "baselines": {
-            k: {s: percent(v[s]) for s in SLICES if s in v} for k, v in baselines.items() if isinstance(v, dict)
-        },
+        "baselines": {name: _percents(of) for name, of in baselines.items() if isinstance(of, dict)},
         "probes": {p.name: _metrics(p) for p in sorted((root / "runs" / scale / "probe").glob("*")) if p.is_dir()},
         "paired": _paired(scored, bootstrap),
         "stage_runs": stage_counts,
@@ -138,6 +136,12 @@ def _metrics(folder: Path) -> dict[str, Any]:
     """metrics.json of a stage run; empty where the run is not there."""
     path = folder / "metrics.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _percents(metrics: dict[str, Any]) -> dict[str, Any]:
+    """A baseline's fractions as percent, by slice and by type."""
+    slices = {name: percent(metrics[name]) for name in SLICES if name in metrics}
+    return slices | {"types": {name: percent(value) for name, value in metrics.get("types", {}).items()}}
 
 
 def _row(scored: Scored, questions: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 from PIL import Image
 
-from data_registry.errors import InputError
 from data_registry.paper import CLASSES
+from data_registry.shards import Images
 from tasks.report.data import Scored
 
 LETTERS = "ABCDEFGH"
@@ -73,12 +72,12 @@ def choose(questions: pd.DataFrame, count: int) -> pd.DataFrame:
 def examples(scenes: Path, questions: pd.DataFrame, designs: list[Scored], count: int = 12) -> list[Example]:
     """The chosen questions with their pictures from the shards of `scenes` (runs/<scale>/scenes/test)."""
     picked = choose(questions, count)
-    pictures = _pictures(scenes, set(picked["image"]))
+    pictures = Images(scenes)
     found = []
     for key, row in picked.iterrows():
         position = questions.index.get_loc(key)
         options = list(row["options"])
-        picture = pictures[row["image"]]
+        picture = pictures.encoded(row["image"])
         with Image.open(io.BytesIO(picture)) as image:
             (width, height), media = image.size, Image.MIME[image.format]
         found.append(
@@ -103,19 +102,6 @@ def _answer(design: Scored, position: int, options: list[str]) -> Answer:
     known = 0 <= chosen < len(options)
     letter, text = (LETTERS[chosen], options[chosen]) if known else ("–", "no readable answer")
     return Answer(design, letter, text, bool(design.correct[position]))
-
-
-def _pictures(scenes: Path, keys: set[str]) -> dict[str, bytes]:
-    """The bytes of the named images, as they lie in the shards."""
-    found: dict[str, bytes] = {}
-    for shard in sorted(scenes.glob("images-*.parquet")):
-        rows = pq.read_table(shard, columns=["image", "bytes"], filters=[("image", "in", keys)])
-        found |= dict(zip(rows["image"].to_pylist(), rows["bytes"].to_pylist()))
-    if missing := keys - set(found):
-        raise InputError(
-            f"{scenes}: no shard holds {sorted(missing)[0]}, which the benchmark asks about; run `dvc repro`"
-        )
-    return found
 
 
 def _boxes(row: pd.Series) -> list[Box]:

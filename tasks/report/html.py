@@ -74,9 +74,10 @@ def duration(seconds: float) -> str:
 
 
 def _types(collected: Collected) -> list[dict[str, Any]]:
-    """A line per question type: class (on its first line only), type, questions, accuracy of each design and blind."""
+    """A line per question type: class (on its first line only), type, questions, accuracy of designs and references."""
     counts = collected.questions.groupby(["class", "type"]).size()
     results = collected.results
+    flat = results["baselines"].get("shortcut_2d", {}).get("types", {})
     lines = []
     for name in CLASSES:
         for index, (kind, count) in enumerate(counts.get(name, {}).items()):
@@ -86,7 +87,10 @@ def _types(collected: Collected) -> list[dict[str, Any]]:
                     "type": kind.replace("_", " ").replace("-", " "),
                     "questions": int(count),
                     "accuracy": [row["types"][kind] for row in results["designs"]],
-                    "blind": results["blind"]["types"][kind] if results["blind"] else None,
+                    "references": [
+                        results["blind"]["types"][kind] if results["blind"] else None,
+                        flat.get(kind),
+                    ],
                 }
             )
     return lines

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from data_registry import shards
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES, TABLE_2
 from tasks.report import Entry, build_report, readme
@@ -69,15 +70,12 @@ def write_benchmark(root: Path, per_class=(60, 45, 75), images=70) -> pd.DataFra
     scenes = root / "runs/tiny/scenes/test"
     scenes.mkdir(parents=True)
     names = [f"test/{index:06d}.jpg" for index in range(images)]
-    shards = []
-    for index, name in enumerate(names):
-        buffer = io.BytesIO()
-        shade = np.linspace(0, 255, 96 * 96 * 3).reshape(96, 96, 3) * (0.5 + index / images / 2)
-        Image.fromarray(shade.astype(np.uint8)).save(buffer, "JPEG")
-        shards.append({"image": name, "bytes": buffer.getvalue(), "width": 96, "height": 96})
-    half = images // 2
-    pd.DataFrame(shards[:half]).to_parquet(scenes / "images-00000.parquet")
-    pd.DataFrame(shards[half:]).to_parquet(scenes / "images-00001.parquet")
+    with shards.Writer(scenes, max_rows=images // 2) as writer:
+        for index, name in enumerate(names):
+            buffer = io.BytesIO()
+            shade = np.linspace(0, 255, 96 * 96 * 3).reshape(96, 96, 3) * (0.5 + index / images / 2)
+            Image.fromarray(shade.astype(np.uint8)).save(buffer, "JPEG")
+            writer.add(name, buffer.getvalue(), 96, 96)
     return questions
 
 
@@ -273,7 +271,7 @@ def test_files_that_contradict_each_other_are_refused(study, tmp_path, fault):
         message = r"metrics\.json: average is 0\.99, its predictions give 0\."
     else:
         (copy / "runs/tiny/scenes/test/images-00001.parquet").unlink()
-        message = r"scenes/test: no shard holds test/"
+        message = r"scenes/test: no image with key test/"
     with pytest.raises(InputError, match=message):
         build_report(copy, "tiny", entries, tmp_path / "out")
     assert not (tmp_path / "out").exists()
