@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from data_registry.errors import InputError
 from data_registry.paper import BENCHMARK, CLASSES
 from data_registry.questions.balance import Placed, couples
-from data_registry.questions.dialogue import spatial_facts
-from data_registry.questions.facts import Fact
+from data_registry.questions.dialogue import spatial_claims
+from data_registry.questions.facts import Claim, Fact, fact
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import CLASS_OF, ask, option_texts, wordings
 from data_registry.scene import Scene
@@ -90,10 +90,10 @@ def build(
     """
     rng = random.Random(f"{seed} spatialvqa")
     layouts = [layout(scene, margins, drops) for scene in scenes]
-    placed = (Placed(k, fact) for k, scene in enumerate(layouts) for fact in spatial_facts(scene, margins, drops))
+    placed = (Placed(k, claim) for k, scene in enumerate(layouts) for claim in spatial_claims(scene, margins, drops))
     queues: dict[str, dict[str, list[tuple[Placed, Placed]]]] = {class_: defaultdict(list) for class_ in CLASSES}
     for couple in couples(placed, rng):
-        type_ = couple[0].fact.type
+        type_ = couple[0].claim.type
         queues[CLASS_OF[type_]][type_].append(couple)
 
     wanted = {class_: getattr(quotas, class_) for class_ in CLASSES}
@@ -103,9 +103,9 @@ def build(
     questions = []
     for class_ in CLASSES:
         for couple in chosen[class_]:
-            phrasing = rng.choice(wordings()[couple[0].fact.type].benchmark)
+            phrasing = rng.choice(wordings()[couple[0].claim.type].benchmark)
             swapped = rng.random() < 0.5
-            questions += [_question(layouts[k], fact, phrasing, swapped) for k, fact in couple]
+            questions += [_question(layouts[k], fact(claim, layouts[k]), phrasing, swapped) for k, claim in couple]
     return sorted(questions, key=lambda q: (q.image, q.id))
 
 
@@ -155,7 +155,7 @@ def _choose(
         while queues[class_][type_]:
             couple: tuple[Placed, ...] = queues[class_][type_].pop()[: wanted[class_] - counts[class_]]
             # The same objects asked "closer" and "farther", or an object's side asked twice, would be one question.
-            about = [(k, class_, frozenset(fact.objects)) for k, fact in couple]
+            about = [(k, class_, frozenset(_about(claim))) for k, claim in couple]
             room = Counter(k for k, _ in couple)
             if all(used[k] + n <= per_image for k, n in room.items()) and asked.isdisjoint(about):
                 used.update(room)
@@ -165,6 +165,11 @@ def _choose(
                 turns[class_].append(type_)
                 break
     return chosen
+
+
+def _about(claim: Claim) -> tuple[int, ...]:
+    first, second = claim.options
+    return claim.roles if isinstance(first, str) else (*claim.roles, first, second)
 
 
 def _check(found: dict[str, int], wanted: dict[str, int], scenes: int, per_image: int) -> None:

@@ -1,4 +1,4 @@
-"""Balance by construction: facts are used in couples that a reader without the image cannot tell apart.
+"""Balance by construction: claims are used in couples that a reader without the image cannot tell apart.
 Both have the same type, category names and options, in the same order of letters, and opposite answers."""
 
 import random
@@ -6,24 +6,24 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from data_registry.questions.facts import Fact
+from data_registry.questions.facts import Claim, Fact
 
 
 class Placed(NamedTuple):
-    """A fact of the scene with this index."""
+    """A claim, or a fact, of the scene with this index."""
 
     scene: int
-    fact: Fact
+    claim: Claim | Fact
 
 
-def couples(facts: Iterable[Placed], rng: random.Random) -> list[tuple[Placed, Placed]]:
+def couples(claims: Iterable[Placed], rng: random.Random) -> list[tuple[Placed, Placed]]:
     """As many couples as each key allows, in random order; what finds no partner is left out.
 
     Without this, looking up the names answers most distance questions blind: aeroplanes are far, mugs are near.
     """
     by_key: dict[tuple[str, ...], tuple[list[Placed], list[Placed]]] = defaultdict(lambda: ([], []))
-    for placed in facts:
-        by_key[placed.fact.key][placed.fact.answer].append(placed)
+    for placed in claims:
+        by_key[placed.claim.key][placed.claim.answer].append(placed)
     found = []
     for first, second in by_key.values():
         rng.shuffle(first)

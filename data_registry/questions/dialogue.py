@@ -11,7 +11,7 @@ from typing import Any
 from data_registry.conversations import Turn, record
 from data_registry.questions import distance, orientation, relation
 from data_registry.questions.balance import Placed, couples
-from data_registry.questions.facts import Fact
+from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import CLASS_OF
@@ -37,12 +37,12 @@ class DialogueRecipe:
     shard: int = 2500
 
 
-def spatial_facts(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Fact]:
-    """Every fact of the three classes that a scene supports."""
+def spatial_claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+    """Every claim of the three classes that a scene supports."""
     return chain(
-        distance.facts(scene, margins, drops),
-        orientation.facts(scene, margins, drops),
-        relation.facts(scene, margins, drops),
+        distance.claims(scene, margins, drops),
+        orientation.claims(scene, margins, drops),
+        relation.claims(scene, margins, drops),
     )
 
 
@@ -52,7 +52,7 @@ def conversations(
     """One conversation per scene that supports enough turns; the others are counted in `drops`."""
     for start in range(0, len(scenes), recipe.shard):
         shard = [layout(scene, margins, drops) for scene in scenes[start : start + recipe.shard]]
-        placed = (Placed(k, fact) for k, scene in enumerate(shard) for fact in spatial_facts(scene, margins, drops))
+        placed = (Placed(k, claim) for k, scene in enumerate(shard) for claim in spatial_claims(scene, margins, drops))
         for scene, pool in zip(shard, _pools(len(shard), placed, random.Random(f"{seed} {name} {start}")), strict=True):
             rng = random.Random(f"{seed} {name} {scene.scene.image}")
             turns = _turns(scene, pool, rng, recipe, margins)
@@ -62,15 +62,15 @@ def conversations(
                 yield record(f"{name}/{scene.scene.image}", scene.scene.image, turns)
 
 
-Pool = dict[str, dict[str, list[tuple[Fact, bool]]]]  # class -> type -> facts, each with the order of its options
+Pool = dict[str, dict[str, list[tuple[Claim, bool]]]]  # class -> type -> claims, each with the order of its options
 
 
 def _pools(n: int, placed: Iterator[Placed], rng: random.Random) -> list[Pool]:
     pools: list[Pool] = [{} for _ in range(n)]
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5
-        for k, fact in couple:
-            pools[k].setdefault(CLASS_OF[fact.type], {}).setdefault(fact.type, []).append((fact, swapped))
+        for k, claim in couple:
+            pools[k].setdefault(CLASS_OF[claim.type], {}).setdefault(claim.type, []).append((claim, swapped))
     return pools
 
 
@@ -81,12 +81,12 @@ def _turns(scene: Layout, pool: Pool, rng: random.Random, recipe: DialogueRecipe
     while len(turns) < wanted - stated and pool:
         class_ = rng.choice(sorted(pool))
         type_ = rng.choice(sorted(pool[class_]))
-        fact, swapped = pool[class_][type_].pop()
+        claim, swapped = pool[class_][type_].pop()
         if not pool[class_][type_]:
             del pool[class_][type_]
         if not pool[class_]:
             del pool[class_]
-        turns.append(question(fact, swapped, rng, rng.random() < recipe.choice_share, scene))
+        turns.append(question(fact(claim, scene), swapped, rng, rng.random() < recipe.choice_share, scene))
     for statement in several(scene, wanted - len(turns), SPATIAL, rng, margins):
         turns.append(Turn(statement.question(rng), statement.answer(rng), statement.type))
     rng.shuffle(turns)

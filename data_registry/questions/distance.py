@@ -1,16 +1,16 @@
-"""Facts of the class "distance": which of two objects is closer to, or farther from, the viewer or a third object."""
+"""Claims of the class "distance": which of two objects is closer to, or farther from, the viewer or a third object."""
 
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
-from data_registry.questions.facts import Fact, between
+from data_registry.questions.facts import Claim, between
 from data_registry.questions.geometry import Layout, Margins
 
 TYPES = ("closer_to_viewer", "farther_from_viewer", "closer_to_object", "farther_from_object")
 
 
-def facts(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Fact]:
+def claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
     """Every clear comparison of two distances, asked both ways."""
     n = len(scene.objects)
     for i, j in combinations(range(n), 2):
@@ -19,8 +19,8 @@ def facts(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Fact
             drops[f"closer_to_viewer: {closer}"] += 1
         else:
             winner, loser = (i, j) if closer else (j, i)
-            yield between("closer_to_viewer", scene, i, j, winner, {})
-            yield between("farther_from_viewer", scene, i, j, loser, {})
+            yield between("closer_to_viewer", scene, i, j, winner)
+            yield between("farther_from_viewer", scene, i, j, loser)
     for c in range(n):
         pair, gap = scene.pair[c], scene.gap[c]
         for i, j in combinations([k for k in range(n) if k != c], 2):
@@ -29,8 +29,8 @@ def facts(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Fact
                 drops[f"closer_to_object: {closer}"] += 1
             else:
                 winner, loser = (i, j) if closer else (j, i)
-                yield between("closer_to_object", scene, i, j, winner, {"c": c})
-                yield between("farther_from_object", scene, i, j, loser, {"c": c})
+                yield between("closer_to_object", scene, i, j, winner, (c,))
+                yield between("farther_from_object", scene, i, j, loser, (c,))
 
 
 def _closer(a: float, b: float, near_a: float, near_b: float, scene: Layout, margins: Margins) -> bool | str:

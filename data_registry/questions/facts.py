@@ -1,71 +1,92 @@
-"""A fact: something true of a scene that can be asked with two options, before any wording.
-Words come later (`phrasing`), so that margins, balance and truth are decided on facts alone."""
+"""Claims: what is true of a scene and can be asked with two options; facts: claims with names, ready to be worded.
+Margins, balance and truth are decided on claims, of which most are never worded, so they are kept small."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from data_registry.questions.geometry import Layout, Margins
+from data_registry.questions.geometry import Layout
+
+SIDE_SLOTS = {
+    "left": {"side": "left"},
+    "right": {"side": "right"},
+    "front": {"side": "in front", "side_of": "in front of"},
+    "behind": {"side": "behind", "side_of": "behind"},
+}  # what a side fills in a phrasing
+ROLES = {"closer_to_object": "c", "farther_from_object": "c"}  # placeholders of the objects in the question; else x, y
+
+
+class Claim(NamedTuple):
+    """A true answer to a two-option question about the objects of one layout.
+
+    Attributes:
+        type: the question type, a key of the phrasing files.
+        key: what a reader without the image could know: the type, a side, the categories in their roles, the options.
+            Claims with one key and different answers balance each other.
+        answer: index of the right option, 0 or 1.
+        roles: indexes of the objects named in the question.
+        options: indexes of the two objects to choose from, or two words; in canonical order.
+        side: the side that the question asks for, if it does.
+    """
+
+    type: str
+    key: tuple[str, ...]
+    answer: int
+    roles: tuple[int, ...]
+    options: tuple[int, int] | tuple[str, str]
+    side: str = ""
 
 
 class Fact(NamedTuple):
     """A two-option question before its wording is chosen.
 
     Attributes:
-        type: the question type, a key of the phrasing files.
+        type, key, answer: as of a claim.
         slots: what fills the wording's placeholders, e.g. {"x": "the car", "side": "left"}.
         options: the two options in canonical order: objects ("the car"), or keys of the type's own words ("left").
-        answer: index of the right option, 0 or 1.
-        objects: ids of the objects, those of the slots first, then those of the options.
+        objects: ids of the objects, those of the question first, then those of the options.
         names: what these objects are called, in the same order ("car", "red car").
-        key: what a reader without the image could know: the type, the categories in their roles and the options.
-            Facts with one key and different answers balance each other.
     """
 
     type: str
+    key: tuple[str, ...]
+    answer: int
     slots: dict[str, str]
     options: tuple[str, str]
-    answer: int
-    objects: tuple[int, ...]
-    names: tuple[str, ...]
-    key: tuple[str, ...]
-
-
-Generator = Callable[[Layout, Margins, Counter[str]], Iterable[Fact]]
+    objects: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def between(
-    type_: str, scene: Layout, i: int, j: int, winner: int, roles: dict[str, int], sides: dict[str, str] | None = None
-) -> Fact:
-    """A fact whose options are the objects `i` and `j`; `roles` are the objects named in the question."""
-    objects, names = scene.objects, scene.names
-    # Sorted by category, then by name: where both are cars, "red car" and "blue car" keep a fixed order.
-    if (objects[j].name, names[j]) < (objects[i].name, names[i]):
-        i, j = j, i
-    chosen = (*roles.values(), i, j)
-    sides = sides or {}
-    return Fact(
-        type_,
-        {role: f"the {names[k]}" for role, k in roles.items()} | sides,
-        (f"the {names[i]}", f"the {names[j]}"),
-        int(winner == j),
-        tuple([objects[k].id for k in chosen]),
-        tuple([names[k] for k in chosen]),
-        (type_, *sides.values(), *[objects[k].name for k in chosen]),
+    type_: str, scene: Layout, i: int, j: int, winner: int, roles: tuple[int, ...] = (), side: str = ""
+) -> Claim:
+    """A claim that chooses between the objects `i` < `j`; a layout's order is the canonical one."""
+    kind = scene.categories
+    return Claim(
+        type_, (type_, side, *[kind[k] for k in roles], kind[i], kind[j]), int(winner == j), roles, (i, j), side
     )
 
 
-def which(type_: str, scene: Layout, roles: dict[str, int], answer: str, other: str) -> Fact:
-    """A fact whose options are words; `roles` are the objects named in the question."""
-    objects, names = scene.objects, scene.names
+def which(type_: str, scene: Layout, roles: tuple[int, ...], answer: str, other: str) -> Claim:
+    """A claim that chooses between two words."""
     options = (answer, other) if answer < other else (other, answer)
-    chosen = roles.values()
+    kind = scene.categories
+    return Claim(type_, (type_, *[kind[k] for k in roles], *options), int(answer > other), roles, options)
+
+
+def fact(claim: Claim, scene: Layout) -> Fact:
+    """The claim with the names of its objects."""
+    names = scene.names
+    slots = {role: f"the {names[k]}" for role, k in zip(ROLES.get(claim.type, "xy"), claim.roles, strict=False)}
+    first, second = claim.options
+    if isinstance(first, str):
+        options, chosen = claim.options, claim.roles
+    else:
+        options, chosen = (f"the {names[first]}", f"the {names[second]}"), (*claim.roles, first, second)
     return Fact(
-        type_,
-        {role: f"the {names[k]}" for role, k in roles.items()},
+        claim.type,
+        claim.key,
+        claim.answer,
+        slots | SIDE_SLOTS.get(claim.side, {}),
         options,
-        options.index(answer),
-        tuple([objects[k].id for k in chosen]),
+        tuple([scene.objects[k].id for k in chosen]),
         tuple([names[k] for k in chosen]),
-        (type_, *[objects[k].name for k in chosen], *options),
     )

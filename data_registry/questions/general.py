@@ -10,6 +10,7 @@ from typing import Any
 from data_registry.conversations import Turn, multiple_choice, record
 from data_registry.questions import picture
 from data_registry.questions.balance import Placed, couples
+from data_registry.questions.facts import Fact
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import answer, ask, choice, option_texts, wordings
 from data_registry.questions.words import article, number, sentence, words
@@ -73,10 +74,10 @@ def instructions(
 
 def _pools(
     layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], rng: random.Random
-) -> list[dict[str, list[tuple[Any, bool]]]]:
+) -> list[dict[str, list[tuple[Fact, bool]]]]:
     """Per scene and type the balanced facts, each with the order of its options."""
     placed = (Placed(k, fact) for k, scene in enumerate(layouts) for fact in picture.facts(scene, known, rng))
-    pools: list[dict[str, list[tuple[Any, bool]]]] = [{} for _ in layouts]
+    pools: list[dict[str, list[tuple[Fact, bool]]]] = [{} for _ in layouts]
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5
         for k, fact in couple:
@@ -98,7 +99,7 @@ def _about_picture(scene: Scene, pool: dict[str, list], rng: random.Random, reci
     return turns
 
 
-def question(fact: Any, swapped: bool, rng: random.Random, lettered: bool, scene: Layout | None = None) -> Turn:
+def question(fact: Fact, swapped: bool, rng: random.Random, lettered: bool, scene: Layout | None = None) -> Turn:
     """A fact as a turn: with options and a letter for an answer, or in free form."""
     wording = wordings()[fact.type]
     phrasing = rng.choice(wording.training)

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from data_registry.questions.facts import Fact, between, which
+from data_registry.questions.facts import Claim, Fact, between, fact, which
 from data_registry.questions.geometry import Layout
 from data_registry.questions.names import CONFUSABLE
 from data_registry.questions.words import article, enumeration, number, plural, words
@@ -21,14 +21,14 @@ def facts(scene: Layout, names: Mapping[str, Sequence[str]], rng: random.Random)
     whole = scene.scene
     yield from _colors(scene, rng)
     yield from _counts(whole, rng)
-    yield from _sides(scene)
-    present = {o.name for o in whole.objects} | set(whole.others)
-    absent = [name for name in names[whole.kind] if name not in present]
-    for name in sorted(present & {o.name for o in whole.objects}):
+    yield from (fact(claim, scene) for claim in _sides(scene))
+    present = {o.name for o in whole.objects}
+    absent = [name for name in names[whole.kind] if name not in present and name not in whole.others]
+    for name in sorted(present):
         yield _word_fact("presence", {"a": article(name)}, "yes", "no", name)
         if absent:
             yield _word_fact("shown", {}, article(name), article(rng.choice(absent)))
-    for name in absent:
+    for name in rng.sample(absent, min(len(absent), len(present))):
         yield _word_fact("presence", {"a": article(name)}, "no", "yes", name)
     if whole.kind:
         yield _word_fact("scenery", {}, whole.kind, rng.choice([k for k in words()["scenery"] if k != whole.kind]))
@@ -70,18 +70,18 @@ def _counts(scene: Scene, rng: random.Random) -> Iterator[Fact]:
             yield _word_fact("count", slots, number(n), number(n + rng.choice((-1, 1)) if n > 1 else 2))
 
 
-def _sides(scene: Layout) -> Iterator[Fact]:
+def _sides(scene: Layout) -> Iterator[Claim]:
     middle = [(o.bbox[0] + o.bbox[2]) / 2 / scene.scene.camera.width for o in scene.objects]
     for i in range(len(middle)):
         for j in range(len(middle)):
             if i != j and abs(middle[i] - middle[j]) >= APART:
                 left = middle[i] < middle[j]
-                yield which("picture_side", scene, {"x": i, "y": j}, *(("left", "right")[:: 1 if left else -1]))
+                yield which("picture_side", scene, (i, j), *(("left", "right")[:: 1 if left else -1]))
                 if i < j:
                     for side, winner in (("left", i if left else j), ("right", j if left else i)):
-                        yield between("leftmost", scene, i, j, winner, {}, {"side": side})
+                        yield between("leftmost", scene, i, j, winner, (), side)
 
 
 def _word_fact(type_: str, slots: dict[str, str], answer: str, other: str, *key: str) -> Fact:
     options = (answer, other) if answer < other else (other, answer)
-    return Fact(type_, slots, options, options.index(answer), (), (), (type_, *key, *options))
+    return Fact(type_, (type_, *key, *options), int(answer > other), slots, options)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from question_worlds import random_scene
 
-from data_registry.questions.dialogue import spatial_facts
-from data_registry.questions.facts import Fact
+from data_registry.questions.dialogue import spatial_claims
+from data_registry.questions.facts import Fact, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.phrasing import option_texts
@@ -25,7 +25,8 @@ Said = tuple[str, tuple, frozenset, str]
 
 def facts(scene: Scene) -> list[Fact]:
     """All facts of a scene."""
-    return list(spatial_facts(layout(scene, MARGINS, Counter()), MARGINS, Counter()))
+    known = layout(scene, MARGINS, Counter())
+    return [fact(claim, known) for claim in spatial_claims(known, MARGINS, Counter())]
 
 
 def said(fact: Fact) -> Said:
@@ -146,15 +147,15 @@ def test_names_are_only_names(scene, rng):
 @quickly
 @given(scenes, st.integers(0, 10**6))
 def test_swapping_the_options_swaps_the_letter_and_keeps_the_answer(scene, seed):
-    for fact in facts(scene):
-        straight = question(fact, False, random.Random(seed), lettered=True)
-        swapped = question(fact, True, random.Random(seed), lettered=True)
+    for asked in facts(scene):
+        straight = question(asked, False, random.Random(seed), lettered=True)
+        swapped = question(asked, True, random.Random(seed), lettered=True)
         assert {straight.gpt, swapped.gpt} == {"A", "B"}
         right = [
             next(line[3:] for line in turn.human.split("\n") if line.startswith(f"{turn.gpt}. "))
             for turn in (straight, swapped)
         ]
-        assert right[0] == right[1] == option_texts(fact)[fact.answer]
+        assert right[0] == right[1] == option_texts(asked)[asked.answer]
 
 
 @quickly

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from question_worlds import random_scenes
 
-from data_registry.questions.dialogue import spatial_facts
+from data_registry.questions.dialogue import spatial_claims
+from data_registry.questions.facts import fact
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.names import references
 from data_registry.questions.phrasing import CLASS_OF, ask, wordings
@@ -62,12 +63,13 @@ def test_no_phrasing_speaks_of_the_camera_which_may_be_an_object():
 def test_every_phrasing_of_every_fact_can_be_filled():
     seen = set()
     for scene in random_scenes(60, seed=2):
-        for fact in spatial_facts(layout(scene, Margins(), Counter()), Margins(), Counter()):
-            if fact.type not in seen:
-                seen.add(fact.type)
-                wording = wordings()[fact.type]
+        known = layout(scene, Margins(), Counter())
+        for claim in spatial_claims(known, Margins(), Counter()):
+            if claim.type not in seen:
+                seen.add(claim.type)
+                wording = wordings()[claim.type]
                 for phrasing in (*wording.training, *wording.benchmark):
-                    assert not re.search(r"[{}]", ask(fact, phrasing))
+                    assert not re.search(r"[{}]", ask(fact(claim, known), phrasing))
     assert seen == set(CLASS_OF)
 
 
