@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.plan import TRAINING, Plan
 from tasks import settings
-from tasks.stage import Paths
+from tasks.claim import Paths
 
 # LLaVA-1.5-7B on 8×A100 (`haotian-liu/LLaVA:README.md`): stage 1 in 3.5 h on 558k samples, stage 2 in 10 h on 665k.
 _ALIGN_GPU_S = 3.5 * 8 * 3600 / 558_000

@@ -14,7 +14,6 @@ STAGES = (
 )  # fmt: skip
 TRAINING = ("adapt", "align", "instruct")
 SLOTS = 3  # most encoders or data sets that an entry holds; dvc.yaml lists as many
-TRAIN_SCENES, TEST_SCENES = "scenes/train", "scenes/test"
 BENCHMARK, BASELINES = "benchmark/spatialvqa", "baselines/spatialvqa"
 _HEADER = "# Written by `spatialllm`: the stage runs of the designs asked for, each once. Delete it to begin anew.\n"
 
@@ -80,8 +79,7 @@ def plan_of(designs: Iterable[Design]) -> Plan:
         _add_score(plan, design)
     for encoder in ENCODERS:
         if encoder in plan.entries["foundation"]:
-            slots = {"encoder": f"foundation/{encoder}", "train": _scenes(plan, "train"), "test": _scenes(plan, "test")}
-            plan.add(f"probe/{encoder}", {"parts": {"encoder": encoder}, **slots})
+            plan.add(f"probe/{encoder}", {"parts": {"encoder": encoder}, "encoders": f"foundation/{encoder}"})
     return _ordered(plan)
 
 

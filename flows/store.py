@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from data_registry.errors import InputError
 from tasks import digest, settings
+from tasks.claim import Paths
 from tasks.digest import Damaged
-from tasks.stage import Paths, identify, is_whole
+from tasks.stage import identify, is_whole
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from data_registry.errors import InputError
 from tasks import digest, settings
+from tasks.claim import Paths, Progress, claim, write_json
 from tasks.digest import Damaged
 from tasks.owner import die_with_owner
 from tasks.settings import Settings
@@ -65,56 +66,6 @@ class StageRun:
     def progress(self, done: int, total: int) -> None:
         """Say how far the work is, as often as one likes."""
         self.report_progress(done, total)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where a stage run's files are, from the repository's root."""
-
-    root: Path
-    scale: str
-    stage: str
-    name: str
-
-    @property
-    def out(self) -> Path:
-        """The published output."""
-        return self.root / "runs" / self.scale / self.stage / self.name
-
-    @property
-    def partial(self) -> Path:
-        """The output being computed, beside the published one so that a rename puts it in place."""
-        return self.out.with_name(f".{self.name}.partial")
-
-    @property
-    def replaced(self) -> Path:
-        """The former output, for the moment of the exchange."""
-        return self.out.with_name(f".{self.name}.replaced")
-
-    @property
-    def work(self) -> Path:
-        """Scratch that survives a kill."""
-        return self.root / ".work" / self.scale / self.stage / self.name
-
-    @property
-    def lock(self) -> Path:
-        """The claim: an operating-system lock, which the kernel frees with its owner."""
-        return self.root / ".locks" / f"{self.scale}.{self.stage}.{self.name}.lock"
-
-    @property
-    def owner(self) -> Path:
-        """Who holds the claim and how far the work is."""
-        return self.lock.with_suffix(".json")
-
-    @property
-    def log(self) -> Path:
-        """What the command printed under a flow."""
-        return self.root / "logs" / self.scale / self.stage / f"{self.name}.log"
-
-    @property
-    def record(self) -> Path:
-        """When, where and how long it was computed: all that may differ between equal outputs."""
-        return self.log.with_suffix(".json")
 
 
 def main(stage: str, compute: Callable[[StageRun], Metrics], argv: list[str] | None = None) -> None:
@@ -183,36 +134,6 @@ def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root:
         return True
 
 
-@contextlib.contextmanager
-def claim(paths: Paths) -> Iterator[None]:
-    """Hold the stage run's claim; waits while another process has it, however that one was started."""
-    from filelock import FileLock, Timeout
-
-    paths.lock.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(paths.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{paths.stage} {paths.name}: {holder(paths)} is computing it; waiting", flush=True)
-        lock.acquire(poll_interval=0.2)
-    try:
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        write_json(paths.owner, note)
-        yield
-    finally:
-        paths.owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def holder(paths: Paths) -> str:
-    """Who holds the claim, in words."""
-    try:
-        note = json.loads(paths.owner.read_text())
-        return f"process {note['pid']} on {note['host']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
-
-
 def identify(found: Settings, stage: str, name: str) -> tuple[dict[str, Any], dict[str, Path | list[Path]]]:
     """The identity of a stage run, all that determines its result, and its input folders.
 
@@ -257,14 +178,6 @@ def is_whole(out: Path, identity: dict[str, Any] | None = None) -> bool:
     return identity is None or manifest["identity"] == json.loads(json.dumps(identity))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
-    temporary.replace(path)
-
-
 def _compute(
     found: Settings,
     paths: Paths,
@@ -276,7 +189,8 @@ def _compute(
     _prepare_work(paths.work, identity)
     paths.partial.mkdir(parents=True)
     history = paths.work / "history.jsonl"
-    tracker = Tracker(history)
+    mlflow = _MlflowWhenNeeded(found, identity)
+    tracker = mlflow.tracker = Tracker(history, on_first=mlflow.start)
     run = StageRun(
         scale=paths.scale,
         stage=paths.stage,
@@ -289,7 +203,7 @@ def _compute(
         inputs=inputs,
         tracker=tracker,
         runtime=found.runtime,
-        report_progress=_Progress(paths),
+        report_progress=Progress(paths),
     )
     try:
         metrics = compute(run)
@@ -301,6 +215,7 @@ def _compute(
         publish(paths)
     except Exception:
         shutil.rmtree(paths.partial, ignore_errors=True)
+        mlflow.finish(published=False)
         raise
     seconds = time.time() - started
     write_json(
@@ -312,6 +227,7 @@ def _compute(
             "host": socket.gethostname(),
         },
     )
+    mlflow.finish(published=True)
     shutil.rmtree(paths.work, ignore_errors=True)
     print(f"{paths.stage} {paths.name}: computed in {seconds:.1f} s")
 
@@ -374,27 +290,21 @@ def _remedy() -> Iterator[None]:
         raise Damaged(f"{error}; recompute it with `python -m {package}.{stage} {name}`") from None
 
 
-class _Progress:
-    """Progress of one stage run: in its claim's note (for the flow and `status`) and on the terminal."""
+class _MlflowWhenNeeded:
+    """Streams a stage run's curves to MLflow from its first step on. A run without curves is left to the flow, which
+    delivers it from its files: importing MLflow takes longer than many a stage run."""
 
-    def __init__(self, paths: Paths) -> None:
-        self.paths = paths
-        self.started = self.last = time.monotonic()
-        self.first: int | None = None
+    def __init__(self, found: Settings, identity: dict[str, Any]) -> None:
+        self._found, self._identity = found, identity
+        self._live: Any = None
+        self.tracker = Tracker()
 
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self.first is None:
-            self.first = done  # a resumed training starts in the middle
-        elif now - self.last < 0.5 and done < total:
-            return
-        self.last = now
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "done": done, "total": total, "updated": time.time()}
-        rate = (done - self.first) / (now - self.started) if now > self.started else 0
-        if rate > 0:
-            note["remaining_s"] = round((total - done) / rate, 1)
-        write_json(self.paths.owner, note)
-        if sys.stderr.isatty():
-            left = f", {note['remaining_s']:.0f} s left" if "remaining_s" in note else ""
-            line = f"\r{self.paths.stage} {self.paths.name}: {done}/{total}{left} \033[K"
-            print(line, end="\n" if done >= total else "", file=sys.stderr, flush=True)
+    def start(self) -> None:
+        from tasks.mlflow_log import Live
+
+        self._live = Live(self._found, self._identity, self.tracker)
+        self._live.start()
+
+    def finish(self, published: bool) -> None:
+        if self._live is not None:
+            self._live.finish(published)

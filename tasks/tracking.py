@@ -1,7 +1,9 @@
 """What a stage run records while it works: loss curves and data sets.
-history.jsonl beside the checkpoints has all of it; MLflow gets the same, later or never if it is down."""
+history.jsonl has all of it; MLflow gets the same (tasks/mlflow_log.py), and a slow or dead server stops nothing."""
 
 import json
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,25 +22,39 @@ class Tracker:
 
     Args:
         history: file that survives a kill; steps logged again after resuming replace the earlier ones.
+        on_first: called once, when the first step is logged (MLflow is not even imported for runs without curves).
     """
 
-    def __init__(self, history: Path | None = None) -> None:
+    def __init__(self, history: Path | None = None, on_first: Callable[[], None] | None = None) -> None:
         self.history = history
-        self.lines: list[dict[str, float]] = []
         self.datasets: dict[str, Dataset] = {}
+        self._on_first = on_first
+        self._guard = threading.Lock()
+        self._lines: list[dict[str, float]] = []
         if history is not None and history.exists():
-            self.lines = [json.loads(line) for line in history.read_text().splitlines() if line.endswith("}")]
+            # A kill in the middle of a write leaves a broken last line, whose step is trained again anyway.
+            self._lines = [json.loads(line) for line in history.read_text().splitlines() if line.endswith("}")]
+
+    @property
+    def lines(self) -> list[dict[str, float]]:
+        """Every step logged so far: {"step", metric names...}, in rising order."""
+        with self._guard:
+            return list(self._lines)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Record metrics (finite numbers, e.g. {"loss": 1.2, "lr": 1e-3}) at an optimizer step, in rising order."""
         line = {"step": int(step), **{name: float(value) for name, value in metrics.items()}}
-        kept = [earlier for earlier in self.lines if earlier["step"] < step]
-        rewrite = len(kept) < len(self.lines)
-        self.lines = [*kept, line]
-        if self.history is not None:
-            text = "".join(json.dumps(entry) + "\n" for entry in (self.lines if rewrite else [line]))
-            with self.history.open("w" if rewrite else "a") as file:
-                file.write(text)
+        with self._guard:
+            kept = [earlier for earlier in self._lines if earlier["step"] < step]
+            rewrite = len(kept) < len(self._lines)
+            self._lines = [*kept, line]
+            if self.history is not None:
+                text = "".join(json.dumps(entry) + "\n" for entry in (self._lines if rewrite else [line]))
+                with self.history.open("w" if rewrite else "a") as file:
+                    file.write(text)
+        if self._on_first is not None:
+            self._on_first, first = None, self._on_first
+            first()
 
     def dataset(self, name: str, digest: str, rows: int) -> None:
         """Record a data set that was read, e.g. ("3di-ft1m", its digest, 10_000)."""
