@@ -2,7 +2,6 @@
 Format and ignore rules: `facebookresearch/omni3d:DATA.md`, `cubercnn/data/datasets.py`."""
 
 import json
-import math
 import shutil
 import tempfile
 from array import array
@@ -55,8 +54,16 @@ def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | Non
     """
     path = Path(path)
     table = _Table(path, rules or Rules(), Counter() if drops is None else drops)
+    early = False  # annotations before the images they belong to: left for a second pass
     for key, record in records(path):
-        table.take(key, record)
+        if key == "annotations" and not table.images:
+            early = True
+        else:
+            table.take(key, record)
+    if early:
+        for key, record in records(path):
+            if key == "annotations":
+                table.take(key, record)
     table.check()
     return table.scenes()
 
@@ -88,10 +95,8 @@ class _Table:
     others: dict[int, list[str]] = field(default_factory=dict)
     words: dict[str, int] = field(default_factory=dict)
     ids: set[int] = field(default_factory=set)
-    seen: set[str] = field(default_factory=set)
 
     def take(self, key: str, record: Any) -> None:
-        self.seen.add(key)
         if key == "info":
             self.source = _text(record.get("source", "") if isinstance(record, dict) else "")
         elif key == "images":
@@ -100,15 +105,9 @@ class _Table:
             self._take_object(record)
 
     def check(self) -> None:
-        """Everything a reader relies on was there."""
-        if "images" not in self.seen:
+        """That the file is one of annotated images at all."""
+        if not self.images:
             raise InputError(f"{self.path}: no images; an Omni3D file has info, images, categories and annotations")
-        strangers = [i for i in (self.rows.keys() | self.others.keys()) if i not in self.images]
-        if strangers:
-            raise InputError(
-                f"{self.path}: annotations name image_id {min(strangers)}, which is not among its images; "
-                "add the image or remove the annotations"
-            )
 
     def scenes(self) -> Iterator[Scene]:
         level = sources().get(self.source, {}).get("level", False)
@@ -144,9 +143,11 @@ class _Table:
         self.drops["objects"] += 1
         where = f"annotations: id {number}"
         image, name = record["image_id"], _text(record["category_name"])
-        known = self.images.get(image)
-        if known is None and "annotations" in self.seen and self.images:
-            raise InputError(f"{self.path}: {where}: image_id {image} is not among its images")
+        if image not in self.images:
+            raise InputError(
+                f"{self.path}: {where}: image_id {image} is not among its images; add that image or drop the annotation"
+            )
+        known = self.images[image]
         boxes = {
             key: self._numbers(record[key], (4,), where, key)
             for key in _BOXES
@@ -163,7 +164,7 @@ class _Table:
             *self._numbers(record["center_cam"], (3,), where, "center_cam"),
             *self._numbers(record["dimensions"], (3,), where, "dimensions"),
             *self._numbers(record["R_cam"], (3, 3), where, "R_cam").ravel(),
-            *np.clip(box, 0, [known["width"], known["height"]] * 2 if known else None),
+            *np.clip(box, 0, [known["width"], known["height"]] * 2),
             record.get("visibility", -1),
             record.get("truncation", -1),
             self.words.setdefault(name, len(self.words)),
@@ -172,7 +173,7 @@ class _Table:
         self.rows.setdefault(image, array("d")).extend(row)
 
     def _reason(
-        self, record: Mapping[str, Any], boxes: Mapping[str, np.ndarray], image: Mapping[str, Any] | None, where: str
+        self, record: Mapping[str, Any], boxes: Mapping[str, np.ndarray], image: Mapping[str, Any], where: str
     ) -> str | None:
         """Why an object is dropped, or None."""
         rules = self.rules
@@ -194,7 +195,7 @@ class _Table:
         if not boxes:
             return "no 2D box"
         whole = next(boxes[key] for key in reversed(_BOXES) if key in boxes)
-        height = (whole[3] - whole[1]) / (image["height"] if image else math.inf)
+        height = (whole[3] - whole[1]) / image["height"]
         if height <= rules.min_height:
             return "too small in the image"
         if height >= rules.max_height:

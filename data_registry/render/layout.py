@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from data_registry.errors import InputError, nearest
 from data_registry.render import catalog, surroundings
 from data_registry.render.palette import palette
 from data_registry.render.world import Body, Box, Mat3, Setting, Vec3, View, World, body_box, box_in_view, look, turn
@@ -42,7 +43,12 @@ def sample(seed: int, index: int, kind: str | None = None) -> World:
         seed: of the set; sets of different seeds share neither worlds nor shapes.
         index: of the image.
         kind: "street", "room" or "table"; None draws one.
+
+    Raises:
+        InputError: unknown kind.
     """
+    if kind is not None and kind not in catalog.KINDS:
+        raise InputError(f"scene kind: {kind!r} is unknown, {nearest(kind, catalog.KINDS)}")
     for attempt in range(1000):
         rng = Random(f"world {seed} {index} {attempt}")
         chosen = rng.choices(catalog.KINDS, _SHARE_OF_KIND)[0]
