@@ -1,4 +1,4 @@
-"""Stage `scenes`: renders a set of scenes and publishes it as Omni3D JSON with the images in Parquet shards.
+"""Stage `scenes`: a set of scenes, rendered or given, published as Omni3D JSON with the images in Parquet shards.
 `python -m tasks.scenes NAME`; image i depends on the set's seed and on i alone, so the number of workers is free."""
 
 import io
@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_registry import omni3d, render, shards
 from data_registry.errors import InputError
+from tasks import given_scenes
 from tasks.owner import die_with_owner
 from tasks.stage import StageRun, main
 
@@ -23,22 +24,36 @@ _CHUNK = 32  # images per message from a worker
 
 @dataclass(frozen=True)
 class Params:
-    """images: how many; seed: of worlds and shapes, one of its own per set; size: pixels; quality: of the JPEGs."""
+    """images: how many; seed: of worlds and shapes, one of its own per set; size: pixels; quality: of the JPEGs.
 
-    images: int
-    seed: int
+    `given`: nothing is rendered; the digest of the scenes at `runtime.scenes.<set>` (`tasks.given_scenes`).
+    """
+
+    images: int | None = None
+    seed: int | None = None
     size: int = 96
     quality: int = 95
+    given: str | None = None
 
     def __post_init__(self) -> None:
-        for key, low, high in (("images", 1, 10_000_000), ("size", 32, 2048), ("quality", 50, 100)):
+        if self.given is not None:
+            return
+        bounds = {"images": (1, 10_000_000), "seed": (0, 2**63), "size": (32, 2048), "quality": (50, 100)}
+        for key, (low, high) in bounds.items():
+            if getattr(self, key) is None:
+                raise InputError(f"params.yaml: scenes: {key} is missing; rendered scenes need it")
             if not low <= getattr(self, key) <= high:
                 raise InputError(f"params.yaml: scenes: {key} must be {low} to {high}, is {getattr(self, key)}")
 
 
 def compute(run: StageRun) -> dict[str, Any]:
-    """Renders the set `run.name`; returns how many images and objects it has and what a reader will drop, by reason."""
+    """Makes the set `run.name`; returns how many images and objects it has and what a reader will drop, by reason."""
     params = run.parse(Params)
+    annotations = run.out / "annotations.json"
+    if params.given is not None:
+        key = f"scenes.{run.scale}.each.{run.name}.given"
+        given_scenes.pack(*given_scenes.place(run.runtime, run.name), run.out, params.given, key, run.progress)
+        return _count(annotations)
     info = {
         "id": render.DATASET_ID,
         "source": render.SOURCE,
@@ -49,7 +64,6 @@ def compute(run: StageRun) -> dict[str, Any]:
         "seed": params.seed,
     }
     workers = int(run.runtime.get("workers") or len(os.sched_getaffinity(0)))
-    annotations = run.out / "annotations.json"
     with omni3d.Writer(annotations, info, render.categories()) as file, shards.Writer(run.out) as images:
         for done, (key, data, image, objects) in enumerate(_drawn(params, run.name, workers), 1):
             images.add(key, data, params.size, params.size)

@@ -1,0 +1,75 @@
+"""Scenes that the user gives: an Omni3D file and its pictures, checked and packed as the renderer's are.
+Where they lie is `runtime`, no part of the identity; what they are is `given`, a digest of every byte that is used."""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from data_registry import omni3d, shards
+from data_registry.errors import InputError
+
+
+def place(runtime: dict[str, Any], name: str) -> tuple[Path, Path]:
+    """The annotation file and the folder of pictures from `runtime.scenes.<name>` of params.yaml."""
+    given = (runtime.get("scenes") or {}).get(name) or {}
+    for key in ("annotations", "pictures"):
+        if not given.get(key):
+            raise InputError(f"params.yaml: runtime.scenes.{name}.{key}: missing; say where the given scenes lie")
+    return Path(given["annotations"]).expanduser(), Path(given["pictures"]).expanduser()
+
+
+def pack(
+    annotations: Path, pictures: Path, out: Path, given: str, key: str, progress: Callable[[int, int], None]
+) -> None:
+    """Copy the annotations to `out` and pack every picture they name into shards.
+
+    Args:
+        given: the expected digest, as this function's own error message prints it.
+        key: of params.yaml, where `given` stands; for messages.
+
+    Raises:
+        InputError: a file that is missing, is no picture, or has another size than annotated; annotations that break
+            Omni3D's format; another digest than `given`.
+    """
+    if not annotations.is_file():
+        raise InputError(f"{annotations}: no such file; runtime.scenes in params.yaml says where the annotations are")
+    digest = hashlib.sha256(annotations.read_bytes())
+    scenes = list(omni3d.read(annotations))
+    with shards.Writer(out) as packed:
+        for done, scene in enumerate(scenes, 1):
+            data = _picture(pictures, scene.image, annotations, (scene.camera.width, scene.camera.height))
+            digest.update(hashlib.sha256(data).digest())
+            packed.add(scene.image, data, scene.camera.width, scene.camera.height)
+            progress(done, len(scenes))
+    if digest.hexdigest() != given:
+        raise InputError(
+            f"params.yaml: {key}: is {given!r}, but {annotations} and its pictures have {digest.hexdigest()}; "
+            "write that there if these are the files you mean"
+        )
+    shutil.copyfile(annotations, out / "annotations.json")
+
+
+def _picture(folder: Path, name: str, annotations: Path, size: tuple[int, int]) -> bytes:
+    """The bytes of one picture, which must decode and be as large as annotated."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{annotations}: images: file_path {name!r} leads out of {folder}; make it relative")
+    if not path.is_file():
+        raise InputError(f"{path}: no such picture; {annotations} names it as file_path {name!r}")
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: does not decode ({error}); replace it, or remove it from {annotations}") from None
+    if image.size != size:
+        raise InputError(
+            f"{path}: is {image.size[0]}×{image.size[1]} pixels, {annotations} says {size[0]}×{size[1]}; "
+            "correct width, height and K there"
+        )
+    return data

@@ -1,0 +1,133 @@
+"""A user's own Omni3D file becomes a set of scenes like the rendered ones, and what is wrong with it is named."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_registry import conversations, omni3d
+from data_registry.errors import InputError
+from data_registry.shards import Images
+from tasks import data, scenes
+from tasks.stage import StageRun
+
+SAMPLES = Path(__file__).parents[3] / "shared/samples"
+KITTI = SAMPLES / "omni3d_from_kitti/KITTI_sample_omni3d.json"
+
+
+def stage_run(out: Path, annotations: Path, pictures: Path, given: str) -> StageRun:
+    out.mkdir(parents=True)
+    where = {"annotations": str(annotations), "pictures": str(pictures)}
+    return StageRun(
+        scale="tiny", stage="scenes", name="train", params={"given": given, "size": 96}, parts={"split": "train"},
+        seed=0, out=out, work=out, runtime={"scenes": {"train": where}},
+    )  # fmt: skip
+
+
+def digest_of(out: Path, annotations: Path, pictures: Path) -> str:
+    """What a user does: leave the digest empty, and copy it from the error."""
+    with pytest.raises(InputError, match=r"scenes\.tiny\.each\.train\.given: is '', but .* have [0-9a-f]{64}") as error:
+        scenes.compute(stage_run(out, annotations, pictures, ""))
+    return re.search(r"[0-9a-f]{64}", str(error.value))[0]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Two pictures and their annotations: a car and a dog before a level camera."""
+    rng = np.random.default_rng(0)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    images, objects = [], []
+    for index in range(2):
+        Image.fromarray(rng.integers(0, 255, (60, 100, 3), dtype=np.uint8)).save(pictures / f"{index}.png")
+        intrinsics = [[80.0, 0.0, 50.0], [0.0, 80.0, 30.0], [0.0, 0.0, 1.0]]
+        images.append({"id": index, "width": 100, "height": 60, "file_path": f"{index}.png", "K": intrinsics})
+        for name, x, z in (("car", -1.5, 6.0), ("dog", 1.5, 4.0)):
+            objects.append(
+                {
+                    "id": len(objects), "image_id": index, "category_id": 0, "category_name": name, "valid3D": True,
+                    "center_cam": [x, 0.5, z], "dimensions": [1.0, 1.0, 1.6], "R_cam": np.eye(3).tolist(),
+                    "behind_camera": False, "visibility": 1.0, "truncation": 0.0,
+                    "bbox2D_tight": [20, 20, 40, 45] if x < 0 else [60, 20, 90, 50],
+                }
+            )  # fmt: skip
+    content = {"info": {"source": "mine"}, "images": images, "categories": [], "annotations": objects}
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    return tmp_path / "mine.json", pictures
+
+
+def test_given_scenes_are_packed_as_they_are(own, tmp_path):
+    annotations, pictures = own
+    digest = digest_of(tmp_path / "asked", annotations, pictures)
+    metrics = scenes.compute(stage_run(tmp_path / "out", annotations, pictures, digest))
+    assert (metrics["images"], metrics["objects"], metrics["kept"]) == (2, 4, 4)
+    packed = Images(tmp_path / "out")
+    assert {key: packed.encoded(key) for key in packed} == {p.name: p.read_bytes() for p in sorted(pictures.iterdir())}
+    assert (tmp_path / "out/annotations.json").read_bytes() == annotations.read_bytes()
+
+
+def test_a_changed_picture_is_another_set(own, tmp_path):
+    annotations, pictures = own
+    digest = digest_of(tmp_path / "asked", annotations, pictures)
+    Image.new("RGB", (100, 60)).save(pictures / "1.png")
+    assert digest_of(tmp_path / "again", annotations, pictures) != digest
+    with pytest.raises(InputError, match=digest):
+        scenes.compute(stage_run(tmp_path / "out", annotations, pictures, digest))
+
+
+def broken(fault: str, annotations: Path, pictures: Path) -> str:
+    """Break the set; returns what the error must say."""
+    content = json.loads(annotations.read_text())
+    if fault == "missing picture":
+        (pictures / "1.png").unlink()
+        return r"1\.png: no such picture; .*mine\.json names it"
+    if fault == "undecodable":
+        (pictures / "1.png").write_bytes((pictures / "1.png").read_bytes()[:200])
+        return r"1\.png: does not decode"
+    if fault == "other size":
+        Image.new("RGB", (50, 60)).save(pictures / "0.png")
+        return r"0\.png: is 50×60 pixels, .*mine\.json says 100×60"
+    if fault == "missing key":
+        del content["images"][1]["K"]
+    elif fault == "outside":
+        content["images"][1]["file_path"] = "../../secret.png"
+    annotations.write_text(json.dumps(content))
+    return {"missing key": r"mine\.json.*'?K'?", "outside": r"file_path '\.\./\.\./secret\.png' leads out of"}[fault]
+
+
+@pytest.mark.parametrize("fault", ["missing picture", "undecodable", "other size", "missing key", "outside"])
+def test_what_is_wrong_is_named(own, tmp_path, fault):
+    annotations, pictures = own
+    message = broken(fault, annotations, pictures)
+    with pytest.raises(InputError, match=message):
+        scenes.compute(stage_run(tmp_path / "out", annotations, pictures, ""))
+
+
+def test_the_place_must_be_said(tmp_path):
+    run = stage_run(tmp_path / "out", Path("a"), Path("b"), "x")
+    run.runtime = {}
+    with pytest.raises(InputError, match=r"runtime\.scenes\.train\.annotations: missing"):
+        scenes.compute(run)
+
+
+@pytest.mark.skipif(not KITTI.exists(), reason="the KITTI sample is not on this machine")
+def test_real_kitti_frames_become_questions(tmp_path):
+    digest = digest_of(tmp_path / "asked", KITTI, SAMPLES)
+    metrics = scenes.compute(stage_run(tmp_path / "scenes", KITTI, SAMPLES, digest))
+    assert metrics["images"] == 3
+    kept = [scene for scene in omni3d.read(tmp_path / "scenes/annotations.json") if scene.objects]
+    assert kept
+    out = tmp_path / "data"
+    out.mkdir()
+    params = {"seed": 3, "recipe": {"turns": [1, 4]}}
+    run = StageRun(
+        scale="tiny", stage="data", name="3di-ft1m", params=params, parts={"dataset": "3di-ft1m"}, seed=3, out=out,
+        work=out, inputs={"scenes": tmp_path / "scenes"},
+    )  # fmt: skip
+    data.compute(run)
+    made = list(conversations.read(out / "conversations.parquet"))
+    assert made
+    assert {item["image"] for item in made} <= {scene.image for scene in kept}
