@@ -1,0 +1,78 @@
+"""Words for single facts: numbers, slices of the view, compass directions and a thing's whole description.
+Each fact has words of its own kind (cardinals for range, ordinals for place, winds for heading), so that even the mere
+set of a description's words, in no order, says everything."""
+
+import math
+from random import Random
+
+from data_registry.text.worlds import FIELD_OF_VIEW_DEG, KINDS, SLICES, Thing
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+WINDS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
+# A wind of sixteen holds its main wind twice: the sum of its words' directions is about its own direction.
+FINE_WINDS = (
+    "north", "north-north-east", "north-east", "east-north-east", "east", "east-south-east", "south-east",
+    "south-south-east", "south", "south-south-west", "south-west", "west-south-west", "west", "west-north-west",
+    "north-west", "north-north-west",
+)  # fmt: skip
+# The same as a narrator would say who has no compass.
+TURNS = (
+    "away from me", "away from me and rightward", "rightward", "toward me and rightward", "toward me",
+    "toward me and leftward", "leftward", "away from me and leftward",
+)  # fmt: skip
+
+
+def number(value: int) -> str:
+    """0..999 in words: 'one hundred and five'."""
+    if value < 20:
+        return _ONES[value]
+    if value < 100:
+        tens, ones = divmod(value, 10)
+        return _TENS[tens] + (f"-{_ONES[ones]}" if ones else "")
+    hundreds, rest = divmod(value, 100)
+    return f"{_ONES[hundreds]} hundred" + (f" and {number(rest)}" if rest else "")
+
+
+def in_units(range_m: float, kind: str) -> int:
+    """A range in whole units of its kind of scene: feet in a street, hands in a room, centimetres on a table."""
+    return max(1, round(range_m / KINDS[kind][4]))
+
+
+def distance(range_m: float, kind: str, digits: bool = False) -> str:
+    """A range with its unit, in words or in digits ('forty feet', '12.4 m')."""
+    if digits:
+        return f"{range_m:.1f} m" if range_m >= 2 else f"{range_m:.2f} m"
+    return f"{number(in_units(range_m, kind))} {KINDS[kind][3]}"
+
+
+def slice_of(bearing_deg: float) -> str:
+    """Which of the twelve slices of the view, 'first' at the left edge (things beyond an edge count to it)."""
+    index = math.floor((bearing_deg / FIELD_OF_VIEW_DEG + 0.5) * SLICES)
+    return ORDINALS[min(max(index, 0), SLICES - 1)]
+
+
+def wind(degrees: float, fine: bool = False) -> str:
+    """The nearest of eight (or sixteen) winds to an angle clockwise from north."""
+    names = FINE_WINDS if fine else WINDS
+    return names[round(degrees / (360 / len(names))) % len(names)]
+
+
+def turn(heading: float) -> str:
+    """A heading in eight steps, told from the narrator's place."""
+    return TURNS[round(heading / 45) % 8]
+
+
+def portrait(thing: Thing, kind: str, rng: Random, digits: bool = False) -> str:
+    """All of a thing in one phrase: look, range, place in the view, heading."""
+    far = distance(thing.range_m, kind, digits)
+    place = f"{slice_of(thing.bearing)} slice"
+    nose = f"nose {wind(thing.heading, fine=True)}" if rng.random() < 0.7 else f"nose {turn(thing.heading)}"
+    parts = [f"{far} off", place, nose]
+    if rng.random() < 0.3:
+        rng.shuffle(parts)
+    return f"{thing.color} {thing.name}, " + ", ".join(parts)

@@ -1,0 +1,95 @@
+"""Foundation stage of the Llamas: a tokenizer, then pretraining on text about imagined scenes.
+Nothing here sees a picture or a question of the benchmark."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tasks.foundation import Schedule, rng, train
+from tasks.stage import StageRun
+
+_TOKENIZER, _TRAIN, _HELD_OUT = 0, 1, 2  # which passages: seeds of these never meet
+
+
+@dataclass(frozen=True)
+class Params:
+    """Size and training of a Llama (params.yaml: foundation.tiny.each).
+
+    Attributes:
+        seed: of weights and text.
+        width, layers, heads, inner: see `model.pretrain.language.Size`.
+        vocabulary: tokens at most.
+        rows, length: of a batch, in positions.
+        sets, chat: see `model.pretrain.language.Packer`.
+        easy: share of the steps in which passages grow from easy to full (see `passages.passage`).
+        held_out: batches of unseen passages that understanding is measured on.
+    """
+
+    seed: int
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    schedule: Schedule
+    vocabulary: int = 1600
+    rows: int = 8
+    length: int = 256
+    sets: float = 0.8
+    chat: float = 0.3
+    easy: float = 0.4
+    held_out: int = 12
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Train and save a Llama; metrics: share right by kind of reasoning, on unseen passages."""
+    import torch
+
+    from data_registry.text.passages import passage
+    from model.pretrain import language
+    from model.pretrain.optimizer import Optimizer
+    from model.pretrain.tokenizer import train_tokenizer
+
+    p = run.parse(Params)
+    tokenizer = train_tokenizer(run.name, _words(p.seed), p.vocabulary)
+    torch.manual_seed(p.seed)
+    model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
+
+    def batch(part: int, step: int, sets: float, ease: float = 0.0) -> language.Batch:
+        packer = language.Packer(tokenizer, run.name, p.rows, p.length, sets, p.chat)
+        count = itertools.count()
+        draw = rng(p.seed, part, step)
+        return packer.pack(
+            lambda: passage((p.seed, part, step, next(count)), ease=ease), draw, copies=round(2 * (1 - ease))
+        )
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        return language.loss(model, batch(_TRAIN, step, p.sets, max(0.0, 1 - step / (p.easy * p.schedule.steps)))), {}
+
+    optimizer = Optimizer([model], p.schedule.steps, p.schedule.matrix_lr, p.schedule.other_lr)
+    train(run, {"model": model}, optimizer, loss_of)
+
+    metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
+    for name, sets in (("text", 0.0), ("word_sets", 1.0)):
+        draw = partial(batch, _HELD_OUT, sets=sets)
+        metrics[name] = {k: round(v, 4) for k, v in language.understanding(model, map(draw, range(p.held_out))).items()}
+    model.config._attn_implementation = "sdpa"
+    model.half().save_pretrained(run.out)
+    tokenizer.save_pretrained(run.out)
+    return metrics
+
+
+def _words(seed: int) -> Iterator[str]:
+    """What the tokenizer's words come from: passages, and common English words."""
+    from data_registry.text.lexicon import WORDS
+    from data_registry.text.passages import passage
+
+    for index in range(1500):
+        told = passage((seed, _TOKENIZER, index))
+        yield told.description
+        yield from (f"{turn.question}\n\n{turn.answer}" for turn in told.talk)
+    for word in WORDS:
+        # Often enough to become a token of its own in both forms, whatever the passages hold.
+        yield from [f" {word}"] * 40
+        yield from [word.capitalize(), word] * 8
