@@ -86,10 +86,28 @@ def _sentences(results: dict[str, Any]) -> list[str]:
 
 
 def _seeds(seeds: dict[str, dict[str, Any]]) -> list[str]:
-    """Row 1 and row 8 of other training seeds, as they are."""
+    """Every design under every training seed, as it came out: average (distance / orientation / relation)."""
     if not seeds:
         return []
-    lines = ["| Training seed | Row | Avg | Distance | Orientation | Relation |", "|---|--:|--:|--:|--:|--:|"]
-    for seed, results in seeds.items():
-        lines += [f"| {seed} | {row['row']} | {_cells(row)} |" for row in results["designs"]]
+    names = [name.replace("-", " ") for name in seeds]
+    lines = [
+        "The same under other training seeds: average (distance / orientation / relation).",
+        "",
+        f"| # | {' | '.join(names)} |",
+        f"|--:|{'--:|' * len(names)}",
+    ]
+    by_row = [{row["row"]: row["accuracy"] for row in results["designs"]} for results in seeds.values()]
+    for number in by_row[0]:
+        cells = [_compact(rows[number]) if number in rows else "" for rows in by_row]
+        lines.append(f"| {number} | {' | '.join(cells)} |")
+    gaps = [results["paired"]["difference"]["average"] for results in seeds.values()]
+    shown = [
+        f"{signed(gap['points'])} ({signed(gap['interval95'][0])} to {signed(gap['interval95'][1])})" for gap in gaps
+    ]
+    lines.append(f"| 8 − 1 | {' | '.join(shown)} |")
     return lines
+
+
+def _compact(accuracy: dict[str, float]) -> str:
+    classes = " / ".join(f"{accuracy[name]:.0f}" for name in CLASSES)
+    return f"**{accuracy['average']:.1f}** ({classes})"

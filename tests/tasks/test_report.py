@@ -295,6 +295,10 @@ def test_the_terminal_and_the_readme_print_the_same_numbers(report, tmp_path):
         assert shown in printed
         assert f"**{shown}**" in text
     assert not readme.update(page, tmp_path / "reports"), "a second time changes nothing"
+    (tmp_path / "reports/seeds").mkdir()
+    shutil.copy(out / "results.json", tmp_path / "reports/seeds/seed-1.json")
+    assert readme.update(page, tmp_path / "reports")
+    assert "| # | seed 1 |" in page.read_text()
 
 
 def test_a_readme_without_markers_is_refused(report, tmp_path):
