@@ -157,7 +157,8 @@ def _choose(
             # The same objects asked "closer" and "farther", or an object's side asked twice, would be one question.
             about = [(k, class_, frozenset(_about(claim))) for k, claim in couple]
             room = Counter(k for k, _ in couple)
-            if all(used[k] + n <= per_image for k, n in room.items()) and asked.isdisjoint(about):
+            new = len(set(about)) == len(about) and asked.isdisjoint(about)
+            if new and all(used[k] + n <= per_image for k, n in room.items()):
                 used.update(room)
                 asked.update(about)
                 chosen[class_].append(couple)

@@ -4,11 +4,11 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from data_registry import benchmark, omni3d
 from data_registry.errors import InputError
+from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
 from data_registry.shards import Images
 from tasks.stage import StageRun, main
@@ -38,7 +38,8 @@ def compute(run: StageRun) -> dict[str, Any]:
     read: Counter[str] = Counter()
     drops: Counter[str] = Counter()
     scenes = list(omni3d.read(test / "annotations.json", read))
-    questions = benchmark.build(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
+    with many_small_objects():
+        questions = benchmark.build(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
 
     used = sorted({q.image for q in questions})
     train_images = Images(train)
@@ -67,11 +68,6 @@ def compute(run: StageRun) -> dict[str, Any]:
 def _encoded(images: Images, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     for key in keys:
         yield key, images.encoded(key)
-
-
-def questions_of(folder: Path) -> list[benchmark.Question]:
-    """The questions of a published benchmark."""
-    return benchmark.read(folder / "questions.parquet")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from data_registry import conversations, omni3d
 from data_registry.errors import InputError, nearest
 from data_registry.questions import dialogue, general, probing
+from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
 from data_registry.scene import Scene
 from tasks.settings import parse
@@ -106,7 +107,8 @@ def compute(run: StageRun) -> dict[str, Any]:
                 run.progress(done, max(done, len(scenes)))
             yield item
 
-    samples = conversations.write(run.out / "conversations.parquet", counted())
+    with many_small_objects():
+        samples = conversations.write(run.out / "conversations.parquet", counted())
     if not samples:
         raise InputError(f"{path}: none of {len(scenes)} scenes yields a sample of {run.name}; dropped: {dict(drops)}")
     run.progress(len(scenes), len(scenes))

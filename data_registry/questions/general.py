@@ -127,7 +127,7 @@ def _text_only(rng: random.Random) -> Turn:
         return Turn(human, sentence(f"{number(m + n)}."), "sum")
     kinds = words()["kinds"]
     kind, other = rng.sample(sorted(kinds), 2)
-    options = [f"the {rng.choice(kinds[kind])}", f"the {rng.choice(kinds[other])}"]
+    options = [rng.choice(kinds[kind]), rng.choice(kinds[other])]
     right = rng.randrange(2)
     human = rng.choice(wordings()["kind"].training).format(a_kind=article(kind))
     return Turn(multiple_choice(human, options[:: -1 if right else 1]), "AB"[right], "kind")

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from data_registry.questions import distance, orientation, relation
+from data_registry.conversations import INSTRUCTION
+from data_registry.questions import distance, orientation, picture, relation
 from data_registry.questions.facts import Fact
 from data_registry.questions.geometry import Layout
 from data_registry.questions.words import FOLDER, quantity, sentence, words
@@ -80,22 +81,17 @@ def _distances(fact: Fact, scene: Layout) -> tuple[str, str]:
 
 
 def vocabulary() -> Iterator[str]:
-    """Every text a question or answer can be made of, for fitting a tokenizer: phrasings, options, small words.
+    """Texts with every word that questions and answers are made of, but for the names of categories.
 
-    Benchmark phrasings add no word that training phrasings lack (a test says so), so they are left out.
+    For fitting a tokenizer. Benchmark phrasings add no word that training phrasings lack (a test says so), so they are
+    left out.
     """
     for wording in wordings().values():
         for phrasing in (*wording.training, *wording.answers, *wording.options.values()):
             yield re.sub(r"\{\w+\}", " ", phrasing).strip()
-    yield from _texts(words())
-    yield from (f"{value}" for value in range(100))
-    yield from ("A. B. C. D.", "Answer with the option's letter.", "the of and with a an")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from (text for key in value for text in (str(key), *_texts(value[key])))
-    elif isinstance(value, list):
-        yield from (text for item in value for text in _texts(item))
+    small = words()
+    yield from (*small["numbers"], *small["place"], *small["facing"], *small["seen"], *small["relation"])
+    yield from (*small["scenery"].values(), *[rule["text"] for rule in small["elevation"]], *picture.COLORS)
+    yield from (text for kind, things in small["kinds"].items() for text in (kind, *things))
+    yield from (f"{value} {rule['unit']}" for rule in small["units"] for value in range(100))
+    yield f"A. the B. a C. an D. of {INSTRUCTION}"
