@@ -2,8 +2,9 @@
 `python -m tasks.data NAME`, where NAME is one of data_registry/cards."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from data_registry import conversations, omni3d
@@ -40,30 +41,30 @@ class _Nothing:
     """A recipe without choices."""
 
 
-def _captions(scenes: Sequence[Scene], run: StageRun, p: Params, recipe: _Nothing, drops: Counter[str]) -> Records:
+def _captions(scenes: Iterable[Scene], run: StageRun, p: Params, recipe: _Nothing, drops: Counter[str]) -> Records:
     return general.captions(scenes, run.name, p.seed, drops)
 
 
 def _instructions(
-    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: general.GeneralRecipe, drops: Counter[str]
+    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: general.GeneralRecipe, drops: Counter[str]
 ) -> Records:
     return general.instructions(scenes, run.name, p.seed, recipe, drops)
 
 
 def _depth(
-    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
+    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
 ) -> Records:
     return probing.captions(scenes, run.name, probing.DEPTH, p.seed, recipe, p.margins, drops)
 
 
 def _pose(
-    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
+    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
 ) -> Records:
     return probing.captions(scenes, run.name, probing.POSE, p.seed, recipe, p.margins, drops)
 
 
 def _dialogue(
-    scenes: Sequence[Scene], run: StageRun, p: Params, recipe: dialogue.DialogueRecipe, drops: Counter[str]
+    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: dialogue.DialogueRecipe, drops: Counter[str]
 ) -> Records:
     return dialogue.conversations(scenes, run.name, p.seed, recipe, p.margins, drops)
 
@@ -88,32 +89,37 @@ def compute(run: StageRun) -> dict[str, Any]:
 
     drops: Counter[str] = Counter()
     read: Counter[str] = Counter()
-    path = run.inputs["scenes"] / "annotations.json"
-    scenes = list(omni3d.read(path, read))[: p.images]
-    if p.images is not None and len(scenes) < p.images:
-        raise InputError(
-            f"{path}: has {len(scenes)} scenes, but params.yaml: data.{run.scale} asks for images: {p.images}; "
-            "lower it, or render more (params.yaml: scenes)"
-        )
     types: Counter[str] = Counter()
-    words = 0
+    path = run.inputs["scenes"] / "annotations.json"
+    used = words = 0
+
+    def scenes() -> Iterator[Scene]:
+        nonlocal used
+        for scene in islice(omni3d.read(path, read), p.images):
+            used += 1
+            yield scene
 
     def counted() -> Records:
         nonlocal words
-        for done, item in enumerate(make(scenes, run, p, recipe, drops), start=1):
+        for item in make(scenes(), run, p, recipe, drops):
             types.update(item["types"])
             words += sum(len(said["value"].split()) for said in item["conversations"])
-            if done % 500 == 0:
-                run.progress(done, max(done, len(scenes)))
+            if used % 100 == 0:
+                run.progress(used, p.images or read["images"])
             yield item
 
     with many_small_objects():
         samples = conversations.write(run.out / "conversations.parquet", counted())
+    if p.images is not None and used < p.images:
+        raise InputError(
+            f"{path}: has {used} scenes, but params.yaml: data.{run.scale} asks for images: {p.images}; "
+            "lower it, or render more (params.yaml: scenes)"
+        )
     if not samples:
-        raise InputError(f"{path}: none of {len(scenes)} scenes yields a sample of {run.name}; dropped: {dict(drops)}")
-    run.progress(len(scenes), len(scenes))
+        raise InputError(f"{path}: none of {used} scenes yields a sample of {run.name}; dropped: {dict(drops)}")
+    run.progress(used, used)
     return {
-        "scenes": len(scenes),
+        "scenes": used,
         "samples": samples,
         "turns": types.total(),
         "words_per_turn": round(words / types.total(), 2),

@@ -6,9 +6,12 @@ import gc
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from data_registry.questions.facts import Claim, Fact
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -22,6 +25,13 @@ def many_small_objects() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def shards(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` in their order; the last may be shorter. What is balanced within a shard needs no more memory."""
+    things = iter(things)
+    while shard := list(islice(things, size)):
+        yield shard
 
 
 class Placed(NamedTuple):

@@ -3,14 +3,14 @@ Every question comes from a couple of opposite answers (`balance`), so that the 
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from data_registry.conversations import Turn, record
 from data_registry.questions import distance, orientation, relation
-from data_registry.questions.balance import Placed, couples
+from data_registry.questions.balance import Placed, couples, shards
 from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
@@ -47,13 +47,16 @@ def spatial_claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iter
 
 
 def conversations(
-    scenes: Sequence[Scene], name: str, seed: int, recipe: DialogueRecipe, margins: Margins, drops: Counter[str]
+    scenes: Iterable[Scene], name: str, seed: int, recipe: DialogueRecipe, margins: Margins, drops: Counter[str]
 ) -> Iterator[dict[str, Any]]:
     """One conversation per scene that supports enough turns; the others are counted in `drops`."""
-    for start in range(0, len(scenes), recipe.shard):
-        shard = [layout(scene, margins, drops) for scene in scenes[start : start + recipe.shard]]
-        placed = (Placed(k, claim) for k, scene in enumerate(shard) for claim in spatial_claims(scene, margins, drops))
-        for scene, pool in zip(shard, _pools(len(shard), placed, random.Random(f"{seed} {name} {start}")), strict=True):
+    for index, shard in enumerate(shards(scenes, recipe.shard)):
+        layouts = [layout(scene, margins, drops) for scene in shard]
+        placed = (
+            Placed(k, claim) for k, scene in enumerate(layouts) for claim in spatial_claims(scene, margins, drops)
+        )
+        pools = _pools(len(shard), placed, random.Random(f"{seed} {name} {index}"))
+        for scene, pool in zip(layouts, pools, strict=True):
             rng = random.Random(f"{seed} {name} {scene.scene.image}")
             turns = _turns(scene, pool, rng, recipe, margins)
             if len(turns) < recipe.turns[0]:

@@ -3,13 +3,13 @@ They know categories, colours, counts and the picture's left and right, and noth
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from data_registry.conversations import Turn, multiple_choice, record
 from data_registry.questions import picture
-from data_registry.questions.balance import Placed, couples
+from data_registry.questions.balance import Placed, couples, shards
 from data_registry.questions.facts import Fact
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import answer, ask, choice, option_texts, wordings
@@ -26,12 +26,14 @@ class GeneralRecipe:
         choice_share: share of the questions put as options with letters; the rest is answered in free form.
         listing_share: share of the turns that list what is in the picture.
         text_share: share of the samples without an image.
+        shard: scenes among which answers are balanced; bounds the memory.
     """
 
     turns: tuple[int, int] = (6, 10)
     choice_share: float = 0.6
     listing_share: float = 0.15
     text_share: float = 0.06
+    shard: int = 2500
 
 
 def names_by_kind(scenes: Sequence[Scene]) -> dict[str, list[str]]:
@@ -42,7 +44,7 @@ def names_by_kind(scenes: Sequence[Scene]) -> dict[str, list[str]]:
     return {kind: sorted(names) for kind, names in found.items()}
 
 
-def captions(scenes: Sequence[Scene], name: str, seed: int, drops: Counter[str]) -> Iterator[dict[str, Any]]:
+def captions(scenes: Iterable[Scene], name: str, seed: int, drops: Counter[str]) -> Iterator[dict[str, Any]]:
     """One caption per scene: the stand-in of CC558K."""
     for scene in scenes:
         rng = random.Random(f"{seed} {name} {scene.image}")
@@ -53,23 +55,23 @@ def captions(scenes: Sequence[Scene], name: str, seed: int, drops: Counter[str])
 
 
 def instructions(
-    scenes: Sequence[Scene], name: str, seed: int, recipe: GeneralRecipe, drops: Counter[str]
+    scenes: Iterable[Scene], name: str, seed: int, recipe: GeneralRecipe, drops: Counter[str]
 ) -> Iterator[dict[str, Any]]:
     """Conversations about pictures, and some without one: the stand-in of Mix665K."""
-    known = names_by_kind(scenes)
-    layouts = [layout(scene, Margins(), Counter()) for scene in scenes]
-    pools = _pools(layouts, known, random.Random(f"{seed} {name}"))
-    for scene, pool in zip(scenes, pools, strict=True):
-        rng = random.Random(f"{seed} {name} {scene.image}")
-        if rng.random() < recipe.text_share:
-            turns = [_text_only(rng) for _ in range(rng.randint(*recipe.turns))]
-            yield record(f"{name}/text/{scene.image}", None, turns)
-            continue
-        turns = _about_picture(scene, pool, rng, recipe)
-        if len(turns) < recipe.turns[0]:
-            drops["image: too few facts"] += 1
-        else:
-            yield record(f"{name}/{scene.image}", scene.image, turns)
+    for index, shard in enumerate(shards(scenes, recipe.shard)):
+        layouts = [layout(scene, Margins(), Counter()) for scene in shard]
+        pools = _pools(layouts, names_by_kind(shard), random.Random(f"{seed} {name} {index}"))
+        for scene, pool in zip(shard, pools, strict=True):
+            rng = random.Random(f"{seed} {name} {scene.image}")
+            if rng.random() < recipe.text_share:
+                turns = [_text_only(rng) for _ in range(rng.randint(*recipe.turns))]
+                yield record(f"{name}/text/{scene.image}", None, turns)
+                continue
+            turns = _about_picture(scene, pool, rng, recipe)
+            if len(turns) < recipe.turns[0]:
+                drops["image: too few facts"] += 1
+            else:
+                yield record(f"{name}/{scene.image}", scene.image, turns)
 
 
 def _pools(

@@ -3,7 +3,7 @@ Captions, because stage 1's `plain` template throws the question away."""
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class ProbingRecipe:
 
 
 def captions(
-    scenes: Sequence[Scene],
+    scenes: Iterable[Scene],
     name: str,
     types: Sequence[str],
     seed: int,
