@@ -107,6 +107,13 @@ class VisionEncoder(nn.Module):
         Returns:
             (n, grid * grid, width), row by row from the top left.
         """
+        pixels = self.normalise(pixels)
+        extra = self._extra_inputs(pixels)
+        hidden = self.tower(pixels, output_hidden_states=True, **extra).hidden_states[self.spec.layer]
+        return hidden[:, self.spec.skip :]
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The tower's own input, (n, 3, size, size), from the pixels that `forward` takes."""
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         size = self.spec.image_size
         if pixels.shape[-1] != size:
@@ -114,10 +121,7 @@ class VisionEncoder(nn.Module):
                 pixels.float(), (size, size), mode="bicubic", antialias=True, align_corners=False
             ).clamp(0, 1)
         mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (self.spec.mean, self.spec.std))
-        pixels = ((pixels - mean) / std).to(next(self.tower.parameters()).dtype)
-        extra = self._extra_inputs(pixels)
-        hidden = self.tower(pixels, output_hidden_states=True, **extra).hidden_states[self.spec.layer]
-        return hidden[:, self.spec.skip :]
+        return ((pixels - mean) / std).to(next(self.tower.parameters()).dtype)
 
     def _extra_inputs(self, pixels: torch.Tensor) -> dict[str, Any]:
         kind = self.tower.config.model_type

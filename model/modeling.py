@@ -108,8 +108,9 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Image tokens (n, grid * grid, hidden) in the LLM's space from raw features of each encoder."""
         if len(image_features) != len(self.encoders):
             raise InputError(f"features of {len(image_features)} encoders for a model with {list(self.encoders)}")
-        mixed = MIXINGS[self.config.mixing](image_features, self.config.grid)
-        return self.connector(mixed.to(self.connector.linear_1.weight.dtype))
+        dtype = _working_dtype(self.connector.linear_1.weight)
+        features = [each.to(dtype) for each in image_features]
+        return self.connector(MIXINGS[self.config.mixing](features, self.config.grid))
 
     def forward(
         self,
@@ -205,9 +206,8 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             embeds = embeds.masked_scatter(holes[..., None], tokens.to(embeds.dtype))
         elif bool(holes.any()) and len(self.encoders):
             raise InputError("the text has image placeholders but no pixel_values and no image_features were given")
-        device = embeds.device.type
         # Under autocast the residual stream would stay fp32 and every norm would copy it: half the traffic in bf16.
-        return embeds.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else embeds
+        return embeds.to(_working_dtype(embeds))
 
     def _loss(self, hidden, labels, label_positions, num_items_in_batch) -> torch.Tensor:
         if label_positions is None:
@@ -219,6 +219,11 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         logits = self.get_output_embeddings()(states).float()
         count = len(labels) if num_items_in_batch is None else num_items_in_batch
         return nn.functional.cross_entropy(logits, labels, reduction="sum") / count
+
+
+def _working_dtype(tensor: torch.Tensor) -> torch.dtype:
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 
 
 AutoModelForCausalLM.register(SpatialLLMConfig, SpatialLLMForConditionalGeneration, exist_ok=True)

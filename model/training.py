@@ -28,7 +28,7 @@ class Recipe:
         optimizer: see `model/optimizers.py`.
         global_batch: samples per optimizer step, over all devices.
         epochs: passes over the data; a fraction stops within the last one.
-        warmup: share of the steps in which the rate rises; then it follows a cosine to 0.
+        warmup: share of the steps in which the rate rises; then it follows a cosine to `min_lr`.
         weight_decay, beta2, max_grad_norm: as usual; 0 turns clipping off.
         bf16: mixed precision with fp32 weights.
     """
@@ -39,6 +39,7 @@ class Recipe:
     optimizer: str = "adamw"
     muon_lr: float = 0.0
     warmup: float = 0.03
+    min_lr: float = 0.0
     weight_decay: float = 0.0
     beta2: float = 0.999
     max_grad_norm: float = 1.0
@@ -148,7 +149,8 @@ def _arguments(recipe: Recipe, machine: Machine, work: Path, seed: int, cpu: boo
     return TrainingArguments(
         output_dir=str(work),
         learning_rate=recipe.lr,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="cosine_with_min_lr" if recipe.min_lr else "cosine",
+        lr_scheduler_kwargs={"min_lr": recipe.min_lr} if recipe.min_lr else {},
         weight_decay=recipe.weight_decay,
         adam_beta2=recipe.beta2,
         max_grad_norm=recipe.max_grad_norm,
@@ -165,7 +167,7 @@ def _arguments(recipe: Recipe, machine: Machine, work: Path, seed: int, cpu: boo
         remove_unused_columns=False,
         dataloader_num_workers=machine.workers,
         dataloader_pin_memory=not cpu,
-        gradient_checkpointing=machine.gradient_checkpointing,
+        activation_checkpointing=machine.gradient_checkpointing,
         deepspeed=machine.deepspeed,
         accelerator_config={"even_batches": False, "split_batches": False},
     )

@@ -24,7 +24,7 @@ class Params(lmm.TrainParams):
 def compute(run: StageRun) -> Metrics:
     """Train the connector of one combination of encoders, LLM and captions."""
     params = run.parse(Params)
-    lmm.limit_threads(run)
+    lmm.prepare(run)
     from model.training import freeze_all_but
 
     encoders = lmm.load_encoders(run)
@@ -34,7 +34,8 @@ def compute(run: StageRun) -> Metrics:
     if not seen:
         raise InputError(f"align {run.name}: none of its samples has an image, so the connector has nothing to learn")
     trained = freeze_all_but(model, model.connector)
-    metrics = lmm.fit(run, params, model, tokenizer, encoders, seen, template="plain")
+    images = lmm.images_of(run, encoders, params.bf16)
+    metrics = lmm.fit(run, params, model, tokenizer, images, seen, template="plain")
     lmm.save_connector(model, run.out)
     return {**metrics, "trained_parameters": trained, "dropped_without_image": len(found) - len(seen)}
 

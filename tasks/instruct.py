@@ -15,7 +15,7 @@ class Params(lmm.TrainParams):
 def compute(run: StageRun) -> Metrics:
     """Train one design's connector and LLM; a blind design's LLM alone, on the same conversations without images."""
     params = run.parse(Params)
-    lmm.limit_threads(run)
+    lmm.prepare(run)
     from model.training import freeze_all_but
 
     encoders = lmm.load_encoders(run)
@@ -28,7 +28,8 @@ def compute(run: StageRun) -> Metrics:
         model, tokenizer = lmm.assemble(run, encoders)
         trained = freeze_all_but(model, model.language_model)
     found = lmm.read_conversations(run, params.fraction)
-    metrics = lmm.fit(run, params, model, tokenizer, encoders, found, template=model.config.template)
+    images = lmm.images_of(run, encoders, params.bf16)
+    metrics = lmm.fit(run, params, model, tokenizer, images, found, template=model.config.template)
     lmm.save_model(model, tokenizer, run.out)
     return {**metrics, "trained_parameters": trained}
 

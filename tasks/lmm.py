@@ -148,11 +148,14 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
     )
 
 
-def limit_threads(run: StageRun) -> None:
-    """Threads of torch, by the runtime section: one on shared cores."""
+def prepare(run: StageRun) -> None:
+    """Threads of torch by the runtime section, and no talk from transformers: what matters is in our own lines."""
     import torch
+    from transformers.utils import logging
 
     torch.set_num_threads(int(run.runtime.get("threads", 1)))
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def assemble(
@@ -195,24 +198,24 @@ def fit(
     params: TrainParams,
     model: "SpatialLLMForConditionalGeneration",
     tokenizer,
-    encoders: "Sequence[tuple[VisionEncoder, Path]]",
+    images: "ImageLookup | None",
     found: "Sequence[Conversation]",
     template: str,
 ) -> dict[str, Any]:
-    """Train what has gradients on conversations with frozen encoders; returns metrics."""
+    """Train what has gradients on conversations; without `images` the same conversations go blind. Returns metrics."""
     from model.collate import Collator
     from model.training import train
 
     if params.isolate_turns:
         found = regroup(found, params.turns)  # before images go, so that a blind design sees the same rows
-    if not encoders:
+    if images is None:
         found = [dataclasses.replace(each, image=None) for each in found]
     encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
     samples = encoder.encode_all(found)
     result = train(
         model,
         samples,
-        Collator(tokenizer.pad_token_id, images_of(run, encoders, params.bf16)),
+        Collator(tokenizer.pad_token_id, images),
         params.recipe(),
         run.work,
         run.seed,

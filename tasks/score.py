@@ -34,7 +34,7 @@ class Params:
 def compute(run: StageRun) -> Metrics:
     """Answer every question of the benchmark with the design's model."""
     params = run.parse(Params)
-    lmm.limit_threads(run)
+    lmm.prepare(run)
     from model.scoring import Asked, generate_answers, letter_logprobs, parse_letter
 
     model, tokenizer = lmm.load_model(run.inputs["instruct"])

@@ -95,7 +95,9 @@ def make_samples(model, tokenizer, count: int = 48, isolate: bool = True, blind_
     conversations = []
     for k in range(count):
         turns = tuple((f"which {rng.choice(words)} ?", rng.choice(words)) for _ in range(rng.randint(1, 3)))
-        conversations.append(Conversation(f"s{k}", None if blind_every and k % blind_every == 0 else f"i{k % 6}", turns))
+        conversations.append(
+            Conversation(f"s{k}", None if blind_every and k % blind_every == 0 else f"i{k % 6}", turns)
+        )
     template = build_template(model.config.template, tokenizer)
     config = model.config
     encoder = SampleEncoder(template, tokenizer, config.image_token_id, config.image_tokens, 512, isolate)

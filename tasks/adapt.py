@@ -1,0 +1,138 @@
+"""Stage 0: LoRA on CLIP's vision tower with 3D probing captions, merged and saved in the shape of a foundation model.
+`python -m tasks.adapt NAME`; the objective, `clip` (contrastive) or `ntp` (next token), is part of the name."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_registry.errors import InputError, nearest
+from tasks import lmm
+from tasks.stage import Metrics, StageRun, main
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
+
+    from model.encoders import VisionEncoder
+    from model.samples import Conversation
+
+
+@dataclass(frozen=True)
+class Params(lmm.TrainParams):
+    """params.yaml: adapt.
+
+    Attributes:
+        rank, alpha, dropout: of the adapters.
+        min_lr: where the cosine ends.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float
+    min_lr: float
+
+
+def compute(run: StageRun) -> Metrics:
+    """Adapt one CLIP; writes the whole of it, text tower included."""
+    params = run.parse(Params)
+    objective = run.parts["objective"]
+    objectives = {"clip": _contrastive, "ntp": _next_token}
+    if objective not in objectives:
+        raise InputError(f"adapt {run.name}: unknown objective {objective!r}; {nearest(objective, objectives)}")
+    lmm.prepare(run)
+    from model.adaptation import Lora, add_lora, merge_lora
+    from model.encoders import VisionEncoder, encoder_spec
+    from tasks.features import LiveImages
+
+    clip, folder = _load_clip(run)
+    spec = encoder_spec("clip", run.scale)
+    encoder = VisionEncoder("clip", spec, clip.vision_model)
+    found = [each for each in lmm.read_conversations(run, params.fraction) if each.image is not None]
+    import torch
+
+    torch.manual_seed(run.seed)  # the adapters' random start
+    adapters = add_lora(clip.vision_model, Lora(params.rank, params.alpha, params.dropout))
+    clip.requires_grad_(False)
+    images = LiveImages(run.inputs["scenes"], spec.image_size)
+    metrics = objectives[objective](run, params, clip, folder, encoder, adapters, found, images)
+    metrics["adapted_layers"] = merge_lora(clip.vision_model)
+    clip.half().save_pretrained(run.out)
+    for name in ("preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, run.out / name)
+    return metrics
+
+
+def _load_clip(run: StageRun) -> "tuple[CLIPModel, Path]":
+    import torch
+    from transformers import CLIPModel
+
+    from model.hub import resolve
+
+    (folder,) = lmm.folders(run, "encoders")
+    where, options = resolve(folder)
+    return CLIPModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options), folder
+
+
+def _contrastive(
+    run: StageRun,
+    params: Params,
+    clip: "CLIPModel",
+    folder: Path,
+    encoder: "VisionEncoder",
+    adapters: list,
+    found: "list[Conversation]",
+    images: Any,
+) -> Metrics:
+    """Images against captions, with CLIP's own frozen text tower."""
+    import dataclasses
+
+    from model.adaptation import ContrastiveAdapter, Pair, PairCollator, encode_captions
+    from model.batching import GroupedBatches
+    from model.llms import load_tokenizer
+    from model.training import train
+
+    pairs = [Pair(f"{each.id}#{k}", each.image, caption) for each in found for k, (_, caption) in enumerate(each.turns)]
+    captions = sorted({pair.caption for pair in pairs})
+    features, cut = encode_captions(clip, load_tokenizer(folder), captions)
+    collate = PairCollator(images, features, {caption: row for row, caption in enumerate(captions)})
+    model = ContrastiveAdapter(clip, encoder)
+    for p in adapters:
+        p.requires_grad_(True)
+    # A pair's negatives are the rest of its batch, so the batch cannot be cut up without changing the loss.
+    machine = dataclasses.replace(lmm.machine_of(run, params.zero_stage), per_device_batch=params.global_batch)
+    batches = GroupedBatches([0] * len(pairs), [(0,)] * len(pairs), params.global_batch, params.global_batch, run.seed)
+    result = train(
+        model, pairs, collate, params.recipe(), run.work, run.seed, machine, batches, run.tracker.log, run.progress
+    )
+    return {
+        "loss": result.loss,
+        "steps": result.steps,
+        "samples": len(pairs),
+        "distinct_captions": len(captions),
+        "captions_cut": cut,
+        "trained_parameters": sum(p.numel() for p in adapters),
+    }
+
+
+def _next_token(
+    run: StageRun,
+    params: Params,
+    clip: "CLIPModel",
+    folder: Path,
+    encoder: "VisionEncoder",
+    adapters: list,
+    found: "list[Conversation]",
+    images: Any,
+) -> Metrics:
+    """Captions from images through a frozen LLM and a connector that is thrown away afterwards."""
+    from model.adaptation import train_adapters_of
+
+    model, tokenizer = lmm.assemble(run, [(encoder, folder)])
+    trained = train_adapters_of(model, adapters)
+    metrics = lmm.fit(run, params, model, tokenizer, images, found, template="plain")
+    return {**metrics, "trained_parameters": trained}
+
+
+if __name__ == "__main__":
+    main("adapt", compute)
