@@ -20,6 +20,7 @@ from tasks import settings
 from tasks.stage import EXIT_DAMAGED
 
 COMPUTED = "computed"
+AVAILABLE = (THERE, RESTORED, COMPUTED)
 _RETRIES = 2
 
 
@@ -87,7 +88,7 @@ def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
     session = Session(root, whole, display, result)
     if session.settle(runs):
         with prefect_server(root):
-            flow_over(session, title, lambda scheduler: None)
+            flow_over(session, title)
     result.seconds = time.monotonic() - started
     return result
 
@@ -114,6 +115,11 @@ class Session:
         self.commands.update(self.store.commands(left) if left else {})
         self._left += left
         return left
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is left to compute that nobody has taken."""
+        return bool(self._left)
 
     def take(self) -> list[str]:
         """What is left since the last call."""
@@ -146,7 +152,7 @@ class Session:
         self.display.ended(run, state, error, blame)
 
 
-def flow_over(session: Session, title: str, refill: Callable[[Scheduler], None]) -> None:
+def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda: None) -> None:
     """Run the session's stage runs as one Prefect flow, until none is left and `refill` brings none.
 
     Args:
@@ -207,7 +213,7 @@ def flow_over(session: Session, title: str, refill: Callable[[Scheduler], None])
                     if one.state == SKIPPED:  # Prefect shows it as "not ready" below the one that failed
                         stage_run.submit(one.run, wait_for=[scheduler.token(one.blame)])
                 if ended:
-                    refill(scheduler)
+                    refill()
         except BaseException:
             stop_children()  # Prefect would wait for the threads that wait for them
             raise

@@ -87,7 +87,7 @@ def _start(root: Path, port: int, with_ui: bool, log: Path) -> subprocess.Popen:
         while not _healthy(port):
             if server.poll() is not None or time.monotonic() > deadline:
                 server.kill()
-                raise InputError(f"the Prefect server did not start; {log} says why")
+                raise InputError(f"the Prefect server did not start on port {port}; {log} says why")
             time.sleep(0.2)
     return server
 

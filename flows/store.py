@@ -14,6 +14,7 @@ from data_registry.errors import InputError
 from tasks import digest, settings
 from tasks.claim import Paths
 from tasks.digest import Damaged
+from tasks.settings import Settings
 from tasks.stage import identify, is_whole
 
 if TYPE_CHECKING:
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 THERE, RESTORED = "there", "restored"
+
+
+def is_current(found: Settings, run: str, contents: bool = True) -> bool:
+    """Whether the output of "stage/name" is there, unaltered, and what params.yaml and the plan ask for now.
+
+    Args:
+        contents: digest every file; False compares names and sizes only.
+    """
+    stage, _, name = run.partition("/")
+    try:
+        identity, _ = identify(found, stage, name)
+    except Damaged:
+        return False  # an input is missing, so what this run would be is not known yet
+    return is_whole(Paths(found.root, found.scale, stage, name).out, identity, contents)
 
 
 class Store:
@@ -50,19 +65,20 @@ class Store:
         """
         from dvc.lock import LockError
 
-        found = {}
+        states = {}
+        found = settings.load(self.root)
         with self._repo() as repo:
             stages = {stage.addressing: stage for stage in repo.index.stages}
             for run in runs:
                 stage = self._stage(stages, run)
                 with contextlib.suppress(LockError):  # `dvc repro` is computing it: our own command will wait for that
-                    if self._is_current(run):
+                    if is_current(found, run):
                         if stage.changed():
                             repo.commit(stage.addressing, force=True)
-                        found[run] = THERE
-                    elif self._restore(repo, stage, run):
-                        found[run] = RESTORED
-        return found
+                        states[run] = THERE
+                    elif self._restore(repo, stage, found, run):
+                        states[run] = RESTORED
+        return states
 
     def commit(self, run: str) -> None:
         """Take a computed stage run into DVC's cache, run-cache and dvc.lock."""
@@ -82,17 +98,7 @@ class Store:
             stages = {stage.addressing: stage for stage in repo.index.stages}
             return {run: self._stage(stages, run).cmd for run in runs}
 
-    def _is_current(self, run: str) -> bool:
-        """Whether the output is there, unaltered, and of the identity that params.yaml and plan.yaml ask for now."""
-        stage, _, name = run.partition("/")
-        found = settings.load(self.root)
-        try:
-            identity, _ = identify(found, stage, name)
-        except Damaged:
-            return False  # an input is missing, so what this run would be is not known yet
-        return is_whole(Paths(self.root, found.scale, stage, name).out, identity)
-
-    def _restore(self, repo: "Repo", stage: "Stage", run: str) -> bool:
+    def _restore(self, repo: "Repo", stage: "Stage", found: Settings, run: str) -> bool:
         from dvc.stage.cache import RunCacheNotFoundError
 
         out = self.paths(run).out
@@ -105,7 +111,7 @@ class Store:
             repo.stage_cache.restore(stage)
         except RunCacheNotFoundError:
             return False
-        if not self._is_current(run):
+        if not is_current(found, run):
             return False
         repo.commit(stage.addressing, force=True)
         return True

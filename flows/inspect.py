@@ -1,0 +1,141 @@
+"""Looking at stage runs: which are there, which run, who holds a claim, and all about one.
+Reads only; `end_owner` is the exception and is asked for by name."""
+
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from data_registry.errors import InputError, nearest
+from flows.plan import read_plan
+from flows.show import clock
+from flows.store import is_current
+from tasks import digest, settings
+from tasks.claim import Paths
+
+
+def status_of(root: Path) -> list[dict[str, Any]]:
+    """Every stage run of plan.yaml: {"run", "state": "there" | "running" | "missing" | "outdated", progress...}."""
+    found = settings.load(root)
+    rows = []
+    for run in read_plan(root).runs():
+        stage, _, name = run.partition("/")
+        paths = Paths(root, found.scale, stage, name)
+        note = owner_note(paths)
+        if note is not None:
+            state = {
+                "state": "running",
+                **{k: note[k] for k in ("pid", "host", "done", "total", "remaining_s") if k in note},
+            }
+        elif is_current(found, run, contents=False):
+            state = {"state": "there"}
+        else:
+            state = {"state": "outdated" if paths.out.exists() else "missing"}
+        with contextlib.suppress(OSError, ValueError):
+            state["seconds"] = json.loads(paths.record.read_text())["seconds"]
+        rows.append({"run": run, **state})
+    return rows
+
+
+def status_table(rows: list[dict[str, Any]]) -> Table:
+    """`status_of` for people."""
+    colors = {"there": "green", "running": "cyan", "outdated": "yellow", "missing": "dim"}
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "stage run", "state", ""):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        stage, _, name = row["run"].partition("/")
+        if row.get("total"):
+            left = f", {clock(row['remaining_s'])} left" if "remaining_s" in row else ""
+            detail = f"{row['done'] / row['total']:.0%}{left}"
+        else:
+            detail = f"computed in {clock(row['seconds'])}" if "seconds" in row and row["state"] == "there" else ""
+        table.add_row(stage, name, f"[{colors[row['state']]}]{row['state']}[/]", detail)
+    return table
+
+
+def info_of(root: Path, name: str) -> dict[str, Any]:
+    """All about a stage run "stage/name"; a design's name stands for its score."""
+    plan = read_plan(root)
+    run = name if "/" in name else f"score/{name}"
+    if run not in plan.runs():
+        raise InputError(f"{settings.PLAN_FILE}: no stage run {name!r}, {nearest(run, plan.runs())}")
+    found = settings.load(root)
+    stage, _, short = run.partition("/")
+    paths = Paths(root, found.scale, stage, short)
+    about: dict[str, Any] = {
+        "run": run,
+        "output": str(paths.out.relative_to(root)),
+        "state": "there" if is_current(found, run) else "running" if owner_note(paths) else "missing or outdated",
+        "version": found.version(stage),
+        "seed": found.seed(stage, short),
+        "parts": plan.entry(run).get("parts") or {},
+        "params": found.section(stage, short),
+        "reads": plan.needs(run),
+        "read_by": [other for other in plan.runs() if run in plan.needs(other)],
+        "designs": [s.partition("/")[2] for s in plan.runs() if s.startswith("score/") and run in plan.closure([s])],
+        "reproduce": f"dvc repro {run.replace('/', '@', 1)}",
+        "log": str(paths.log.relative_to(root)),
+    }
+    with contextlib.suppress(digest.Damaged):
+        manifest = digest.read_manifest(paths.out)
+        about["identity"] = digest.digest_of(manifest["identity"])
+        about["content"] = manifest["content"]
+        about["files"] = {key: value["bytes"] for key, value in manifest["files"].items()}
+    with contextlib.suppress(OSError, ValueError):
+        about["metrics"] = json.loads((paths.out / "metrics.json").read_text())
+    with contextlib.suppress(OSError, ValueError):
+        about["computed"] = json.loads(paths.record.read_text())
+    return about
+
+
+def show_info(console: Console, about: dict[str, Any]) -> None:
+    """`info_of` for people."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in about.items():
+        text = "\n".join(map(str, value)) if isinstance(value, list) else value
+        table.add_row(key, json.dumps(text, indent=1, ensure_ascii=False) if isinstance(text, dict) else str(text))
+    console.print(table)
+
+
+def claims(root: Path) -> list[dict[str, Any]]:
+    """The claims that are held now: {"run", "pid", "host"}."""
+    held = []
+    for lock in sorted((root / ".locks").glob("*.*.*.lock")):
+        scale, stage, name = lock.name.removesuffix(".lock").split(".", 2)
+        note = owner_note(Paths(root, scale, stage, name))
+        if note is not None:
+            held.append({"run": f"{stage}/{name}", "pid": note.get("pid"), "host": note.get("host")})
+    return held
+
+
+def owner_note(paths: Paths) -> dict[str, Any] | None:
+    """What the holder of a claim says about itself; None when nobody holds it."""
+    if not paths.lock.exists():
+        return None
+    try:
+        with FileLock(paths.lock, timeout=0):
+            return None
+    except Timeout:
+        try:
+            return json.loads(paths.owner.read_text())
+        except (OSError, ValueError):
+            return {}
+
+
+def end_owner(root: Path, run: str) -> None:
+    """Kill the process that holds a stage run's claim; the system frees the claim with it."""
+    held = {one["run"]: one for one in claims(root)}
+    if run not in held:
+        raise InputError(f"{run}: nobody holds its claim" + (f", {nearest(run, held)}" if held else ""))
+    if held[run]["host"] != os.uname().nodename:
+        raise InputError(f"{run}: its owner runs on {held[run]['host']}; end process {held[run]['pid']} there")
+    os.kill(held[run]["pid"], signal.SIGKILL)

@@ -1,0 +1,119 @@
+"""What a set of designs would run and cost, before anything runs.
+Reads what is there and writes nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.cost import Costs
+from flows.design import Design
+from flows.plan import STAGES, Plan, plan_of, training_runs_naive
+from flows.show import clock
+from flows.store import is_current
+from tasks import settings
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.sweep import Trial
+
+_MOST_ROWS = 60
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A plan and what is known about it.
+
+    Attributes:
+        there: stage runs whose output is there, of the identity that params.yaml asks for.
+        gpu_hours: of what is left (core hours at tiny scale); finish_hours: until it is done on `slots` slots.
+    """
+
+    scale: str
+    designs: list[Design]
+    plan: Plan
+    there: list[str]
+    left: list[str]
+    seconds: dict[str, float]
+    slots: int
+    gpu_hours: float
+    finish_hours: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "scale": self.scale,
+            "designs": len(self.designs),
+            "training_runs_naive": training_runs_naive(self.designs),
+            "training_runs": len(self.plan.training_runs()),
+            "stage_runs": len(self.plan.runs()),
+            "restored": len(self.there),
+            "gpu_hours": round(self.gpu_hours, 3),
+            "finish_hours": round(self.finish_hours, 3),
+            "slots": self.slots,
+            "left": self.left,
+        }
+
+
+def outlook(root: Path, designs: list[Design], slots: int | None = None) -> Outlook:
+    """What these designs would run, given what is there."""
+    plan = plan_of(designs)
+    found = Settings(root, settings.load(root).params, plan.entries)
+    slots = slots or int(found.runtime.get("slots", 1))
+    there = [run for run in plan.runs() if is_current(found, run, contents=False)]
+    left = [run for run in plan.runs() if run not in set(there)]
+    costs = Costs(root, plan)
+    return Outlook(
+        found.scale,
+        designs,
+        plan,
+        there,
+        left,
+        costs.all(left),
+        slots,
+        costs.gpu_hours(left),
+        costs.finish_hours(left, slots),
+    )
+
+
+def show(console: Console, seen: Outlook) -> None:
+    """Print an outlook for people."""
+    there = set(seen.there)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("stage run", overflow="fold")
+    table.add_column("", justify="right")
+    runs = seen.plan.runs()
+    for run in runs if len(runs) <= _MOST_ROWS else []:
+        stage, _, name = run.partition("/")
+        table.add_row(stage, name, "[green]there[/green]" if run in there else f"about {clock(seen.seconds[run])}")
+    if len(runs) > _MOST_ROWS:
+        table.columns[1].header = "stage runs"
+        for stage in STAGES:
+            own = [run for run in runs if run.startswith(f"{stage}/")]
+            if own:
+                table.add_row(stage, str(len(own)), f"{sum(run in there for run in own)} there")
+    console.print(table)
+    content = seen.as_json()
+    unit = "core hours" if seen.scale == "tiny" else "GPU hours"
+    console.print(
+        f"{content['designs']} designs: {content['training_runs']} training runs where one by one they need "
+        f"{content['training_runs_naive']}; {content['stage_runs']} stage runs, {content['restored']} of them there.\n"
+        f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}, "
+        f"{clock(seen.finish_hours * 3600)} on {seen.slots} slots.",
+        highlight=False,
+    )
+
+
+def trials_table(trials: "list[Trial]") -> Table:
+    """The designs of a sweep, best first."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("design", overflow="fold")
+    table.add_column("accuracy", justify="right")
+    for place, trial in enumerate(trials, start=1):
+        value = "[red]failed[/red]" if trial.value is None else f"{100 * trial.value:.1f} %"
+        table.add_row(str(place), trial.design.name, value)
+    return table

@@ -1,0 +1,91 @@
+"""A set of designs from the plan to the table: run what is missing, record it, write the report.
+The paper's roadmap is the default set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.design import BLIND_REFERENCE, Design
+from flows.plan import Plan, plan_of
+from flows.run import AVAILABLE, Result, run_plan
+from flows.track import Tracking
+from tasks import digest, settings
+from tasks.claim import Paths
+
+REPORT = Path("reports/roadmap")
+
+
+@dataclass(frozen=True)
+class Roadmap:
+    """What a roadmap has to show.
+
+    Attributes:
+        result: how each stage run ended.
+        report: the report's content (`tasks.report.build_report`), None when no design could be scored.
+    """
+
+    result: Result
+    report: dict[str, Any] | None
+
+
+def run_roadmap(root: Path, designs: list[Design], display: Any, warn: Any) -> Roadmap:
+    """Compute what the designs and the blind reference need, record them in MLflow, and write reports/roadmap.
+
+    Args:
+        designs: in the order of the table.
+        display: shows progress (`flows.show`).
+        warn: called with a warning, e.g. that MLflow is down.
+    """
+    chosen = list(dict.fromkeys([*designs, BLIND_REFERENCE]))
+    plan = plan_of(chosen)
+    result = run_plan(root, plan, f"roadmap of {len(designs)} designs", display)
+    scored = [design for design in chosen if result.states.get(f"score/{design.name}") in AVAILABLE]
+    fresh = bool(result.counts["executed"]) or not (root / REPORT / "results.json").exists()
+    report = write_report(root, designs, result if fresh else None) if scored else None
+    record(root, scored, plan, report, Tracking(root, warn))
+    return Roadmap(result, report)
+
+
+def write_report(root: Path, designs: list[Design], result: Result | None) -> dict[str, Any]:
+    """Write reports/roadmap; without a result the times and counts of the report before are kept."""
+    from tasks.report import Entry, build_report
+
+    return build_report(
+        root,
+        settings.load(root).scale,
+        [Entry(design.name, describe(design), design.row) for design in designs],
+        root / REPORT,
+        blind=BLIND_REFERENCE.name,
+        stage_counts=result.counts if result else None,
+        seconds=result.seconds if result else None,
+    )
+
+
+def record(root: Path, designs: list[Design], plan: Plan, report: dict[str, Any] | None, tracking: Tracking) -> None:
+    """A parent run for this set of results with a child per design; the same results are one parent, ever."""
+    tracking.deliver(plan)
+    if report is None:
+        return
+    scale = settings.load(root).scale
+    scores = {d.name: digest.read_manifest(Paths(root, scale, "score", d.name).out)["content"] for d in designs}
+    params = {"scale": scale, "seed": settings.load(root).params.get("seed"), "designs": len(designs)}
+    parent = tracking.parent("roadmap", f"roadmap of {len(designs)} designs", {"scores": scores}, params)
+    if tracking.is_finished(parent):
+        return
+    for design in designs:
+        tracking.child(parent, design)
+    best = max(report["designs"], key=lambda row: row["accuracy"]["average"])
+    files = [root / REPORT / "report.html", root / REPORT / "results.json", root / settings.PLAN_FILE]
+    tracking.finish(parent, {f"best.{key}": value for key, value in best["accuracy"].items()}, files)
+
+
+def describe(design: Design) -> dict[str, Any]:
+    """A design's parts as results.json lists them."""
+    return {
+        "encoders": list(design.encoders),
+        "llm": design.llm,
+        "stage0": design.stage0,
+        "stage1": list(design.stage1),
+        "stage2": list(design.stage2),
+        **({"settings": dict(design.settings)} if design.settings else {}),
+    }

@@ -1,0 +1,171 @@
+"""What a flow records in MLflow: a parent run per roadmap or sweep, a child per design, tags that link to stage runs.
+Recording the same results again changes nothing. MLflow that is down costs a warning, never a result."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from flows.design import Design
+from flows.plan import Plan, design_runs
+from tasks import digest, settings
+from tasks.claim import Paths
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_PARENT = "mlflow.parentRunId"
+
+
+class Tracking:
+    """MLflow for one flow; after the first failure it warns once and records nothing more.
+
+    Args:
+        warn: called with the warning.
+    """
+
+    def __init__(self, root: Path, warn: Any = print) -> None:
+        self.root = root
+        self._warn = warn
+        self._client: MlflowClient | None = None
+        self._down = False
+
+    def deliver(self, plan: Plan) -> None:
+        """Bring every published stage run of a plan to MLflow that is not there yet, and close what was killed."""
+        from tasks import mlflow_log
+
+        def work(client: "MlflowClient") -> None:
+            found = settings.load(self.root)
+            known = _finished(client, mlflow_log.stage_experiment(client, found))
+            for run in plan.runs():
+                stage, _, name = run.partition("/")
+                out = Paths(found.root, found.scale, stage, name).out
+                if (out / digest.MANIFEST).exists():
+                    identity = digest.read_manifest(out)["identity"]
+                    if digest.digest_of(identity) not in known:
+                        mlflow_log.deliver(client, found, stage, name)
+            self._close_killed(client, found)
+
+        self._try(work)
+
+    def parent(self, kind: str, title: str, identity: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:
+        """The parent run of a roadmap or sweep, found by its identity or created; None while MLflow is down."""
+        from tasks import mlflow_log
+
+        def work(client: "MlflowClient") -> str:
+            found = settings.load(self.root)
+            where = mlflow_log.experiment(client, self.root, f"{kind} ({found.scale})")
+            wanted = digest.digest_of(dict(identity))
+            with mlflow_log.lock(self.root):
+                runs = client.search_runs([where], f"tags.identity = '{wanted}'")
+                if runs:
+                    return runs[0].info.run_id
+                tags = {"identity": wanted, "kind": kind, "git_commit": mlflow_log.git_commit(self.root)}
+                run = client.create_run(where, run_name=title, tags=tags)
+            mlflow_log.log_params(client, run.info.run_id, params)
+            return run.info.run_id
+
+        return self._try(work)
+
+    def child(self, parent: str | None, design: Design, extra: Mapping[str, Any] | None = None) -> str | None:
+        """A design's run below its parent: parts as parameters, the score's metrics, its stage runs' ids as tags."""
+        from tasks import mlflow_log
+
+        def work(client: "MlflowClient") -> str:
+            found = settings.load(self.root)
+            experiment_id = client.get_run(parent).info.experiment_id
+            score = Paths(found.root, found.scale, "score", design.name).out
+            content = digest.read_manifest(score)["content"]
+            query = f"tags.`{_PARENT}` = '{parent}' and tags.design = '{design.name}' and tags.score = '{content}'"
+            runs = client.search_runs([experiment_id], query)
+            if runs and runs[0].info.status == "FINISHED":
+                return runs[0].info.run_id
+            tags = {_PARENT: parent, "design": design.name, "score": content, "row": str(design.row or "")}
+            for stage, run in design_runs(design).items():
+                name = run.partition("/")[2]
+                tags[f"stage_run.{stage}"] = mlflow_log.deliver(client, found, stage, name)
+            run_id = runs[0].info.run_id if runs else None
+            if run_id is None:
+                run_id = client.create_run(experiment_id, run_name=design.name, tags=tags).info.run_id
+                mlflow_log.log_params(client, run_id, {**design_params(design), **(extra or {})})
+            metrics = json.loads((score / "metrics.json").read_text())
+            mlflow_log.log_metrics(client, run_id, mlflow_log.flatten(metrics))
+            client.set_terminated(run_id, "FINISHED")
+            return run_id
+
+        return self._try(work) if parent else None
+
+    def finish(self, parent: str | None, metrics: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
+        """Close a parent run with its metrics and the files that go with it (the report, the plan)."""
+        from tasks import mlflow_log
+
+        def work(client: "MlflowClient") -> None:
+            for path in files:
+                client.log_artifact(parent, str(path))
+            mlflow_log.log_metrics(client, parent, metrics)
+            client.set_terminated(parent, "FINISHED")
+
+        if parent:
+            self._try(work)
+
+    def is_finished(self, run_id: str | None) -> bool:
+        """Whether a run is there and was closed before."""
+        return bool(run_id) and self._try(lambda client: client.get_run(run_id).info.status) == "FINISHED"
+
+    def _close_killed(self, client: "MlflowClient", found: settings.Settings) -> None:
+        """Runs left open by a killed stage run whose claim nobody holds now; if it is computed again it goes on."""
+        from tasks import mlflow_log
+
+        for run in _pages(client, mlflow_log.stage_experiment(client, found), "attributes.status = 'RUNNING'"):
+            stage, _, name = run.data.tags.get("stage_run", "/").partition("/")
+            try:
+                with FileLock(Paths(found.root, found.scale, stage, name).lock, timeout=0):
+                    client.set_terminated(run.info.run_id, "KILLED")
+            except Timeout:
+                continue
+
+    def _try(self, work: Any) -> Any:
+        if self._down:
+            return None
+        from tasks import mlflow_log
+
+        try:
+            if self._client is None:
+                self._client = mlflow_log.connect(settings.load(self.root))
+            return work(self._client)
+        except Exception as error:
+            self._down = True
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            self._warn(f"MLflow does not take this ({reason}); results are complete, the next flow delivers them")
+            return None
+
+
+def design_params(design: Design) -> dict[str, str]:
+    """A design's parts as MLflow parameters."""
+    parts = {
+        "encoders": "+".join(design.encoders) or "blind",
+        "llm": design.llm,
+        "stage0": design.stage0 or "none",
+        "stage1": "+".join(design.stage1) or "none",
+        "stage2": "+".join(design.stage2),
+    }
+    return {**parts, **dict(design.settings)}
+
+
+def _finished(client: "MlflowClient", experiment_id: str) -> set[str]:
+    """Identities of every finished stage run, so that what is there is not asked for one by one."""
+    runs = _pages(client, experiment_id, "attributes.status = 'FINISHED'")
+    return {run.data.tags.get("identity", "") for run in runs}
+
+
+def _pages(client: "MlflowClient", experiment_id: str, query: str) -> list["Run"]:
+    runs, token = [], None
+    while True:
+        page = client.search_runs([experiment_id], query, max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
