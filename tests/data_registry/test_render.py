@@ -2,6 +2,9 @@
 
 import math
 import multiprocessing
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from random import Random
 
@@ -139,6 +142,24 @@ def test_an_image_depends_on_seed_and_index_alone():
     catalog.shape.cache_clear()
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(_bytes, (3, 7), chunksize=1) == [alone[1], alone[0]]
+
+
+def test_a_processor_without_wide_vectors_draws_the_same():
+    from numpy._core._multiarray_umath import __cpu_dispatch__ as wide
+
+    program = (
+        "import hashlib; from data_registry import render; "
+        "pictures = [render.render(render.sample(11, i), 64, maps=True) for i in range(3)]; "
+        "print(hashlib.sha256(b''.join(p.rgb.tobytes() + p.maps.nocs.tobytes() for p in pictures)).hexdigest())"
+    )
+    seen = set()
+    for disabled in ("", " ".join(wide)):
+        environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": disabled}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        seen.add(done.stdout)
+    assert len(seen) == 1
 
 
 def test_known_images_stay_as_they_are():
