@@ -10,7 +10,7 @@ from typing import Any
 from data_registry.conversations import Turn, multiple_choice, record
 from data_registry.questions import picture
 from data_registry.questions.balance import Placed, couples, shards
-from data_registry.questions.facts import Fact
+from data_registry.questions.facts import Claim, Fact, fact
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import answer, ask, choice, option_texts, wordings
 from data_registry.questions.words import article, number, sentence, words
@@ -61,43 +61,45 @@ def instructions(
     for index, shard in enumerate(shards(scenes, recipe.shard)):
         layouts = [layout(scene, Margins(), Counter()) for scene in shard]
         pools = _pools(layouts, names_by_kind(shard), random.Random(f"{seed} {name} {index}"))
-        for scene, pool in zip(shard, pools, strict=True):
+        for scene, known, pool in zip(shard, layouts, pools, strict=True):
             rng = random.Random(f"{seed} {name} {scene.image}")
             if rng.random() < recipe.text_share:
                 turns = [_text_only(rng) for _ in range(rng.randint(*recipe.turns))]
                 yield record(f"{name}/text/{scene.image}", None, turns)
                 continue
-            turns = _about_picture(scene, pool, rng, recipe)
+            turns = _about_picture(known, pool, rng, recipe)
             if len(turns) < recipe.turns[0]:
                 drops["image: too few facts"] += 1
             else:
                 yield record(f"{name}/{scene.image}", scene.image, turns)
 
 
-def _pools(
-    layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], rng: random.Random
-) -> list[dict[str, list[tuple[Fact, bool]]]]:
+Pool = dict[str, list[tuple[Claim | Fact, bool]]]  # type -> claims, each with the order of its options
+
+
+def _pools(layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], rng: random.Random) -> list[Pool]:
     """Per scene and type the balanced facts, each with the order of its options."""
-    placed = (Placed(k, fact) for k, scene in enumerate(layouts) for fact in picture.facts(scene, known, rng))
-    pools: list[dict[str, list[tuple[Fact, bool]]]] = [{} for _ in layouts]
+    placed = (Placed(k, claim) for k, scene in enumerate(layouts) for claim in picture.facts(scene, known, rng))
+    pools: list[Pool] = [{} for _ in layouts]
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5
-        for k, fact in couple:
-            pools[k].setdefault(fact.type, []).append((fact, swapped))
+        for k, claim in couple:
+            pools[k].setdefault(claim.type, []).append((claim, swapped))
     return pools
 
 
-def _about_picture(scene: Scene, pool: dict[str, list], rng: random.Random, recipe: GeneralRecipe) -> list[Turn]:
+def _about_picture(scene: Layout, pool: Pool, rng: random.Random, recipe: GeneralRecipe) -> list[Turn]:
     turns, wanted = [], rng.randint(*recipe.turns)
     while len(turns) < wanted and pool:
-        if rng.random() < recipe.listing_share and (turn := _listing("listing", scene, rng)):
+        if rng.random() < recipe.listing_share and (turn := _listing("listing", scene.scene, rng)):
             turns.append(turn)
             continue
         type_ = rng.choice(sorted(pool))
-        fact, swapped = pool[type_].pop()
+        claim, swapped = pool[type_].pop()
         if not pool[type_]:
             del pool[type_]
-        turns.append(question(fact, swapped, rng, rng.random() < recipe.choice_share))
+        known = fact(claim, scene) if isinstance(claim, Claim) else claim
+        turns.append(question(known, swapped, rng, rng.random() < recipe.choice_share))
     return turns
 
 

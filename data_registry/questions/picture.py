@@ -4,8 +4,9 @@ The general data sets are made of it; a design that saw nothing else should know
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
-from data_registry.questions.facts import Claim, Fact, between, fact, which
+from data_registry.questions.facts import Claim, Fact, between, which
 from data_registry.questions.geometry import Layout
 from data_registry.questions.names import CONFUSABLE
 from data_registry.questions.words import article, enumeration, number, plural, words
@@ -16,12 +17,12 @@ COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", 
 APART = 0.15  # of the picture's width: how far the middles of two boxes lie apart where left and right are asked
 
 
-def facts(scene: Layout, names: Mapping[str, Sequence[str]], rng: random.Random) -> Iterator[Fact]:
-    """Two-option facts of a picture; `names`: category names known for each kind of scene, for what is absent."""
+def facts(scene: Layout, names: Mapping[str, Sequence[str]], rng: random.Random) -> Iterator[Claim | Fact]:
+    """What two options ask of a picture; `names`: category names known for each kind of scene, for what is absent."""
     whole = scene.scene
     yield from _colors(scene, rng)
     yield from _counts(whole, rng)
-    yield from (fact(claim, scene) for claim in _sides(scene))
+    yield from _sides(scene, rng)
     present = {o.name for o in whole.objects}
     absent = [name for name in names[whole.kind] if name not in present and name not in whole.others]
     for name in sorted(present):
@@ -70,16 +71,15 @@ def _counts(scene: Scene, rng: random.Random) -> Iterator[Fact]:
             yield _word_fact("count", slots, number(n), number(n + rng.choice((-1, 1)) if n > 1 else 2))
 
 
-def _sides(scene: Layout) -> Iterator[Claim]:
+def _sides(scene: Layout, rng: random.Random) -> Iterator[Claim]:
     middle = [(o.bbox[0] + o.bbox[2]) / 2 / scene.scene.camera.width for o in scene.objects]
-    for i in range(len(middle)):
-        for j in range(len(middle)):
-            if i != j and abs(middle[i] - middle[j]) >= APART:
-                left = middle[i] < middle[j]
-                yield which("picture_side", scene, (i, j), *(("left", "right")[:: 1 if left else -1]))
-                if i < j:
-                    for side, winner in (("left", i if left else j), ("right", j if left else i)):
-                        yield between("leftmost", scene, i, j, winner, (), side)
+    for i, j in combinations(range(len(middle)), 2):
+        if abs(middle[i] - middle[j]) >= APART:
+            x, y = (i, j) if rng.random() < 0.5 else (j, i)
+            answer, other = ("left", "right") if middle[x] < middle[y] else ("right", "left")
+            yield which("picture_side", scene, (x, y), answer, other)
+            side = rng.choice(("left", "right"))
+            yield between("leftmost", scene, i, j, i if (middle[i] < middle[j]) == (side == "left") else j, (), side)
 
 
 def _word_fact(type_: str, slots: dict[str, str], answer: str, other: str, *key: str) -> Fact:

@@ -52,9 +52,22 @@ class Solver:
         """Degrees from the front of x, to the left, to y."""
         return math.degrees(cmath.phase((self.ground(y) - self.ground(x)) / self.heading(x)))
 
+    def level(self, obj: SceneObject) -> np.ndarray:
+        """(4, 4) world from object if it were upright: front, down and left, with the front's own heading.
+
+        An object that stands upright already has this frame from its rotation, left being R's third axis.
+        """
+        heading, frame = self.heading(obj), np.eye(4)
+        front, down = np.array([heading.real, heading.imag, 0.0]), np.array([0.0, 0.0, -1.0])
+        frame[:3, :3] = np.stack([front, down, np.cross(front, down)], axis=1)
+        frame[:3, 3] = self.pose(obj)[:3, 3]
+        if self.pose(obj)[2, 1] < -0.999:
+            assert np.allclose(frame, self.pose(obj), atol=0.07), "the front or the left of a box is not where R says"
+        return frame
+
     def side(self, x: SceneObject, y: SceneObject) -> str:
         """front, left, behind or right of x, by the coordinates of y in the frame of x."""
-        local = np.linalg.inv(self.pose(x)) @ self.pose(y)[:, 3]
+        local = np.linalg.inv(self.level(x)) @ self.pose(y)[:, 3]
         ahead, left = local[0], local[2]
         if abs(ahead) > abs(left):
             return "front" if ahead > 0 else "behind"
@@ -62,7 +75,7 @@ class Solver:
 
     def shown(self, x: SceneObject) -> str:
         """Which of its sides x turns to the camera, which is the world's origin."""
-        ahead, _, left = (np.linalg.inv(self.pose(x)) @ [0, 0, 0, 1])[:3]
+        ahead, _, left = (np.linalg.inv(self.level(x)) @ [0, 0, 0, 1])[:3]
         if abs(ahead) > abs(left):
             return "front" if ahead > 0 else "back"
         return "left side" if left > 0 else "right side"

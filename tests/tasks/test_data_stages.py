@@ -1,0 +1,163 @@
+"""The stages data, benchmark and baselines under the harness: from scenes to files, counts and clear refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data_registry import benchmark, conversations
+from data_registry.errors import InputError
+from data_registry.shards import Images
+from tasks import baselines, data, scenes, stage
+from tasks import benchmark as benchmark_stage
+
+SETS = ("cc558k", "mix665k", "3di-pb-oi1m", "3di-pb-in166k", "3di-ft1m")
+QUESTIONS = {"distance": 24, "orientation": 19, "relation": 24}
+
+
+def configure(root: Path, **changes) -> None:
+    """Write params.yaml and plan.yaml; `changes` replace sections of params.yaml."""
+    params = {
+        "scale": "tiny",
+        "seed": 0,
+        "runtime": {"threads": 1, "workers": 1},
+        "versions": dict.fromkeys(("scenes", "data", "benchmark", "baselines"), 1),
+        "scenes": {
+            "common": {"size": 48, "quality": 90},
+            "each": {"train": {"images": 90, "seed": 1}, "test": {"images": 120, "seed": 2}},
+        },
+        "data": {"common": {"seed": 3}, "each": {name: {} for name in SETS}},
+        "benchmark": {"seed": 4, "questions": QUESTIONS, "per_image": 4},
+        "baselines": {"seed": 5},
+    } | changes
+    params = {k: {"tiny": v} if k in ("scenes", "data", "benchmark", "baselines") else v for k, v in params.items()}
+    plan = {
+        "scenes": {split: {"parts": {"split": split}} for split in ("train", "test")},
+        "data": {name: {"parts": {"dataset": name}, "scenes": "scenes/train"} for name in SETS},
+        "benchmark": {"spatialvqa": {"parts": {}, "scenes": "scenes/test", "train": "scenes/train"}},
+        "baselines": {
+            "spatialvqa": {"parts": {}, "benchmark": "benchmark/spatialvqa", "data": ["data/mix665k", "data/3di-ft1m"]}
+        },
+    }
+    root.mkdir(exist_ok=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    (root / "plan.yaml").write_text(yaml.safe_dump({"plan": plan}))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A repository's root with every data stage computed once."""
+    root = tmp_path_factory.mktemp("data_stages")
+    configure(root)
+    for split in ("train", "test"):
+        stage.execute("scenes", split, scenes.compute, root)
+    for name in SETS:
+        assert stage.execute("data", name, data.compute, root)
+    assert stage.execute("benchmark", "spatialvqa", benchmark_stage.compute, root)
+    assert stage.execute("baselines", "spatialvqa", baselines.compute, root)
+    return root
+
+
+def metrics(root: Path, run: str) -> dict:
+    return json.loads((root / "runs" / "tiny" / run / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_data_set_is_written_with_its_counts(root, name):
+    path = root / "runs" / "tiny" / "data" / name / "conversations.parquet"
+    records = list(conversations.read(path))
+    counted = metrics(root, f"data/{name}")
+    assert counted["samples"] == len(records) > 60
+    assert counted["turns"] == sum(len(r["types"]) for r in records) == sum(counted["types"].values())
+    assert counted["scenes"] == counted["read"]["images"] == 90
+    dropped_scenes = sum(n for reason, n in counted["dropped"].items() if reason.startswith("image:"))
+    assert len(records) + dropped_scenes == 90, "every scene is used or counted as dropped"
+    train = Images(root / "runs" / "tiny" / "scenes" / "train")
+    assert all(r["image"] in train for r in records if r["image"] is not None)
+    assert len({r["id"] for r in records}) == len(records)
+
+
+def test_the_same_seed_gives_the_same_bytes(root, tmp_path):
+    files = []
+    for k in range(2):
+        run = stage.StageRun(
+            "tiny", "data", "3di-ft1m", {"seed": 3}, {}, 3, tmp_path / str(k), tmp_path,
+            {"scenes": root / "runs" / "tiny" / "scenes" / "train"},
+        )  # fmt: skip
+        run.out.mkdir()
+        data.compute(run)
+        files.append((run.out / "conversations.parquet").read_bytes())
+    published = root / "runs" / "tiny" / "data" / "3di-ft1m" / "conversations.parquet"
+    assert files[0] == files[1] == published.read_bytes()
+
+
+def test_the_benchmark_has_its_quotas_and_only_test_images(root):
+    questions = benchmark.read(root / "runs" / "tiny" / "benchmark" / "spatialvqa" / "questions.parquet")
+    assert {c: sum(q.class_ == c for q in questions) for c in QUESTIONS} == QUESTIONS
+    test = Images(root / "runs" / "tiny" / "scenes" / "test")
+    assert all(q.image in test for q in questions)
+    counted = metrics(root, "benchmark/spatialvqa")
+    assert counted["training_images_compared"] == 90
+    assert counted["images_shared_with_training"] == 0
+
+
+def test_baselines_are_fractions_by_class_and_type(root):
+    found = metrics(root, "baselines/spatialvqa")
+    for key in ("majority", "lookup", "shortcut_2d", "chance"):
+        assert set(found[key]) == {"average", "distance", "orientation", "relation", "types"}
+        assert all(0 <= found[key][s] <= 1 for s in ("average", *QUESTIONS))
+    assert found["chance"]["average"] == 0.5
+    assert found["majority"]["average"] < 0.55
+    assert found["shortcut_2d"]["types"]["closer_to_viewer"] > 0.6, "what stands lower in the picture is mostly closer"
+    assert found["lookup_learnt_from"] > 100
+
+
+def test_scenes_in_both_splits_are_refused(root, tmp_path):
+    run = stage.StageRun(
+        "tiny", "benchmark", "spatialvqa", {"seed": 4, "questions": {"distance": 8, "orientation": 8, "relation": 8}},
+        {}, 4, tmp_path, tmp_path, dict.fromkeys(("scenes", "train"), root / "runs" / "tiny" / "scenes" / "test"),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"its images are also in .*give the splits different seeds"):
+        benchmark_stage.compute(run)
+    assert not (tmp_path / "questions.parquet").exists()
+
+
+def test_too_few_test_scenes_publish_nothing(root, tmp_path):
+    run = stage.StageRun(
+        "tiny", "benchmark", "spatialvqa", {"seed": 4}, {}, 4, tmp_path, tmp_path,
+        {"scenes": root / "runs" / "tiny" / "scenes" / "test", "train": root / "runs" / "tiny" / "scenes" / "train"},
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"120 test scenes give .* more test scenes are needed"):
+        benchmark_stage.compute(run)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("section", "message"), [
+    ({"seed": 3, "margin": {}}, r"data\.tiny\.margin: unknown key, did you mean margins\?"),
+    ({"seed": 3, "margins": {"axis": 3}}, r"margins\.axis: unknown key, did you mean axis_deg\?"),
+    ({"seed": 3, "recipe": {"turn": [1, 2]}}, r"3di-ft1m\.recipe\.turn: unknown key, did you mean turns\?"),
+    ({"seed": 3, "images": 1000}, r"has 90 scenes, but .* asks for images: 1000"),
+])  # fmt: skip
+def test_wrong_parameters_name_the_key_and_the_nearest(root, tmp_path, section, message):
+    run = stage.StageRun(
+        "tiny", "data", "3di-ft1m", section, {}, 3, tmp_path, tmp_path,
+        {"scenes": root / "runs" / "tiny" / "scenes" / "train"},
+    )  # fmt: skip
+    with pytest.raises(InputError, match=message):
+        data.compute(run)
+
+
+def test_an_unknown_data_set_names_the_nearest(tmp_path):
+    run = stage.StageRun("tiny", "data", "3di-ft", {"seed": 3}, {}, 3, tmp_path, tmp_path)
+    with pytest.raises(InputError, match="did you mean 3di-ft1m"):
+        data.compute(run)
+
+
+def test_data_stages_do_not_import_torch():
+    """Each stage is a process of its own; torch alone would double their time."""
+    import subprocess
+    import sys
+
+    code = "import sys, tasks.data, tasks.benchmark, tasks.baselines; assert 'torch' not in sys.modules, 'torch'"
+    subprocess.run([sys.executable, "-c", code], check=True)
