@@ -1,0 +1,187 @@
+"""Training: order fixed by the seed, what is frozen stays, resume after kill -9 is bit for bit, faults are named."""
+
+import itertools
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import make_collator, make_model, make_samples, make_tokenizer, train_tiny
+
+from data_registry.errors import InputError
+from model.batching import GroupedBatches, cut_global_batch
+from model.checkpoints import last_complete
+from model.optimizers import build_optimizer
+from model.training import Machine, Recipe, freeze_all_but, train
+
+
+def equal_weights(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def killed_run(work: Path, die_at: int, optimizer: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"from tiny_models import train_tiny; from pathlib import Path\n"
+        f"train_tiny(Path({str(work)!r}), {optimizer!r}, die_at={die_at})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize("optimizer", ["muon+adamw", "adamw"])
+def test_resume_after_kill_is_bit_for_bit(tmp_path, optimizer):
+    unbroken, result = train_tiny(tmp_path / "whole", optimizer)
+    assert result.resumed_from == 0 and result.steps == 14
+    killed_run(tmp_path / "killed", 11, optimizer)
+    kept = sorted(p.name for p in (tmp_path / "killed").glob("checkpoint-*"))
+    assert kept == ["checkpoint-6", "checkpoint-9"]
+    # The newest checkpoint is cut short, as if the kill had hit its writing: the one before it must serve.
+    weights = tmp_path / "killed" / "checkpoint-9" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    resumed, result = train_tiny(tmp_path / "killed", optimizer)
+    assert result.resumed_from == 6 and result.steps == 14
+    assert equal_weights(unbroken, resumed)
+
+
+def test_checkpoint_without_marker_is_removed(tmp_path):
+    train_tiny(tmp_path)
+    newest = last_complete(tmp_path)
+    assert newest.name == "checkpoint-14"
+    (newest / "COMPLETE.json").unlink()
+    assert last_complete(tmp_path).name == "checkpoint-12"
+    assert not newest.exists()
+
+
+def test_batch_per_device_changes_only_rounding(tmp_path):
+    results = []
+    for size in (8, 2):
+        recipe = Recipe(lr=1e-3, global_batch=8, bf16=False, epochs=0.5)
+        machine = Machine(per_device_batch=size, device="cpu")
+        results.append(train_tiny(tmp_path / str(size), recipe=recipe, machine=machine)[0])
+    for (name, one), other in zip(results[0].named_parameters(), results[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_what_is_frozen_stays_without_gradients(tmp_path, stage):
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    trained = [model.connector] if stage == 1 else [model.connector, model.language_model]
+    freeze_all_but(model, *trained)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    collate = make_collator(tokenizer, torch.rand(6, 3, 32, 32))
+    train(
+        model, make_samples(model, tokenizer, blind_every=4 if stage == 2 else 0), collate,
+        Recipe(lr=1e-2, global_batch=8), tmp_path, 0, Machine(device="cpu"),
+    )  # fmt: skip
+    for name, p in model.named_parameters():
+        moves = name.startswith("connector") or (stage == 2 and name.startswith("language_model"))
+        assert torch.equal(p, before[name]) != moves, name
+        assert moves or p.grad is None
+
+
+def test_loss_falls_and_is_logged(tmp_path):
+    lines = []
+    _, result = train_tiny(tmp_path, on_log=lambda step, values: lines.append((step, values)))
+    assert [step for step, _ in lines] == list(range(1, 15))
+    assert result.loss < lines[0][1]["loss"] * 0.8
+    assert lines[-1][1]["learning_rate"] < lines[7][1]["learning_rate"]
+
+
+def test_sample_that_trains_nothing_is_named(tmp_path):
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    freeze_all_but(model, model.connector)
+    samples = [s for s in make_samples(model, tokenizer) if s.image is None][:2]
+    collate = make_collator(tokenizer, torch.rand(6, 3, 32, 32))
+    with pytest.raises(InputError, match=r"samples s\d+, s\d+: where only the connector trains"):
+        train(model, samples, collate, Recipe(lr=1e-2, global_batch=2), tmp_path, 0, Machine(device="cpu"))
+
+
+def test_every_epoch_has_another_order(tmp_path):
+    seen = []
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    freeze_all_but(model, model.connector, model.language_model)
+    collate = make_collator(tokenizer, torch.rand(6, 3, 32, 32))
+    train(
+        model, make_samples(model, tokenizer), lambda batch: seen.append([s.id for s in batch]) or collate(batch),
+        Recipe(lr=1e-3, global_batch=8, epochs=2), tmp_path, 0, Machine(device="cpu"),
+    )  # fmt: skip
+    assert len(seen) == 14
+    assert seen[:7] != seen[7:]
+    assert {name for batch in seen[:7] for name in batch} == {name for batch in seen[7:] for name in batch}
+
+
+def test_not_finite_loss_names_step_and_samples(tmp_path):
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    freeze_all_but(model, model.connector)
+    samples = make_samples(model, tokenizer, blind_every=0)
+    pixels = torch.rand(6, 3, 32, 32)
+    pixels[1] = float("nan")  # image of the samples s1, s7, s13, ...
+    with pytest.raises(InputError, match=r"loss is nan at step 1, samples (s\d+, )*s7"):
+        train(
+            model, samples, make_collator(tokenizer, pixels), Recipe(lr=1e-2, global_batch=48), tmp_path, 0,
+            Machine(device="cpu"),
+        )  # fmt: skip
+
+
+def test_no_samples_is_an_error(tmp_path):
+    model = make_model()
+    with pytest.raises(InputError, match="no samples to train on"):
+        train(model, [], lambda batch: batch, Recipe(lr=1e-2, global_batch=8), tmp_path, 0)
+
+
+def test_batches_are_of_one_modality_and_fixed_by_the_seed():
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    samples = make_samples(model, tokenizer)
+
+    def order(seed, micro=4, epoch=0):
+        batches = GroupedBatches.of(samples, 8, micro, seed)
+        batches.set_epoch(epoch)
+        return list(batches)
+
+    assert order(1) == order(1) != order(2)
+    assert order(1, epoch=1) != order(1)
+    assert len(order(1)) == len(GroupedBatches.of(samples, 8, 4, 1)) == 14
+    for batch in order(1):
+        assert len({samples[k].image is None for k in batch}) == 1
+    assert {k for batch in order(1) for k in batch} == set(range(len(samples)))
+    # The batch per device cuts global batches up and leaves them as they are.
+    small, large = order(1, micro=2), order(1, micro=8)
+    assert [sorted(itertools.chain(*small[k : k + 4])) for k in range(0, len(small), 4)] == [sorted(b) for b in large]
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "per_device", "devices", "expected"),
+    [(128, 16, 8, (16, 1)), (128, 64, 1, (64, 2)), (96, 64, 1, (48, 2)), (8, 100, 2, (4, 1))],
+)
+def test_accumulation_follows_from_the_machine(global_batch, per_device, devices, expected):
+    assert cut_global_batch(global_batch, per_device, devices) == expected
+
+
+def test_global_batch_must_be_shared_out():
+    with pytest.raises(InputError, match="no multiple of 3 devices"):
+        cut_global_batch(128, 16, 3)
+
+
+def test_unknown_optimizer_names_the_nearest():
+    with pytest.raises(InputError, match=r"did you mean adamw\?"):
+        build_optimizer(make_model(), "adam", 1e-3)
+
+
+def test_muon_takes_matrices_only():
+    model = make_model()
+    freeze_all_but(model, model.connector, model.language_model)
+    optimizer = build_optimizer(model, "muon+adamw", 1e-3, 0.01)
+    muon = {id(p) for group in optimizer.param_groups[:1] for p in group["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in muon}
+    assert "connector.linear_1.weight" in names
+    assert not any("embed" in name or "norm" in name or name.endswith("bias") for name in names)
+    total = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    assert total == sum(p.numel() for p in model.parameters() if p.requires_grad)
