@@ -224,6 +224,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
 
     with session.display:
         flow_run(return_state=True)
+    _send_the_rest()
 
 
 def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> None:
@@ -238,6 +239,15 @@ def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> No
 
 def _lost(run: str) -> BaseException:
     return RuntimeError(f"{run}: Prefect ended its task without running it; its UI (`spatialllm ui`) says why")
+
+
+def _send_the_rest() -> None:
+    """Deliver Prefect's queued logs and events while its server still listens."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (EventsWorker, APILogWorker):
+        worker.drain_all(timeout=10, at_exit=False)
 
 
 def _quiet_console() -> None:

@@ -3,6 +3,7 @@ No design is evaluated twice; a killed sweep goes on where it was."""
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +186,7 @@ def run_sweep(
     sampler = sampler or config.sampler
     if sampler not in SAMPLERS:
         raise InputError(f"sampler {sampler!r} is unknown, {nearest(sampler, SAMPLERS)}")
+    started = time.monotonic()
     with _study(root, name, sampler) as study:
         result = Result([])
         session = Session(root, Plan(), display, result)
@@ -199,6 +201,7 @@ def run_sweep(
         tracking.deliver(session.plan)
         for design in sweep.values:
             tracking.child(parent, _design(design))
+        result.seconds = time.monotonic() - started
         found = _trials(study)
         path = _write_trials(root, name, found)
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}

@@ -220,10 +220,16 @@ class Live(threading.Thread):
         super().__init__(name="mlflow", daemon=True)
         self._found, self._identity, self._tracker = found, identity, tracker
         self._over = threading.Event()
+        self._importing = True
         self._published = False
 
     def run(self) -> None:
         try:
+            import mlflow  # noqa: F401  seconds; a stage run that is over by then is left to the flow
+
+            self._importing = False
+            if self._over.is_set():
+                return
             client = connect(self._found)
             run_id, finished = open_run(client, self._found, self._identity)
             if finished:  # computed again, e.g. after its output was damaged: MLflow has it already
@@ -254,7 +260,7 @@ class Live(threading.Thread):
         """Deliver the rest, but do not wait for a dead server for long."""
         self._published = published
         self._over.set()
-        if self.is_alive():
+        if not self._importing:
             self.join(PATIENCE_SECONDS)
 
 
