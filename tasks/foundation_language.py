@@ -34,7 +34,7 @@ class Params:
     inner: int
     schedule: Schedule
     vocabulary: int = 1600
-    rows: int = 8
+    rows: int = 6
     length: int = 256
     sets: float = 0.8
     chat: float = 0.3

@@ -7,7 +7,7 @@ from random import Random
 
 from data_registry.render.catalog import NAMES
 from data_registry.render.palette import COLORS
-from data_registry.text.wording import WINDS, distance, portrait, slice_of, wind
+from data_registry.text.wording import WINDS, attributes, distance, slice_of, wind
 from data_registry.text.worlds import OTHER_NAMES, Thing, wrap
 
 LETTERS = "ABCD"
@@ -56,7 +56,7 @@ def talk(
         name = rng.choices(list(makers), [weight for _, weight in makers.values()])[0]
         order = rng.sample(list(known), len(known))
         if name == "portrait":
-            made = Exchange(name, f"Tell me of the {order[0].label}.", portrait(order[0], kind, rng, digits))
+            made = Exchange(name, f"Tell me of the {order[0].label}.", attributes(order[0], kind, digits))
         elif name == "range":
             made = Exchange(name, f"How far off is the {order[0].label}?", distance(order[0].range_m, kind, digits))
         else:

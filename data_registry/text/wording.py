@@ -67,12 +67,17 @@ def turn(heading: float) -> str:
     return TURNS[round(heading / 45) % 8]
 
 
-def portrait(thing: Thing, kind: str, rng: Random, digits: bool = False) -> str:
-    """All of a thing in one phrase: look, range, place in the view, heading."""
+def attributes(thing: Thing, kind: str, digits: bool = False) -> str:
+    """Colour, range, place in the view and heading, in this order and always in the same words."""
     far = distance(thing.range_m, kind, digits)
-    place = f"{slice_of(thing.bearing)} slice"
-    nose = f"nose {wind(thing.heading, fine=True)}" if rng.random() < 0.7 else f"nose {turn(thing.heading)}"
-    parts = [f"{far} off", place, nose]
+    return f"{thing.color}, {far} off, {slice_of(thing.bearing)} slice, nose {wind(thing.heading, fine=True)}"
+
+
+def portrait(thing: Thing, kind: str, rng: Random, digits: bool = False) -> str:
+    """All of a thing in one phrase, now and then in another order or without a compass."""
+    color, *parts = attributes(thing, kind, digits).split(", ")
+    if rng.random() < 0.3:
+        parts[-1] = f"nose {turn(thing.heading)}"
     if rng.random() < 0.3:
         rng.shuffle(parts)
-    return f"{thing.color} {thing.name}, " + ", ".join(parts)
+    return f"{color} {thing.name}, " + ", ".join(parts)

@@ -14,6 +14,9 @@ from data_registry.text.passages import Passage
 from model.pretrain import attention
 from model.pretrain.tokenizer import FAMILIES
 
+EMBEDDING_STD = 0.1  # words must not drown in what the first layers add; tied, so the logits grow with it
+QUERY_STD = 0.05  # the likeness of two equal words is then a logit of about 3
+COMMON = (",;.-", " -", " off", " slice", " nose", " feet", " hands", " cm", " and", " from")
 ASIDE = 0.1  # weight in the loss of words that are not an answer
 
 
@@ -28,7 +31,11 @@ class Size:
 
 
 def build(size: Size, vocab_size: int, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama with random weights."""
+    """A Llama with random weights whose heads begin by looking for what is like the word they stand on.
+
+    To find a thing of the description by its name is what all exchanges begin with. With independent random queries
+    and keys the first thousands of steps go by before any head does that; with equal ones every head starts there.
+    """
     config = LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=size.width,
@@ -38,12 +45,20 @@ def build(size: Size, vocab_size: int, tokenizer: PreTrainedTokenizerFast) -> Ll
         intermediate_size=size.inner,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},  # most of a head knows no order
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         attn_implementation=attention.NAME,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.normal_(0, EMBEDDING_STD)
+        for layer in model.model.layers:
+            query, key = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
+            query.normal_(0, QUERY_STD)
+            key.copy_(query)
+    return model
 
 
 @dataclass
@@ -89,7 +104,8 @@ class Packer:
         self.pad = tokenizer.pad_token_id
         backend = tokenizer.backend_tokenizer
         self.encode = lambda text: backend.encode(text, add_special_tokens=False).ids
-        self.marks = set(self.encode(",;.- ") + self.encode("; -,"))
+        # What every description says in the same way tells nothing: only what differs goes into a word set.
+        self.common = {word for text in COMMON for word in self.encode(text)}
         self.known: dict[str, list[int]] = {}
 
     def pack(self, draw: Callable[[], Passage], rng: np.random.Generator, copies: int = 2) -> Batch:
@@ -128,7 +144,7 @@ class Packer:
                     exchange[row, begin:end] = index
                     first = begin + len(question) - 1  # the position before the answer predicts its first word
                     weights[row, begin:first] = aside
-                    weights[row, first : end - 1] = 1.0 / max(1.0, len(answer) / 2) ** 0.5
+                    weights[row, first : end - 1] = 1.0 / max(1.0, len(answer) / 6) ** 0.5
                     kinds.append((turn.kind, row, first, end - 1))
                 passage[row, start : len(line)] = number
                 number += 1
@@ -163,14 +179,16 @@ class Packer:
                 sets.append((look, *(part for part in rest if rng.random() < 0.7)))
         slots: list[tuple[Sequence[int], Sequence[float]]] = [((word,), (1.0,)) for word in opening]
         for index in rng.permutation(len(sets)):
-            words = [word for part in sets[index] for word in self._words(part)]
-            strengths = rng.uniform(0.7, 1.3, len(words)) / len(words) ** 0.5
-            slots.append((words, strengths.tolist()))
+            parts = [self._words(part) for part in sets[index]]
+            strengths = rng.uniform(0.7, 1.3, sum(map(len, parts)))
+            strengths[: len(parts[0])] *= 2  # what a thing is stands out
+            words = [word for part in parts for word in part]
+            slots.append((words, (strengths / len(words) ** 0.5).tolist()))
         return slots
 
     def _words(self, part: str) -> list[int]:
         if part not in self.known:
-            self.known[part] = [word for word in self.encode(" " + part) if word not in self.marks]
+            self.known[part] = [word for word in self.encode(" " + part) if word not in self.common]
         return self.known[part]
 
 

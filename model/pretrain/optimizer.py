@@ -40,7 +40,8 @@ class Optimizer:
             (torch.optim.AdamW(others, lr=other_lr, betas=(0.9, 0.98), weight_decay=weight_decay), other_lr)
         ]
         if matrices:
-            self.parts.append((torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=weight_decay), matrix_lr))
+            muon = torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=weight_decay, ns_steps=4)
+            self.parts.append((muon, matrix_lr))
 
     def step(self, done: int) -> None:
         """Apply the gradients as step number `done` (from 0) and clear them."""

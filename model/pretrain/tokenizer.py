@@ -19,6 +19,7 @@ class Family:
         opening, asking, answering: what stands before the first user turn, between question and answer, and before
             the answer's own words.
         chat_template: Jinja, as `tokenizer_config.json` holds it.
+        roles: names of the speakers that are ordinary text here; each becomes a token of its own.
     """
 
     special: tuple[str, ...]
@@ -27,6 +28,7 @@ class Family:
     asking: str
     answering: str
     chat_template: str
+    roles: tuple[str, ...] = ()
 
 
 # The layout of lm-sys/FastChat:fastchat/conversation.py (vicuna_v1.1), which LLaVA calls v1.
@@ -50,6 +52,7 @@ FAMILIES = {
         asking=" ASSISTANT:",
         answering=" ",
         chat_template=_VICUNA_TEMPLATE,
+        roles=("USER:", " ASSISTANT:"),
     ),
     "llama3-8b": Family(
         special=("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
@@ -83,7 +86,7 @@ def train_tokenizer(name: str, texts: Iterable[str], vocab_size: int) -> PreTrai
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([*texts, *[f"x {letters}"] * 200], trainer)
+    tokenizer.train_from_iterator([*texts, *[f"x {letters}"] * 200, *family.roles * 1000], trainer)
     begin = family.special[0]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A", pair=f"{begin} $A $B", special_tokens=[(begin, tokenizer.token_to_id(begin))]
