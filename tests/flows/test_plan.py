@@ -1,0 +1,147 @@
+"""The plan: each stage run once, inputs before readers, the same file for the same designs, and dvc.yaml to match."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cost import Costs, makespan
+from flows.design import ROWS, parse
+from flows.outlook import outlook
+from flows.plan import (
+    STAGES,
+    adapt_name,
+    align_name,
+    design_runs,
+    plan_of,
+    read_plan,
+    training_runs_naive,
+    write_plan,
+)
+from tests.flows.test_design import grid
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def test_the_grid_shares_its_prefixes():
+    plan = plan_of(grid())
+    counts = {stage: len(plan.entries[stage]) for stage in ("adapt", "align", "instruct", "score")}
+    assert counts == {"adapt": 3, "align": 72, "instruct": 144, "score": 144}
+    assert len(plan.training_runs()) == 219
+    assert training_runs_naive(grid()) == 384
+
+
+def test_two_designs_share_everything_before_they_part():
+    five, eight = ROWS[5], ROWS[8]
+    plan = plan_of([five, eight])
+    assert len(plan.entries["align"]) == 2
+    assert len(plan.entries["foundation"]) == 3
+    four = plan_of([ROWS[4], five])
+    assert list(four.entries["align"]) == [align_name(five)] == [align_name(ROWS[4])]
+    assert four.needs(f"instruct/{five.name}")[0] == f"align/{align_name(five)}"
+
+
+def test_inputs_come_before_what_reads_them():
+    plan = plan_of(grid())
+    place = {run: i for i, run in enumerate(plan.runs())}
+    assert len(place) == len(plan.runs())
+    for run in plan.runs():
+        assert all(place[one] < place[run] for one in plan.needs(run))
+
+
+def test_stage_0_replaces_the_encoder_it_adapts():
+    ten = ROWS[10]
+    plan = plan_of([ten])
+    adapted = f"adapt/{adapt_name(ten)}"
+    assert adapted == "adapt/clip_3di-pb-oi1m-ntp_llama3-8b"
+    for stage in ("align", "instruct", "score"):
+        entry = plan.entry(design_runs(ten)[stage])
+        assert entry["encoders"][:2] == [adapted, "foundation/dinov2"]
+    assert adapt_name(ROWS[9]) == "clip_3di-pb-oi1m-clip"  # the contrastive loss needs no LLM
+
+
+def test_a_blind_design_has_no_stage_1_and_marks_its_padding():
+    blind = parse("blind_llama3-8b_mix665k")
+    plan = plan_of([blind])
+    assert not plan.entries["align"]
+    entry = plan.entry(f"instruct/{blind.name}")
+    assert entry["empty"] == ["align", "encoders"]
+    assert entry["parts"]["encoders"] == []
+
+
+def test_settings_apply_from_stage_2_on():
+    plain, tuned = parse("clip_vicuna-7b_cc558k_mix665k"), parse("clip_vicuna-7b_cc558k_mix665k_lr=1e-4")
+    plan = plan_of([plain, tuned])
+    assert len(plan.entries["align"]) == 1
+    assert len(plan.entries["instruct"]) == 2
+    assert plan.entry(f"instruct/{tuned.name}")["parts"]["set"] == {"lr": 1e-4}
+    assert "set" not in plan.entry(f"instruct/{plain.name}")["parts"]
+
+
+def test_the_file_is_the_same_for_the_same_designs(tmp_path):
+    designs = grid()[::7]
+    assert write_plan(tmp_path, plan_of(designs))
+    first = (tmp_path / "plan.yaml").read_bytes()
+    assert not write_plan(tmp_path, plan_of(reversed(designs)))
+    assert (tmp_path / "plan.yaml").read_bytes() == first
+    assert read_plan(tmp_path).entries == plan_of(designs).entries
+    both = plan_of(designs[:2]).merge(plan_of(designs[2:]))
+    assert not write_plan(tmp_path, both)
+    assert b"&id" not in first
+
+
+def test_dvc_yaml_reads_every_slot_and_tracks_every_identity():
+    """What the harness puts into an identity is what DVC watches, stage by stage."""
+    pipeline = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
+    params = yaml.safe_load((REPO / "params.yaml").read_text())
+    plan = plan_of([*grid(), parse("blind_llama3-8b_mix665k")])
+    assert list(pipeline) == list(STAGES)
+    for stage, definition in pipeline.items():
+        do = definition["do"]
+        assert definition["foreach"] == f"${{plan.{stage}}}"
+        assert do["cmd"] == f"python -m tasks.{stage} ${{key}}"
+        named = set(re.findall(r"\$\{item\.(\w+)", " ".join(do.get("deps", []))))
+        for entry in plan.entries[stage].values():
+            assert named == set(entry) - {"parts", "empty"}, stage
+        watched = [one for one in do["params"] if isinstance(one, str)]
+        assert f"versions.{stage}" in watched
+        assert {"plan.yaml": [f"plan.{stage}.${{key}}.parts"]} in do["params"]
+        section = params[stage]["tiny"]
+        if "each" in section:
+            assert {f"{stage}.${{scale}}.common", f"{stage}.${{scale}}.each.${{key}}"} <= set(watched)
+            seeds_itself = all("seed" in {**section["common"], **(own or {})} for own in section["each"].values())
+        else:
+            assert f"{stage}.${{scale}}" in watched
+            seeds_itself = "seed" in section
+        assert ("seed" in watched) != seeds_itself, f"{stage}: the global seed counts exactly where there is no own"
+    assert not any("runtime" in str(definition) for definition in pipeline.values())
+
+
+def test_makespan_of_a_diamond():
+    needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+    seconds = {"a": 1.0, "b": 5.0, "c": 2.0, "d": 1.0}
+    assert makespan(needs, seconds, 1) == 9
+    assert makespan(needs, seconds, 2) == 7
+    assert makespan({"d": ["b"]}, seconds, 2) == 1  # b is there
+    assert makespan({}, {}, 2) == 0
+
+
+def test_paper_scale_costs_follow_the_published_hours(tmp_path):
+    (tmp_path / "params.yaml").write_text("scale: paper\n")
+    baseline = ROWS[1]
+    plan = plan_of([baseline])
+    costs = Costs(tmp_path, plan)
+    runs = design_runs(baseline)
+    assert costs.gpu_hours([runs["align"]]) == pytest.approx(28)
+    assert costs.gpu_hours([runs["instruct"]]) == pytest.approx(80)
+    assert costs.finish_hours([runs["align"], runs["instruct"]], 1) == pytest.approx(13.5)
+
+
+def test_an_outlook_writes_nothing(project):
+    before = {path: path.stat().st_mtime_ns for path in project.root.rglob("*")}
+    seen = outlook(project.root, grid()).as_json()
+    assert {path: path.stat().st_mtime_ns for path in project.root.rglob("*")} == before
+    assert (seen["designs"], seen["training_runs_naive"], seen["training_runs"]) == (144, 384, 219)
+    assert seen["restored"] == 0
+    assert seen["gpu_hours"] > seen["finish_hours"] > 0
