@@ -68,6 +68,27 @@ def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | Non
     return table.scenes()
 
 
+def scene(
+    source: str,
+    image: Mapping[str, Any],
+    objects: Iterable[Mapping[str, Any]],
+    path: str | Path,
+    drops: Counter[str],
+    rules: Rules | None = None,
+) -> Scene:
+    """One scene from records in Omni3D's form, by the same rules as a file's: for readers of other formats.
+
+    Args:
+        source: the row of `sources.yaml` that applies.
+        path: what error messages name.
+    """
+    table = _Table(Path(path), rules or Rules(), drops, source)
+    table.take("images", image)
+    for record in objects:
+        table.take("annotations", record)
+    return next(table.scenes())
+
+
 @cache
 def sources() -> dict[str, dict[str, Any]]:
     """The table `sources.yaml`."""
