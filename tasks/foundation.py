@@ -2,11 +2,13 @@
 `python -m tasks.foundation NAME` writes a transformers folder, or source.json where the model is on the hub."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_registry.errors import InputError
 from tasks.stage import StageRun, main
 
 if TYPE_CHECKING:
@@ -21,6 +23,13 @@ class HubParams:
 
     repo: str
     revision: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise InputError(
+                f"params.yaml: foundation: revision {self.revision!r} of {self.repo} is no commit; "
+                "write the 40 hex digits of the one to use"
+            )
 
 
 @dataclass(frozen=True)
