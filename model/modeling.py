@@ -13,6 +13,7 @@ from model import attention
 from model.configuration import SpatialLLMConfig
 from model.connector import MIXINGS, build_connector
 from model.encoders import VisionEncoder, rebuild_encoder
+from model.norms import use_autocast_norms
 
 
 class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -34,6 +35,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.language_model = AutoModelForCausalLM.from_config(
             config.text_config, attn_implementation=attention.IMPLEMENTATION
         )
+        use_autocast_norms(self.language_model)
         self.connector = None
         if self.encoders:
             width = sum(encoder.width for encoder in self.encoders.values())
@@ -65,6 +67,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         model = cls._bare(config)
         language_model.set_attn_implementation(attention.IMPLEMENTATION)
+        use_autocast_norms(language_model)
         model.encoders = nn.ModuleDict({encoder.name: encoder for encoder in encoders})
         model.language_model = language_model
         if encoders:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -97,7 +98,7 @@ def regroup(found: "Iterable[Conversation]", turns: int) -> "list[Conversation]"
     """Conversations with `turns` turns each, as far as their image has them; for isolated turns only.
 
     Turns that do not see each other may share a row whatever sample they came from, and an image is then computed
-    once for all of them. Turns of one image are dealt to its rows in rotation, so that each row is a mix.
+    once for all of them. Turns of similar length go to the same row, where all are padded to the longest.
     """
     from model.samples import Conversation
 
@@ -107,8 +108,10 @@ def regroup(found: "Iterable[Conversation]", turns: int) -> "list[Conversation]"
     rows = []
     for image, all_turns in by_image.items():
         parts = -(-len(all_turns) // turns)
-        for part in range(parts):
-            chosen = all_turns[part::parts]
+        all_turns.sort(key=lambda entry: sum(map(len, entry[1])))
+        bounds = [round(len(all_turns) * part / parts) for part in range(parts + 1)]
+        for start, end in itertools.pairwise(bounds):
+            chosen = all_turns[start:end]
             ids = list(dict.fromkeys(id for id, _ in chosen))
             rows.append(Conversation("+".join(ids), image, tuple(turn for _, turn in chosen)))
     return rows
