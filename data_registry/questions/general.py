@@ -104,10 +104,10 @@ def _about_picture(scene: Layout, pool: Pool, rng: random.Random, recipe: Genera
 
 
 def question(fact: Fact, swapped: bool, rng: random.Random, lettered: bool, scene: Layout | None = None) -> Turn:
-    """A fact as a turn: with options and a letter for an answer, or in free form."""
+    """A fact as a turn: with options and a letter for an answer, or in free form where the type has such answers."""
     wording = wordings()[fact.type]
     phrasing = rng.choice(wording.training)
-    if lettered:
+    if lettered or not wording.answers:
         options = option_texts(fact)
         right = fact.answer != swapped  # index of the right option after swapping
         return Turn(multiple_choice(ask(fact, phrasing), options[:: -1 if swapped else 1]), "AB"[right], fact.type)
