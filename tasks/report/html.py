@@ -1,7 +1,6 @@
 """Renders the report: one HTML file with its styles, figures and pictures inside, no script, nothing fetched.
 The page is a Jinja template; numbers come from `data`, geometry from `figures`."""
 
-import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +15,12 @@ BASELINES = (
     ("lookup", "Lookup of the names", "the training answers’ majority for the names asked about, without a picture"),
     ("shortcut_2d", "2D shortcut", "rules on the objects’ 2D boxes, without 3D"),
 )
-_UNIT = re.compile(r"_(deg|m)$")
+PROBES = {
+    "category_accuracy": ("Category, accuracy", lambda v: f"{100 * v:.1f} %"),
+    "azimuth_median_error_deg": ("Azimuth, median error", lambda v: f"{v:.1f}°"),
+    "depth_median_relative_error": ("Depth, median error", lambda v: f"{100 * v:.1f} %"),
+    "depth_r2": ("Depth, R²", lambda v: f"{v:.2f}"),
+}
 
 
 def environment() -> Environment:
@@ -97,23 +101,13 @@ def _types(collected: Collected) -> list[dict[str, Any]]:
 
 
 def _probes(probes: dict[str, dict[str, Any]]) -> dict[str, list]:
-    """Columns and lines of the probes' table: one line per encoder, one column per metric that any of them has."""
-    keys = list(
-        dict.fromkeys(k for metrics in probes.values() for k, v in metrics.items() if isinstance(v, int | float))
-    )
+    """Columns and lines of the probes' table: one line per encoder."""
     lines = [
-        {"encoder": PRINTED.get(name, name), "values": [_metric(key, metrics.get(key)) for key in keys]}
+        {
+            "encoder": PRINTED.get(name, name),
+            "values": [show(metrics[key]) if key in metrics else "–" for key, (_, show) in PROBES.items()],
+        }
         for name, metrics in probes.items()
+        if metrics
     ]
-    return {"columns": [_UNIT.sub("", key).replace("_", " ") for key in keys], "lines": lines if keys else []}
-
-
-def _metric(key: str, value: float | None) -> str:
-    """A metric with the unit that its name carries: fractions of accuracy as percent, _deg as degrees, _m as metres."""
-    if value is None:
-        return "–"
-    if key.endswith("accuracy"):
-        return f"{100 * value:.1f} %"
-    if key.endswith("_deg"):
-        return f"{value:.1f}°"
-    return f"{value:.2f} m" if key.endswith("_m") else f"{value:.3g}"
+    return {"columns": [title for title, _ in PROBES.values()], "lines": lines}

@@ -215,6 +215,8 @@ def test_the_page_stands_alone(report):
     assert html.count('<article class="example">') == 12
     assert "the red &lt;car&gt;" in html, "text from data is escaped"
     assert "<car>" not in html
+    assert "61.4°" in html
+    assert "91.2 %" in html
 
 
 def test_writing_it_again_gives_the_same_bytes(study, report, tmp_path):
