@@ -327,7 +327,7 @@ def test_a_real_browser_renders_it(report, tmp_path, width, dark):
     flags += [f"--window-size={width},2400", "--hide-scrollbars", f"--screenshot={picture}"]
     flags += ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
     page = (report[1] / "report.html").as_uri()
-    subprocess.run([chromium, *flags, page], check=True, capture_output=True, timeout=120)
+    subprocess.run([chromium, *flags, page], check=True, capture_output=True, timeout=300)
     pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
     assert pixels.shape[1] == width
     assert (pixels.mean() < 80) == dark
