@@ -1,0 +1,50 @@
+"""What the stages `data` and `benchmark` make of given scenes, as digests.
+
+Where one changes on purpose, raise `versions.data` or `versions.benchmark` in params.yaml with it: results computed by
+the former code must not pass for results of this one."""
+
+import hashlib
+import json
+from collections import Counter
+
+import pytest
+from question_worlds import random_scenes
+
+from data_registry.benchmark import Quotas, build
+from data_registry.questions import dialogue, general, probing
+from data_registry.questions.geometry import Margins
+
+SCENES = random_scenes(60, seed=31)
+MARGINS = Margins()
+
+
+def digest(records) -> str:
+    """Of a list of records, by value."""
+    return hashlib.sha256(json.dumps(list(records), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def made(name: str) -> str:
+    drops: Counter[str] = Counter()
+    if name == "cc558k":
+        return digest(general.captions(SCENES, name, 0, drops))
+    if name == "mix665k":
+        return digest(general.instructions(SCENES, name, 0, general.GeneralRecipe(), drops))
+    if name == "3di-ft1m":
+        return digest(dialogue.conversations(SCENES, name, 0, dialogue.DialogueRecipe(), MARGINS, drops))
+    if name == "spatialvqa":
+        questions = build(SCENES, Quotas(10, 10, 10), 3, MARGINS, 0, drops)
+        return digest([*q[:-1]] for q in questions)
+    types = {"3di-pb-oi1m": probing.DEPTH, "3di-pb-in166k": probing.POSE}[name]
+    return digest(probing.captions(SCENES, name, types, 0, probing.ProbingRecipe(), MARGINS, drops))
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("cc558k", "8c62a4e352e880ee"),
+    ("mix665k", "e2d73a7cde84f9ac"),
+    ("3di-pb-oi1m", "35db0e790d8fb8cd"),
+    ("3di-pb-in166k", "9bbcb4fa7f458bb7"),
+    ("3di-ft1m", "4fb33d0b056350d1"),
+    ("spatialvqa", "1942b9534ff359ab"),
+])  # fmt: skip
+def test_the_same_scenes_still_give_the_same_data(name, expected):
+    assert made(name) == expected, "raise the stage's version in params.yaml with this digest"
