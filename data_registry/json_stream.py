@@ -20,15 +20,31 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         InputError: the file is missing, is not a JSON object, or breaks off; the message names the byte.
     """
-    try:
-        file = path.open(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    with file:
+    with _opened(path) as file:
         try:
             yield from _Reader(file, path).members()
         except UnicodeDecodeError:
-            raise InputError(f"{path}: not UTF-8 text, so not JSON; export it again") from None
+            raise _no_text(path) from None
+
+
+def elements(path: Path) -> Iterator[Any]:
+    """The elements of the JSON array in a file, in order; errors as for `records`."""
+    with _opened(path) as file:
+        try:
+            yield from _Reader(file, path).array()
+        except UnicodeDecodeError:
+            raise _no_text(path) from None
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+
+
+def _no_text(path: Path) -> InputError:
+    return InputError(f"{path}: not UTF-8 text, so not JSON; export it again")
 
 
 class _Reader:
@@ -57,6 +73,11 @@ class _Reader:
             if self._peek() == "}":
                 return
             self._expect(",")
+
+    def array(self) -> Iterator[Any]:
+        yield from self._elements()
+        if (self.text[self.at :] + self.file.read(_CHUNK)).strip():
+            raise self._broken("something follows the end of the array")
 
     def _elements(self) -> Iterator[Any]:
         self._expect("[")
