@@ -36,9 +36,9 @@ class Margins:
     axis_deg: float = 30.0
     opposite_deg: float = 60.0
     steep_deg: float = 60.0
-    min_visibility: float = 0.4
+    min_visibility: float = 0.5
     max_truncation: float = 0.5
-    min_height: float = 0.08
+    min_height: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
