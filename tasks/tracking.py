@@ -34,6 +34,7 @@ class Tracker:
         if history is not None and history.exists():
             # A kill in the middle of a write leaves a broken last line, whose step is trained again anyway.
             self._lines = [json.loads(line) for line in history.read_text().splitlines() if line.endswith("}")]
+            history.write_text("".join(json.dumps(line) + "\n" for line in self._lines))
 
     @property
     def lines(self) -> list[dict[str, float]]:
