@@ -48,7 +48,7 @@ def _captions(scenes: Iterable[Scene], run: StageRun, p: Params, recipe: _Nothin
 def _instructions(
     scenes: Iterable[Scene], run: StageRun, p: Params, recipe: general.GeneralRecipe, drops: Counter[str]
 ) -> Records:
-    return general.instructions(scenes, run.name, p.seed, recipe, drops)
+    return general.instructions(scenes, run.name, p.seed, recipe, p.margins, drops)
 
 
 def _depth(

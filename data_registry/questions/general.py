@@ -55,11 +55,11 @@ def captions(scenes: Iterable[Scene], name: str, seed: int, drops: Counter[str])
 
 
 def instructions(
-    scenes: Iterable[Scene], name: str, seed: int, recipe: GeneralRecipe, drops: Counter[str]
+    scenes: Iterable[Scene], name: str, seed: int, recipe: GeneralRecipe, margins: Margins, drops: Counter[str]
 ) -> Iterator[dict[str, Any]]:
     """Conversations about pictures, and some without one: the stand-in of Mix665K."""
     for index, shard in enumerate(shards(scenes, recipe.shard)):
-        layouts = [layout(scene, Margins(), Counter()) for scene in shard]
+        layouts = [layout(scene, margins, drops) for scene in shard]
         pools = _pools(layouts, names_by_kind(shard), random.Random(f"{seed} {name} {index}"))
         for scene, known, pool in zip(shard, layouts, pools, strict=True):
             rng = random.Random(f"{seed} {name} {scene.image}")

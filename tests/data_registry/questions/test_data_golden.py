@@ -28,7 +28,7 @@ def made(name: str) -> str:
     if name == "cc558k":
         return digest(general.captions(SCENES, name, 0, drops))
     if name == "mix665k":
-        return digest(general.instructions(SCENES, name, 0, general.GeneralRecipe(), drops))
+        return digest(general.instructions(SCENES, name, 0, general.GeneralRecipe(), MARGINS, drops))
     if name == "3di-ft1m":
         return digest(dialogue.conversations(SCENES, name, 0, dialogue.DialogueRecipe(), MARGINS, drops))
     if name == "spatialvqa":

@@ -26,7 +26,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def mix(scenes):
-    return list(general.instructions(scenes.values(), "mix665k", 0, RECIPE, Counter()))
+    return list(general.instructions(scenes.values(), "mix665k", 0, RECIPE, Margins(), Counter()))
 
 
 @pytest.fixture(scope="module")
