@@ -34,11 +34,11 @@ class Params:
     inner: int
     schedule: Schedule
     vocabulary: int = 1600
-    rows: int = 6
+    rows: int = 8
     length: int = 256
     sets: float = 0.8
     chat: float = 0.3
-    easy: float = 0.4
+    easy: float = 0.5
     held_out: int = 12
 
 
@@ -64,8 +64,11 @@ def compute(run: StageRun) -> dict[str, Any]:
             lambda: passage((p.seed, part, step, next(count)), ease=ease), draw, copies=round(2 * (1 - ease))
         )
 
+    def ease(step: int) -> float:
+        return min(1.0, max(0.0, 1.25 * (1 - step / (p.easy * p.schedule.steps))))  # flat at first, then down to 0
+
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        return language.loss(model, batch(_TRAIN, step, p.sets, max(0.0, 1 - step / (p.easy * p.schedule.steps)))), {}
+        return language.loss(model, batch(_TRAIN, step, p.sets, ease(step))), {}
 
     optimizer = Optimizer([model], p.schedule.steps, p.schedule.matrix_lr, p.schedule.other_lr)
     train(run, {"model": model}, optimizer, loss_of)

@@ -134,8 +134,9 @@ class Packer:
                 # Mostly without the words of the chat, which are a third of a short exchange and soon known.
                 asking = self.family.asking if rng.random() < self.chat else "\n"
                 for index, turn in enumerate(told.talk, 1):
-                    question = self.encode("\n" + turn.question + asking)
-                    answer = self.encode(self.family.answering + turn.answer + self.family.end)
+                    joint = ("", " ") if turn.note else (asking, self.family.answering)
+                    question = self.encode("\n" + turn.question + joint[0])
+                    answer = self.encode(joint[1] + turn.answer + self.family.end)
                     begin, end = len(line), len(line) + len(question) + len(answer)
                     if end > self.length:
                         break

@@ -13,8 +13,8 @@ from data_registry import render
 from data_registry.scene import Scene
 from data_registry.text.captions import Seen, caption
 from data_registry.text.passages import passage, tell
-from data_registry.text.reasoning import RECALL, REASONING, Exchange
-from data_registry.text.wording import FINE_WINDS, ORDINALS, number, slice_of, wind
+from data_registry.text.reasoning import REASONING, RECALL, Exchange
+from data_registry.text.wording import FINE_WINDS, ORDINALS, WINDS, number, slice_of, wind
 from data_registry.text.worlds import KINDS, imagine, things
 
 SCENES = 400
@@ -48,7 +48,12 @@ class World:
 
 
 def parts(exchange: Exchange) -> tuple[str, list[str], str]:
-    """Stem, options and the right option of a question in either form."""
+    """Stem, options and the right option of a question in any form; a note may offer a pair, or nothing."""
+    if exchange.note:
+        stem, _, pair = exchange.question.rpartition(" of the ")
+        if " and the " not in pair or exchange.kind == "alike":
+            return exchange.question, [exchange.answer], exchange.answer
+        return stem, pair.split(" and the "), exchange.answer
     lettered = re.split(r"\?[\n ]A\. ", exchange.question)
     if len(lettered) == 2:
         options = re.split(r"[\n ][BCD]\. ", lettered[1])
@@ -87,7 +92,7 @@ def angle(a: complex, b: complex) -> float:
 def true(exchange: Exchange, world: World) -> bool:
     """Whether an exchange holds in its world."""
     if exchange.kind == "portrait":
-        (label,) = labels_in(exchange.question, world)
+        label = exchange.question.removesuffix("?")
         color, far, place, nose = exchange.answer.split(", ")
         return (
             color == world.objects[label].color
@@ -113,7 +118,7 @@ def true(exchange: Exchange, world: World) -> bool:
         case "aimed":
             return answer == min(options, key=lambda o: abs(np.angle(world.seen_from(named[0], o))))
         case "heading":
-            return answer == min(options, key=lambda o: angle(compass(o), world.front(named[0])))
+            return answer == min(WINDS, key=lambda o: angle(compass(o), world.front(named[0])))
         case "shown":
             sides = {"nose": 1, "tail": -1, "right": -1j, "left": 1j}
             back = -world.at(named[0]) / world.front(named[0])
@@ -121,22 +126,22 @@ def true(exchange: Exchange, world: World) -> bool:
         case "hand":
             return clearly(world.seen_from(*named), direction(answer))
         case "on_hand":
-            hits = [clearly(world.seen_from(named[0], o), direction(stem.rsplit(", what is ")[1])) for o in options]
+            hits = [clearly(world.seen_from(named[0], o), direction(stem.rsplit(", ")[1])) for o in options]
             return hits == [o == answer for o in options]
         case "way":
-            return answer == min(options, key=lambda o: angle(compass(o), world.at(named[1]) - world.at(named[0])))
+            return answer == min(WINDS, key=lambda o: angle(compass(o), world.at(named[1]) - world.at(named[0])))
         case "picture_side":
-            best = min if stem.endswith("left") else max
+            best = min if "left" in stem else max
             return answer == best(options, key=lambda o: world.at(o).real / world.at(o).imag)
         case "slice":
             return answer == slice_at(world.at(named[0]))
         case "color":
             return answer == world.objects[named[0]].color
         case "what_is":
-            color = stem.split()[2]
+            color = stem.split()[1 if exchange.note else 2]
             return [o.name for o in world.objects.values() if o.color == color] == [answer]
         case "present":
-            name = stem.removeprefix("Did I speak of a ")
+            name = re.sub(".* of a ", "", stem)
             return (answer == "yes") == (name in {o.name for o in world.objects.values()})
     raise AssertionError(f"no check for {exchange.kind}")
 
@@ -162,7 +167,7 @@ def told() -> list[tuple[Exchange, World]]:
         rng = Random(f"test {seed}")
         scene = imagine(rng)
         if len(things(scene)) == len(scene.objects) >= 2:
-            found += [(exchange, World(scene)) for exchange in tell(scene, rng, recall=0.4).talk]
+            found += [(exchange, World(scene)) for exchange in tell(scene, rng, ease=0.2).talk]
     return found
 
 
@@ -212,7 +217,9 @@ def test_easy_passages_have_few_things():
     assert max(len(passage((4, i)).phrases) for i in range(100)) == 6
 
 
-@pytest.mark.parametrize(("value", "words"), [(7, "seven"), (30, "thirty"), (45, "forty-five"), (105, "one hundred and five")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(7, "seven"), (30, "thirty"), (45, "forty-five"), (105, "one hundred and five")]
+)
 def test_numbers(value: int, words: str):
     assert number(value) == words
 
@@ -252,6 +259,6 @@ def test_captions_tell_what_but_not_where():
     texts = {caption("street", seen, Random(f"{i}")) for i in range(200)}
     assert any("red bus seen from behind" in t or "red bus rear view" in t for t in texts)
     assert any("two dogs" in t for t in texts)
-    assert not any("one dog" in t or "dog and a" in t.replace("dogs", "") and "white dog" in t for t in texts)
+    assert not any("one dog" in t or "white dog" in t for t in texts)
     numbers = re.compile(r"\d|metre|meter|degree|near|far|left|right")
     assert not any(numbers.search(t) for t in texts)
