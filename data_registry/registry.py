@@ -1,7 +1,10 @@
-"""Dataset cards: what each data set is in the paper, where it comes from, and how it is made at each scale."""
+"""Dataset cards: what each data set is in the paper, where it comes from, and how it is made at each scale.
+One YAML file each in `cards`; a key that is not known is an error that names the nearest one."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -10,6 +13,69 @@ from data_registry.errors import InputError, nearest
 
 FOLDER = Path(__file__).parent / "cards"
 SCALES = ("tiny", "small", "paper")
+UNKNOWN = "unknown"  # what a card says of a size, digest or count that its source does not publish
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a data set.
+
+    Attributes:
+        path: where it lies in the data set's folder; key: at the source, where that differs.
+        size: bytes, None where the source does not publish it; sha256: likewise.
+        split: which split it belongs to, "" for all.
+        bucket, endpoint: where they differ from the card's `obtain`.
+    """
+
+    path: str
+    size: int | None
+    sha256: str | None
+    key: str = ""
+    split: str = ""
+    bucket: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A folder of pictures that the user unpacks: its path in the data set's folder, and how many files it has."""
+
+    path: str
+    files: int | None
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Obtain:
+    """How a data set comes here.
+
+    Attributes:
+        how: "s3", "hub" (Hugging Face, by pinned revision), "folder" (the user downloads it) or "made" (by us).
+        bucket, endpoint, region: of S3; an empty endpoint is Amazon's.
+        credentials: "unsigned" for a public bucket, "required" for boto3's chain (environment, profile, role).
+        repo, revision: of the hub; None where the revision is not known, so that it must be given.
+        accept: address where the licence is accepted, "" where that is not needed.
+        put: what to download and where to put it, or by which command it is made.
+    """
+
+    how: str
+    bucket: str = ""
+    endpoint: str = ""
+    region: str = ""
+    credentials: str = ""
+    repo: str = ""
+    revision: str | None = ""
+    accept: str = ""
+    put: str = ""
+
+
+_NEEDED = {
+    "s3": ("bucket", "credentials"),
+    "hub": ("repo", "revision"),
+    "folder": ("put",),
+    "made": ("put",),
+}
+_CREDENTIALS = ("unsigned", "required")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +86,11 @@ class Card:
         name: as in designs and params.yaml; title: as the paper writes it.
         role: what it is for; paper: what the paper's own set is.
         source, license, format: of the real data.
+        obtain: how it comes here; files, pictures: what of it.
         used_in: stages that read it.
         spatial_3d: whether it teaches anything about 3D space.
-        recipe: by scale, what it is made from and what it says.
+        recipe: by scale, what it is made from and what it says; empty for raw sources.
+        splits: what is in each; counts: as published, a number or words, "unknown" where nothing is.
     """
 
     name: str
@@ -32,26 +100,125 @@ class Card:
     source: str
     license: str
     format: str
-    used_in: list[str]
-    spatial_3d: bool
-    recipe: dict[str, dict[str, Any]]
+    obtain: Obtain
+    used_in: list[str] = field(default_factory=list)
+    spatial_3d: bool = False
+    recipe: dict[str, dict[str, Any]] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int | str] = field(default_factory=dict)
+    files: tuple[File, ...] = ()
+    pictures: tuple[Pictures, ...] = ()
+    notes: str = ""
 
 
 def card(name: str) -> Card:
     """The card of a data set; InputError names the nearest one there is, or the key that a card lacks."""
-    path = FOLDER / f"{name}.yaml"
     if name not in names():
         raise InputError(f"{name}: no such data set, {nearest(name, names())} (data_registry/cards)")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    fields = Card.__dataclass_fields__
-    for key in content:
-        if key not in fields:
-            raise InputError(f"{path}: {key}: unknown key, {nearest(key, fields)}")
-    if missing := [key for key in fields if key not in content]:
-        raise InputError(f"{path}: {missing[0]}: missing; a card has {', '.join(fields)}")
-    return Card(**content)
+    return load(FOLDER / f"{name}.yaml")
 
 
 def names() -> list[str]:
     """Names of all cards."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(path: str | Path) -> Card:
+    """The card in a YAML file.
+
+    Raises:
+        InputError: no such file, no YAML, an unknown, missing or wrong key; named with its place.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: no readable card ({error})") from None
+    values = _checked(Card, content, str(path), "a card has")
+    values["obtain"] = _obtain(values["obtain"], f"{path}: obtain")
+    values["files"] = tuple(_file(one, f"{path}: files[{n}]") for n, one in enumerate(_list(values, "files", path)))
+    values["pictures"] = tuple(
+        _pictures(one, f"{path}: pictures[{n}]") for n, one in enumerate(_list(values, "pictures", path))
+    )
+    made = Card(**values)
+    if made.name != path.stem:
+        raise InputError(f"{path}: name: is {made.name!r}; must be the file's, {path.stem!r}")
+    places = [one.path for one in (*made.files, *made.pictures)]
+    if twice := [place for k, place in enumerate(places) if place in places[:k]]:
+        raise InputError(f"{path}: files: {twice[0]} occurs twice; paths must be unique")
+    return made
+
+
+def _obtain(content: Any, where: str) -> Obtain:
+    values = _checked(Obtain, content, where, "it has")
+    how = values["how"]
+    if how not in _NEEDED:
+        raise InputError(f"{where}: how: {how!r} is none of our ways, {nearest(str(how), _NEEDED)}")
+    if missing := [key for key in _NEEDED[how] if not values.get(key)]:
+        raise InputError(f"{where}: {missing[0]}: missing; how: {how} needs {', '.join(_NEEDED[how])}")
+    if how == "s3" and values["credentials"] not in _CREDENTIALS:
+        given = str(values["credentials"])
+        raise InputError(f"{where}: credentials: {given!r}: unknown, {nearest(given, _CREDENTIALS)}")
+    if how == "hub":
+        values["revision"] = _revision(values["revision"], where)
+    return Obtain(**values)
+
+
+def _revision(value: Any, where: str) -> str | None:
+    if value == UNKNOWN or re.fullmatch(r"[0-9a-f]{40}", str(value)):
+        return None if value == UNKNOWN else value
+    raise InputError(f"{where}: revision: {value!r}: must be a commit's 40 hexadecimal digits, or {UNKNOWN}")
+
+
+def _file(content: Any, where: str) -> File:
+    values = _checked(File, content, where, "a file has")
+    values["path"] = _relative(values["path"], where)
+    values["size"] = _number(values["size"], f"{where}: size")
+    digest = values["sha256"]
+    if digest != UNKNOWN and not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
+        raise InputError(f"{where}: sha256: {digest!r}: must be 64 hexadecimal digits, or {UNKNOWN}")
+    values["sha256"] = None if digest == UNKNOWN else digest
+    return File(**values)
+
+
+def _pictures(content: Any, where: str) -> Pictures:
+    values = _checked(Pictures, content, where, "a folder of pictures has")
+    values["path"] = _relative(values["path"], where)
+    values["files"] = _number(values["files"], f"{where}: files")
+    return Pictures(**values)
+
+
+def _checked(kind: type, content: Any, where: str, has: str) -> dict[str, Any]:
+    """A mapping that has the keys of a dataclass: no other one, and all that have no default."""
+    known = {one.name: one for one in fields(kind)}
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: must be a mapping; {has} {', '.join(known)}")
+    for key in content:
+        if key not in known:
+            raise InputError(f"{where}: {key}: unknown key, {nearest(str(key), known)}")
+    for key, one in known.items():
+        if key not in content and one.default is MISSING and one.default_factory is MISSING:
+            raise InputError(f"{where}: {key}: missing; {has} {', '.join(known)}")
+    return dict(content)
+
+
+def _list(values: Mapping[str, Any], key: str, path: Path) -> list[Any]:
+    content = values.get(key, [])
+    if not isinstance(content, list):
+        raise InputError(f"{path}: {key}: must be a list, is {str(content)[:60]}")
+    return content
+
+
+def _relative(path: Any, where: str) -> str:
+    parts = PurePosixPath(str(path))
+    if parts.is_absolute() or ".." in parts.parts or not parts.name:
+        raise InputError(f"{where}: path: {path!r}: must be relative and stay in the data set's folder")
+    return str(path)
+
+
+def _number(value: Any, where: str) -> int | None:
+    if value == UNKNOWN:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InputError(f"{where}: {value!r}: must be a whole number, or {UNKNOWN}")
+    return value

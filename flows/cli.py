@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from flows import cli_data
+
 app = typer.Typer(
     name="spatialllm",
     help="Which multimodal model understands 3D space best: plan, run and search designs, and see what they answer.",
@@ -18,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_data.app)
 console = Console()
 errors = Console(stderr=True)
 EXIT_FAILED = 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_registry import registry
+from data_registry import omni3d, registry
 from data_registry.errors import InputError
 from data_registry.paper import PRINTED, TABLE_2
 
@@ -17,9 +17,24 @@ def test_a_card_is_complete(name):
     card = registry.card(name)
     assert card.name == name
     assert card.title == PRINTED.get(name, card.title)
-    assert set(card.recipe) == set(registry.SCALES)
-    assert all("from" in recipe and "samples" in recipe for recipe in card.recipe.values())
-    assert card.source and card.license
+    assert card.source and card.license and card.role and card.paper and card.format
+    if card.used_in:  # a set of the study, not a raw source
+        assert set(card.recipe) == set(registry.SCALES)
+        assert all("from" in recipe and "samples" in recipe for recipe in card.recipe.values())
+    else:
+        assert card.splits and card.counts
+
+
+def test_every_raw_source_has_a_card():
+    omni3d = {f"omni3d-{name}" for name in ("kitti", "nuscenes", "sunrgbd", "arkitscenes", "hypersim", "objectron")}
+    assert omni3d | {"imagenet3d", "openimages", "cc558k", "mix665k", "rendered"} <= set(registry.names())
+
+
+def test_omni3d_files_are_named_as_the_reader_knows_their_source():
+    for name in registry.names():
+        if name.startswith("omni3d-"):
+            stems = {file.path.removesuffix(f"_{file.split}.json") for file in registry.card(name).files}
+            assert stems <= set(omni3d.sources())
 
 
 def test_an_unknown_data_set_names_the_nearest():
@@ -36,3 +51,54 @@ def test_a_card_with_a_wrong_key_names_it(tmp_path, monkeypatch):
     (tmp_path / "cc558k.yaml").write_text(text.replace("title: CC558K\n", ""))
     with pytest.raises(InputError, match="title: missing"):
         registry.card("cc558k")
+
+
+TOY = """
+name: toy
+title: Toy
+role: a
+paper: b
+source: c
+license: d
+format: e
+obtain: {how: s3, bucket: f, credentials: unsigned}
+files:
+  - {path: g.tar, size: 12, sha256: unknown, split: train}
+pictures:
+  - {path: images, files: unknown}
+"""
+
+
+def test_a_card_is_read(tmp_path):
+    (tmp_path / "toy.yaml").write_text(TOY)
+    card = registry.load(tmp_path / "toy.yaml")
+    assert card.files == (registry.File("g.tar", 12, None, split="train"),)
+    assert card.pictures == (registry.Pictures("images", None),)
+    assert (card.obtain.how, card.obtain.bucket, card.recipe) == ("s3", "f", {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("bucket:", "buckets:", "obtain: buckets: unknown key, did you mean bucket"),
+        ("how: s3", "how: s3s", "obtain: how: 's3s' is none of our ways, did you mean s3"),
+        ("how: s3", "how: hub", "obtain: repo: missing; how: hub needs repo, revision"),
+        ("how: s3, ", "how: hub, repo: a/b, revision: main, ", "revision: 'main': must be a commit's 40"),
+        ("unsigned", "unsign", "credentials: 'unsign': unknown, did you mean unsigned"),
+        ("size: 12, ", "", r"files\[0\]: size: missing"),
+        ("size: 12", "size: 12 MB", r"files\[0\]: size: '12 MB': must be a whole number, or unknown"),
+        ("sha256: unknown", "sha256: abc", r"files\[0\]: sha256: 'abc': must be 64"),
+        ("sha256", "sha265", r"files\[0\]: sha265: unknown key, did you mean sha256"),
+        ("g.tar", "../g.tar", r"files\[0\]: path: '\.\./g\.tar': must be relative"),
+        ("path: images", "path: g.tar", r"g\.tar occurs twice"),
+        ("name: toy", "name: boy", "name: is 'boy'; must be the file's, 'toy'"),
+        ("files: unknown", "file: unknown", r"pictures\[0\]: file: unknown key, did you mean files"),
+        ("{path: images, files: unknown}", "images", r"pictures\[0\]: must be a mapping"),
+        ("title: Toy", "title: [", "no readable card"),
+    ],
+)
+def test_a_wrong_card_is_named_with_its_place(tmp_path, old, new, message):
+    assert old in TOY
+    (tmp_path / "toy.yaml").write_text(TOY.replace(old, new, 1))
+    with pytest.raises(InputError, match=rf"toy\.yaml: .*{message}"):
+        registry.load(tmp_path / "toy.yaml")
