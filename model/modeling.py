@@ -168,6 +168,14 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits = self.get_output_embeddings()(hidden[:, kept])
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
 
+    def prepare_inputs_for_generation(self, *args, is_first_iteration: bool = False, **kwargs):
+        """Images go in with the prompt only; afterwards they are in the KV cache."""
+        inputs = super().prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            inputs.pop("pixel_values", None)
+            inputs.pop("image_features", None)
+        return inputs
+
     def hidden_states(
         self,
         input_ids: torch.Tensor,

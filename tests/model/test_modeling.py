@@ -110,6 +110,9 @@ def test_generation_with_cache_equals_without(model, tokenizer, pixels):
         mask = torch.ones_like(ids)
     assert torch.equal(cached, ids)
     assert len(set(cached[0, -12:].tolist())) > 1
+    assert torch.equal(model.generate(**inputs, **options, use_cache=False), ids)
+    inputs["image_features"] = model.encode_images(inputs.pop("pixel_values"))
+    assert torch.equal(model.generate(**inputs, **options), ids)
 
 
 def test_batch_equals_batches_of_one(model, tokenizer, pixels):

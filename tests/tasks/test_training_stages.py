@@ -1,0 +1,322 @@
+"""Stages 0, 1, 2 and scoring as commands, on random tiny models: every design runs, resumes, and shares features."""
+
+import dataclasses
+import io
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from data_registry import benchmark, conversations, shards
+from data_registry.errors import InputError
+from flows.design import choose
+from flows.plan import plan_of, write_plan
+from tasks import adapt, align, digest, instruct, lmm, score
+from tasks.ask import answer, ask, split_options
+from tasks.stage import StageRun, execute, identify
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+from tiny_models import make_llm, make_tokenizer
+
+PARAMS = """
+scale: tiny
+seed: 7
+runtime: {threads: 1, device: cpu, batch_per_device: 4, checkpoint_steps: 2, log_steps: 1, feature_budget_gb: 1}
+versions: {scenes: 1, data: 1, benchmark: 1, foundation: 1, adapt: 1, align: 1, instruct: 1, score: 1}
+scenes: {tiny: {seed: 1}}
+data: {tiny: {seed: 1}}
+benchmark: {tiny: {seed: 1}}
+foundation: {tiny: {seed: 1}}
+adapt:
+  tiny: {rank: 2, alpha: 4, dropout: 0.1, min_lr: 1e-6, lr: 1e-3, muon_lr: 0, optimizer: adamw, global_batch: 4,
+    epochs: 1, warmup: 0.1, weight_decay: 0, max_length: 300, isolate_turns: true, turns: 4, fraction: 1, bf16: true,
+    zero_stage: 0}
+align:
+  tiny: {connector: mlp2x_gelu, mixing: channel, lr: 1e-3, muon_lr: 0.01, optimizer: muon+adamw, global_batch: 4,
+    epochs: 1, warmup: 0.1, weight_decay: 0, max_length: 300, isolate_turns: true, turns: 4, fraction: 1, bf16: true,
+    zero_stage: 0}
+instruct:
+  tiny: {lr: 1e-3, muon_lr: 0.01, optimizer: muon+adamw, global_batch: 4, epochs: 1, warmup: 0.1, weight_decay: 0,
+    max_length: 300, isolate_turns: true, turns: 4, fraction: 1, bf16: true, zero_stage: 0}
+score:
+  tiny: {seed: 8, bf16: true, bootstrap: 50, generate: 4}
+"""
+DESIGN = "clip+dinov2_vicuna-7b_cc558k_mix665k"
+ADAPTED = "clip+dinov2_vicuna-7b_3di-pb-oi1m-clip_cc558k_mix665k"
+NEXT_TOKEN = "clip_vicuna-7b_3di-pb-oi1m-ntp_cc558k_mix665k"
+BLIND = "blind_vicuna-7b_mix665k"
+IMAGES = 12
+
+
+def publish(root: Path, stage: str, name: str, fill) -> Path:
+    """A stage run of the plan, as its own command would leave it."""
+    from tasks import settings
+
+    out = root / "runs" / "tiny" / stage / name
+    out.mkdir(parents=True)
+    fill(out)
+    identity, _ = identify(settings.load(root), stage, name)
+    digest.write_manifest(out, identity)
+    return out
+
+
+def fill_scenes(out: Path) -> None:
+    rng = np.random.default_rng(0)
+    with shards.Writer(out) as writer:
+        for k in range(IMAGES):
+            buffer = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(buffer, "PNG")
+            writer.add(f"{out.name}/{k}.png", buffer.getvalue(), 96, 96)
+
+
+def fill_data(out: Path) -> None:
+    rng = random.Random(1)
+    words = ["the red car", "the blue chair", "the green mug"]
+    records = []
+    for k in range(IMAGES):
+        image = None if out.name == "mix665k" and k % 4 == 3 else f"train/{k}.png"
+        turns = [conversations.Turn(f"what is there {j} ?", rng.choice(words), "what") for j in range(1 + k % 3)]
+        records.append(conversations.record(f"{out.name}/{k}", image, turns))
+    conversations.write(out / "conversations.parquet", records)
+
+
+def fill_benchmark(out: Path) -> None:
+    kinds = [("distance", "closer"), ("orientation", "facing"), ("relation", "left")]
+    questions = [
+        benchmark.Question(
+            f"q{k}", f"test/{k % IMAGES}.png", "which is closer ?", ("the car", "the chair"), k % 2, kinds[k % 3][1],
+            kinds[k % 3][0], (), (), (),
+        )
+        for k in range(18)
+    ]  # fmt: skip
+    benchmark.write(out / "questions.parquet", questions)
+
+
+def fill_foundation(out: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    tokenizer = make_tokenizer()
+    if out.name == "clip":
+        ids = {"vocab_size": len(tokenizer), "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0}
+        config = CLIPConfig(
+            vision_config={**size, "image_size": 96, "patch_size": 24},
+            text_config={**size, **ids, "max_position_embeddings": 16}, projection_dim=16,
+        )  # fmt: skip
+        CLIPModel(config).half().save_pretrained(out)
+        tokenizer.save_pretrained(out)
+    elif out.name == "dinov2":
+        config = Dinov2Config(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=96, patch_size=24
+        )
+        Dinov2Model(config).half().save_pretrained(out)
+    else:
+        make_llm(len(tokenizer)).half().save_pretrained(out)
+        tokenizer.save_pretrained(out)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    (root / "params.yaml").write_text(PARAMS)
+    plan = plan_of(choose([DESIGN, ADAPTED, NEXT_TOKEN, BLIND]))
+    write_plan(root, plan)
+    fills = {"scenes": fill_scenes, "data": fill_data, "benchmark": fill_benchmark, "foundation": fill_foundation}
+    for run in plan.runs():
+        stage, _, name = run.partition("/")
+        if stage in fills:
+            publish(root, stage, name, fills[stage])
+    return root
+
+
+@pytest.fixture(autouse=True)
+def in_root(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+COMPUTE = {"adapt": adapt.compute, "align": align.compute, "instruct": instruct.compute, "score": score.compute}
+
+
+def run_chain(root: Path, design: str) -> None:
+    wanted = plan_of(choose([design]))
+    for run in wanted.runs():
+        stage, _, name = run.partition("/")
+        if stage in COMPUTE:
+            execute(stage, name, COMPUTE[stage], root)
+
+
+def metrics(root: Path, stage: str, name: str) -> dict:
+    return json.loads((root / "runs" / "tiny" / stage / name / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("design", [DESIGN, BLIND, ADAPTED, NEXT_TOKEN])
+def test_every_kind_of_design_runs_from_stage_0_to_its_score(root, design):
+    run_chain(root, design)
+    found = metrics(root, "score", design)
+    table = pq.read_table(root / "runs" / "tiny" / "score" / design / "predictions.parquet").to_pylist()
+    assert len(table) == 18
+    assert found["average"] == pytest.approx(np.mean([row["correct"] for row in table]))
+    for row in table:
+        assert row["prediction"] == int(np.argmax(row["logprobs"])) and len(row["logprobs"]) == 2
+        assert row["correct"] == (row["prediction"] == row["answer"])
+    assert found["questions"] == {"all": 18, "distance": 6, "orientation": 6, "relation": 6}
+    low, high = found["interval95"]["average"]
+    assert low <= found["average"] <= high
+    assert found["generated"]["questions"] >= 4
+    history = root / "runs" / "tiny" / "instruct" / design / "history.jsonl"
+    assert len(history.read_text().splitlines()) == metrics(root, "instruct", design)["steps"]
+
+
+def test_adapted_encoder_has_the_foundations_shape_and_other_weights(root):
+    from safetensors.torch import load_file
+
+    for name in ("clip_3di-pb-oi1m-clip", "clip_3di-pb-oi1m-ntp_vicuna-7b"):
+        execute("adapt", name, adapt.compute, root)
+        before = load_file(root / "runs/tiny/foundation/clip/model.safetensors")
+        after = load_file(root / f"runs/tiny/adapt/{name}/model.safetensors")
+        assert {k: (v.shape, v.dtype) for k, v in before.items()} == {k: (v.shape, v.dtype) for k, v in after.items()}
+        changed = {k for k in before if not torch.equal(before[k], after[k])}
+        assert changed and all("vision_model" in k and "_proj.weight" in k for k in changed)
+        assert (root / f"runs/tiny/adapt/{name}/tokenizer.json").exists()
+    assert metrics(root, "adapt", "clip_3di-pb-oi1m-clip")["captions_cut"] == 0
+
+
+def test_connector_of_other_parts_is_refused(root):
+    run_chain(root, DESIGN)
+    folder = root / "runs/tiny/align/clip+dinov2_vicuna-7b_cc558k"
+    model, _ = lmm.load_model(root / "runs" / "tiny" / "instruct" / DESIGN)
+    lmm.load_connector(model, folder)
+    model.config.grid = 99
+    with pytest.raises(InputError, match=r"config\.json: grid is 4, but this design has 99"):
+        lmm.load_connector(model, folder)
+
+
+def test_features_are_computed_once_and_budget_changes_no_result(root, tmp_path):
+    execute("align", "clip+dinov2_vicuna-7b_cc558k", align.compute, root)
+    cached = sorted((root / ".cache/features").glob("*/features.npy"))
+    stamps = [path.stat().st_mtime_ns for path in cached]
+    assert len(cached) >= 2
+    losses = {}
+    for budget in (1, 0):
+        run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / str(budget))
+        run.runtime["feature_budget_gb"] = budget
+        losses[budget] = align.compute(run)["loss"]
+    assert losses[1] == pytest.approx(losses[0], abs=2e-3)
+    assert [path.stat().st_mtime_ns for path in cached] == stamps
+
+
+def stage_run(root: Path, stage: str, name: str, folder: Path) -> StageRun:
+    """A run of a stage outside of the harness, to look at `compute` alone."""
+    from tasks import settings
+
+    found = settings.load(root)
+    identity, inputs = identify(found, stage, name)
+    (folder / "work").mkdir(parents=True)
+    (folder / "out").mkdir()
+    return StageRun(
+        "tiny", stage, name, identity["params"], identity["parts"], identity["seed"], folder / "out", folder / "work",
+        inputs, runtime=dict(found.runtime),
+    )  # fmt: skip
+
+
+def test_interrupted_training_goes_on_and_ends_in_the_same_weights(root, tmp_path):
+    whole = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / "whole")
+    align.compute(whole)
+    broken = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / "broken")
+
+    class Killed(BaseException):
+        pass
+
+    def die(done, total):
+        if total < IMAGES and done == total - 1:
+            raise Killed
+
+    broken.report_progress = die
+    with pytest.raises(Killed):
+        align.compute(broken)
+    assert list(broken.work.glob("checkpoint-*/COMPLETE.json"))
+    broken.report_progress = lambda done, total: None
+    align.compute(broken)
+    assert (broken.out / "model.safetensors").read_bytes() == (whole.out / "model.safetensors").read_bytes()
+
+
+def test_fractions_are_nested_and_independent_of_order(root, tmp_path):
+    run = stage_run(root, "instruct", BLIND, tmp_path)
+    ids = {f: [c.id for c in lmm.read_conversations(run, f)] for f in (0.3, 0.6, 1.0)}
+    assert set(ids[0.3]) < set(ids[0.6]) < set(ids[1.0])
+    assert len(ids[1.0]) == IMAGES
+    with pytest.raises(InputError, match=r"instruct\.tiny\.fraction is 0"):
+        lmm.read_conversations(run, 0)
+
+
+def test_regrouped_turns_are_all_there_once():
+    from model.samples import Conversation
+
+    found = [Conversation(f"s{k}", f"i{k % 2}", tuple((f"q{k}{j}" * (j + 1), "a") for j in range(5))) for k in range(6)]
+    rows = lmm.regroup(found, 4)
+    assert all(len(row.turns) <= 4 for row in rows)
+    assert sorted((row.image, t) for row in rows for t in row.turns) == sorted(
+        (c.image, t) for c in found for t in c.turns
+    )
+    assert len(rows) == 8
+
+
+def test_sample_that_cannot_be_learned_from_is_named(root, tmp_path):
+    run = stage_run(root, "instruct", BLIND, tmp_path)
+    data = tmp_path / "mix665k"
+    shutil.copytree(run.inputs["data"][0], data)
+    record = conversations.record("mix665k/odd", None, [conversations.Turn("what ?", "", "what")])
+    conversations.write(data / "conversations.parquet", [record])
+    run.inputs["data"] = [data]
+    with pytest.raises(InputError, match="mix665k/odd: no answer to learn from"):
+        instruct.compute(run)
+
+
+def test_unknown_objective_and_parameter_are_named(root, tmp_path):
+    run = stage_run(root, "adapt", "clip_3di-pb-oi1m-clip", tmp_path)
+    with pytest.raises(InputError, match=r"did you mean clip\?"):
+        adapt.compute(dataclasses.replace(run, parts={**run.parts, "objective": "clp"}))
+    with pytest.raises(InputError, match="dropout"):
+        adapt.compute(dataclasses.replace(run, params={**run.params, "droput": 0.1}))
+
+
+def test_ask_with_options_and_in_words(root, tmp_path):
+    run_chain(root, DESIGN)
+    image = tmp_path / "wide.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 90, 3), dtype=np.uint8)).save(image)
+    folder = root / "runs" / "tiny" / "instruct" / DESIGN
+    found = ask(folder, image, "which is closer ? A. the car B. the chair")
+    assert found.options == ("the car", "the chair") and found.text in found.options
+    assert sum(found.probabilities) == pytest.approx(1)
+    assert found.text == found.options[int(np.argmax(found.probabilities))]
+    assert ask(folder, image, "what is there ?").options == ()
+    assert "A. the car:" in answer(root, DESIGN, image, "which ? A. the car B. the chair")
+    with pytest.raises(InputError, match="no such file"):
+        ask(folder, tmp_path / "none.png", "what ?")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(image.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"broken\.png: does not decode"):
+        ask(folder, broken, "what ?")
+    with pytest.raises(InputError, match="no trained model here"):
+        ask(tmp_path, image, "what ?")
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Which is closer? A. the car B. the dog", ("Which is closer?", ("the car", "the dog"))),
+        ("Which?\nA) x\nB) y\nC) z", ("Which?", ("x", "y", "z"))),
+        ("Is there a TV? B. no", ("Is there a TV? B. no", ())),
+        ("Where is it?", ("Where is it?", ())),
+    ],
+)
+def test_options_in_a_question(question, expected):
+    assert split_options(question) == expected
