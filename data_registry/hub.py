@@ -1,6 +1,7 @@
 """Files of a data set on the Hugging Face hub, by pinned revision; `huggingface_hub` resumes broken transfers itself.
 They come into a folder aside and take their names when the digest is right."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,7 @@ def _download(card: Card, file: File, folder: Path) -> Path:
                 repo_type="dataset",
                 revision=obtain.revision,
                 local_dir=folder / _ASIDE,
+                endpoint=os.environ.get("HF_ENDPOINT"),  # the library reads it once, when it is imported
             )
         )
     except GatedRepoError:

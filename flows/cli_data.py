@@ -107,7 +107,7 @@ def fetch(
         from data_registry import registry
 
         card = registry.card(name)
-        with _progress(f"fetch {name}") as progress:
+        with _progress(f"fetch {name}", shown=card.obtain.how == "s3") as progress:  # the hub's library shows its own
             found = fetching.fetch(card, folder / name, only, workers, progress, _warn)
         _print_json(_rows(found)) if as_json else _show(card, folder, found)
 
@@ -156,8 +156,11 @@ def _facts(card: "Card") -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Any]:
+def _progress(title: str, shown: bool = True) -> Iterator[Any]:
     """Bytes done and to come on the terminal, with the time that is left; a function (done, total)."""
+    if not shown:
+        yield lambda done, total: None
+        return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from flows.cli import errors
