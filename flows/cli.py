@@ -64,7 +64,10 @@ def run(design: DesignName) -> None:
         chosen = parse(design)
         wanted = plan_of([chosen])
         result = run_plan(_root(), wanted, chosen.name, Display(console, "run"))
-        Tracking(_root(), _warn).deliver(wanted)
+        tracking = Tracking(_root(), _warn)
+        if tracking.owes():
+            tracking.deliver(wanted)
+            tracking.settle()
         _summary(result)
         if result.ok:
             score = _root() / "runs" / _settings().scale / "score" / chosen.name / "metrics.json"

@@ -63,11 +63,20 @@ def write_report(root: Path, designs: list[Design], result: Result | None) -> di
 
 def record(root: Path, designs: list[Design], plan: Plan, report: dict[str, Any] | None, tracking: Tracking) -> None:
     """A parent run for this set of results with a child per design; the same results are one parent, ever."""
-    tracking.deliver(plan)
-    if report is None:
-        return
     scale = settings.load(root).scale
     scores = {d.name: digest.read_manifest(Paths(root, scale, "score", d.name).out)["content"] for d in designs}
+    if not tracking.owes(scores):
+        return
+    tracking.deliver(plan)
+    if report is not None:
+        _record_parent(root, designs, scores, report, tracking)
+    tracking.settle(scores)
+
+
+def _record_parent(
+    root: Path, designs: list[Design], scores: dict[str, str], report: dict[str, Any], tracking: Tracking
+) -> None:
+    scale = settings.load(root).scale
     params = {"scale": scale, "seed": settings.load(root).params.get("seed"), "designs": len(designs)}
     parent = tracking.parent("roadmap", f"roadmap of {len(designs)} designs", {"scores": scores}, params)
     if tracking.is_finished(parent):

@@ -16,6 +16,7 @@ from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
 from flows.show import NoDisplay
 from flows.store import RESTORED, THERE, Store
+from flows.track import owe
 from tasks import settings
 from tasks.stage import EXIT_DAMAGED
 
@@ -112,7 +113,9 @@ class Session:
         for run, state in found.items():
             self.end(run, state)
         left = [run for run in new if run not in found]
-        self.commands.update(self.store.commands(left) if left else {})
+        if left:
+            owe(self.root)
+            self.commands.update(self.store.commands(left))
         self._left += left
         return left
 

@@ -205,6 +205,7 @@ def run_sweep(
         found = _trials(study)
         path = _write_trials(root, name, found)
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
+        tracking.settle()
         tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [path])
     return found, result
 

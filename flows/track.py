@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _PARENT = "mlflow.parentRunId"
+_OWED = Path(".work") / "mlflow-owed"
+
+
+def owe(root: Path) -> None:
+    """Note that something is about to be computed that MLflow does not have; kept until a flow has delivered all."""
+    (root / _OWED).parent.mkdir(exist_ok=True)
+    (root / _OWED).touch()
 
 
 class Tracking:
@@ -29,9 +36,33 @@ class Tracking:
 
     def __init__(self, root: Path, warn: Any = print) -> None:
         self.root = root
+        self._owed_before = (root / _OWED).exists()
         self._warn = warn
         self._client: MlflowClient | None = None
         self._down = False
+
+    def owes(self, results: Mapping[str, Any] | None = None) -> bool:
+        """Whether anything may be missing in MLflow: a second for what would take five, importing MLflow included."""
+        from tasks import mlflow_log
+
+        uri = mlflow_log.tracking_uri(settings.load(self.root))
+        gone = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+        return self._owed_before or gone or (results is not None and not self._note(uri, results).exists())
+
+    def settle(self, results: Mapping[str, Any] | None = None) -> None:
+        """Note that MLflow has everything, unless it was down."""
+        from tasks import mlflow_log
+
+        if self._down:
+            return
+        (self.root / _OWED).unlink(missing_ok=True)
+        if results is not None:
+            note = self._note(mlflow_log.tracking_uri(settings.load(self.root)), results)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+
+    def _note(self, uri: str, results: Mapping[str, Any]) -> Path:
+        return self.root / ".work" / "recorded" / digest.digest_of({"uri": uri, **results})
 
     def deliver(self, plan: Plan) -> None:
         """Bring every published stage run of a plan to MLflow that is not there yet, and close what was killed."""

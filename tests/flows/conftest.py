@@ -2,8 +2,10 @@
 Its stages write what they were given, note every execution, and can be told to wait or fail."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,13 @@ import yaml
 
 from flows.design import Design, choose
 from flows.plan import plan_of, write_plan
+from flows.server import prefect_server
+from tasks import mlflow_log
+from tasks.settings import Settings
 
 REPO = Path(__file__).resolve().parents[2]
 
-_COMMON = '''
+_COMMON = """
 import json, os, pathlib, sys
 from tasks.stage import main
 
@@ -44,7 +49,7 @@ def compute(run):
 
 def run(stage):
     main(stage, compute)
-'''
+"""
 
 
 class Project:
@@ -54,14 +59,15 @@ class Project:
         root: its folder; commands run there with this Python and this repository's packages.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, prefect: str | None = None) -> None:
+        self.root, self.prefect = root, prefect
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC_", "SPATIALLLM_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-        return {**kept, "PATH": path, "PYTHONPATH": f"{REPO}{os.pathsep}{self.root}", "OMP_NUM_THREADS": "1"}
+        server = {"PREFECT_API_URL": self.prefect} if self.prefect else {}
+        return {**kept, **server, "PATH": path, "PYTHONPATH": f"{REPO}{os.pathsep}{self.root}", "OMP_NUM_THREADS": "1"}
 
     def command(self, *words: str) -> list[str]:
         """`spatialllm ...` as a command line."""
@@ -85,7 +91,13 @@ class Project:
     def start(self, *words: str, **options: object) -> subprocess.Popen:
         """Start a command and return at once."""
         return subprocess.Popen(
-            words, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+            words,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
         )
 
     def out(self, run: str) -> Path:
@@ -128,17 +140,53 @@ class Project:
         return pipes
 
 
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server for all tests that do not care whose it is."""
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        for key in [key for key in os.environ if key.startswith("PREFECT_")]:
+            patch.delenv(key)
+        patch.setenv("PREFECT_HOME", str(home))
+        with prefect_server(home) as address:
+            yield address
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh small project with git, DVC, and the plan of rows 1 and 8."""
-    root = tmp_path / "project"
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database to copy: creating one takes seconds."""
+    root = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        mlflow_log.connect(Settings(root, {"scale": "tiny"}, {}))
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def served(project: Project, prefect: str, tracking_database: Path) -> Project:
+    """The same, with the tests' Prefect server and an MLflow database."""
+    project.prefect = prefect
+    shutil.copyfile(tracking_database, project.root / "mlflow.db")
+    return project
+
+
+def make_project(root: Path) -> Project:
+    """Write the small project."""
     (root / "fake").mkdir(parents=True)
     (root / "fake" / "__init__.py").touch()
     (root / "fake" / "common.py").write_text(_COMMON)
     pipeline = yaml.safe_load((REPO / "dvc.yaml").read_text())
     params = yaml.safe_load((REPO / "params.yaml").read_text())
     for stage in pipeline["stages"]:
-        (root / "fake" / f"{stage}.py").write_text(f"from fake.common import run\n\nif __name__ == '__main__':\n    run({stage!r})\n")
+        (root / "fake" / f"{stage}.py").write_text(
+            f"from fake.common import run\n\nif __name__ == '__main__':\n    run({stage!r})\n"
+        )
         # The real sections in shape, without their values.
         section = params[stage]["tiny"]
         if "each" in section:
@@ -154,6 +202,10 @@ def project(tmp_path: Path) -> Project:
     made = Project(root)
     made.set_params(params)
     made.want(1, 8)
-    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"]):
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
+    ):
         subprocess.run(["git", *words], cwd=root, check=True)
     return made

@@ -1,0 +1,230 @@
+"""Promises of a flow, shown on a small project with the real pipeline: once, whole, nothing lost, reproducible."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from flows.design import ROWS
+from flows.plan import align_name, read_plan
+from tests.flows.conftest import Project
+
+ONE = ROWS[1].name
+EIGHT = ROWS[8].name
+NOBODY = "http://127.0.0.1:9/api"  # no Prefect server: a flow that asks for one fails
+
+
+def alive_in(project: Project) -> list[psutil.Process]:
+    """Processes that work in the project's folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(project.root) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within a minute, reaped or not."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        os.sched_yield()
+    return False
+
+
+def wait_until_gone(project: Project) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(alive_in(project), timeout=60)
+    return alive + alive_in(project)
+
+
+@pytest.mark.slow
+def test_a_flow_and_dvc_find_each_others_work(served):
+    """One story, because each step needs the one before: flow, flow again, dvc, a changed key, a clone."""
+    project, address = served, served.prefect
+    project.want(1)
+    project.spatialllm("run", ONE)
+    runs = read_plan(project.root).runs()
+    assert sorted(project.executed) == sorted(runs), "each stage run once"
+
+    # Again: nothing to run, and Prefect is not even asked for (nobody listens there).
+    project.prefect = NOBODY
+    assert f"{len(runs)} stage runs: 0 executed" in project.spatialllm("run", ONE)
+    project.prefect = address
+    dvc = [sys.executable, "-m", "dvc"]
+    assert "up to date" in project.run(*dvc, "status")
+    assert "up to date" in project.run(*dvc, "repro")
+    assert len(project.executed) == len(runs)
+
+    # Another design by dvc; then the flow has nothing to do.
+    project.forget()
+    project.want(1, 8)
+    project.run(*dvc, "repro")
+    assert sorted(project.executed) == sorted(set(read_plan(project.root).runs()) - set(runs))
+    project.prefect = NOBODY
+    both = read_plan(project.root).runs()
+    assert "0 executed" in project.spatialllm("run", EIGHT)
+
+    # A changed key recomputes what depends on it, and putting it back recomputes nothing.
+    project.forget()
+    params = project.params()
+    params["instruct"]["tiny"]["lr"] = 2e-3
+    project.set_params(params)
+    project.run(*dvc, "repro")
+    assert {one.partition("/")[0] for one in project.executed} == {"instruct", "score"}
+    params["instruct"]["tiny"]["lr"] = 1e-3
+    project.set_params(params)
+    project.forget()
+    assert "0 executed" in project.spatialllm("run", ONE)
+    assert "0 executed" in project.spatialllm("run", EIGHT)
+    assert "up to date" in project.run(*dvc, "status")
+
+    # A clean clone that shares the cache computes nothing; neither does one without dvc.lock.
+    for words in (["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "done"]):
+        subprocess.run(["git", *words], cwd=project.root, check=True)
+    for name, locked in (("clone", True), ("unlocked", False)):
+        clone = Project(project.root.parent / name, prefect=NOBODY)
+        subprocess.run(["git", "clone", "-q", str(project.root), str(clone.root)], check=True)
+        clone.run(*dvc, "cache", "dir", "--local", str(project.root / ".dvc" / "cache"))
+        if locked:
+            clone.run(*dvc, "repro")
+        else:
+            (clone.root / "dvc.lock").unlink()
+            for design in (ONE, EIGHT):
+                assert "0 executed" in clone.spatialllm("run", design)
+        assert clone.executed == []
+        for run in both:
+            ours, theirs = ((p.out(run) / "MANIFEST.json").read_text() for p in (project, clone))
+            assert ours == theirs
+
+
+def test_a_failure_fails_its_dependents_only_with_the_original_error(served):
+    project = served
+    broken = f"align/{align_name(ROWS[8])}"
+    marker = project.root / f"{broken.replace('/', '.')}.fail"
+    marker.touch()
+    printed = project.run(
+        sys.executable,
+        "-c",
+        "import json, pathlib\n"
+        "from flows.design import choose\nfrom flows.plan import plan_of\nfrom flows.run import run_plan\n"
+        "result = run_plan(pathlib.Path.cwd(), plan_of(choose([1, 8])), 'test')\n"
+        "errors = {run: str(error) for run, error in result.errors.items()}\n"
+        "print(json.dumps({'states': result.states, 'errors': errors, 'blame': result.blame}))",
+    )
+    result = json.loads(printed.splitlines()[-1])
+    assert list(result["errors"]) == [broken]
+    assert f"RuntimeError: told to fail: {broken}" in result["errors"][broken]
+    after = {f"instruct/{EIGHT}", f"score/{EIGHT}"}
+    assert result["blame"] == dict.fromkeys(after, broken)
+    assert {run for run, state in result["states"].items() if state == "computed"} == (
+        set(read_plan(project.root).runs()) - after - {broken}
+    )
+    assert project.executed.count(broken) == 1, "a fault of the code is not tried again"
+    assert not project.out(broken).exists()
+
+    # Mended: only what failed and what was skipped runs.
+    marker.unlink()
+    project.forget()
+    project.spatialllm("run", EIGHT)
+    assert set(project.executed) == {broken, *after}
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_flow_loses_nothing_and_leaves_nobody(project):
+    """With the flow's own Prefect server, which has to go too."""
+    held = f"instruct/{ONE}"
+    begun, go = project.hold(held)
+    flow = project.start(*project.command("run", ONE), start_new_session=True)
+    stage_pid = int(begun.read_text())  # waits until the stage run is in its middle
+    before = list(project.executed)
+    os.kill(flow.pid, signal.SIGKILL)
+    flow.communicate()
+    assert wait_until_gone(project) == []
+    assert gone(stage_pid)
+    assert not project.out(held).exists()
+
+    begun.unlink()
+    go.unlink()
+    project.forget()
+    project.spatialllm("run", ONE)
+    assert project.executed[0] == held
+    assert set(project.executed).isdisjoint(set(before) - {held}), "what was finished is not repeated"
+    assert project.out(f"score/{ONE}").exists()
+    assert wait_until_gone(project) == []
+
+
+def test_kill_9_of_dvc_leaves_nobody(project):
+    held = "scenes/train"
+    begun, _ = project.hold(held)
+    dvc = project.start(sys.executable, "-m", "dvc", "repro", "scenes@train", start_new_session=True)
+    stage_pid = int(begun.read_text())
+    os.kill(dvc.pid, signal.SIGKILL)
+    dvc.communicate()
+    assert wait_until_gone(project) == []
+    assert gone(stage_pid)
+
+
+def test_a_damaged_output_is_found_and_put_back(served):
+    project = served
+    project.spatialllm("run", ONE)
+    project.forget()
+    project.prefect = NOBODY  # the cache has it: nothing is computed
+
+    truncated = project.out("data/cc558k") / "output.json"
+    whole = truncated.read_bytes()
+    truncated.write_bytes(whole[:10])
+    # A flipped bit with the old time of change, which DVC alone would not see.
+    flipped = project.out(f"instruct/{ONE}") / "output.json"
+    content, times = flipped.read_bytes(), flipped.stat()
+    flipped.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    os.utime(flipped, ns=(times.st_atime_ns, times.st_mtime_ns))
+    shutil.rmtree(project.out("data/mix665k"))
+
+    project.spatialllm("run", ONE)
+    assert project.executed == []
+    assert truncated.read_bytes() == whole
+    assert flipped.read_bytes() == content
+    assert (project.out("data/mix665k") / "MANIFEST.json").exists()
+
+
+def test_eight_processes_compute_it_once(project):
+    begun, go = project.hold("scenes/train")
+    asked = [project.start(sys.executable, "-m", "fake.scenes", "train") for _ in range(8)]
+    begun.read_text()
+    go.write_text("on")
+    printed = [process.communicate()[0] for process in asked]
+    assert [process.returncode for process in asked] == [0] * 8
+    assert project.executed == ["scenes/train"]
+    assert sum("computed in" in text for text in printed) == 1
+    assert sum("already computed" in text for text in printed) == 7
+
+
+def test_a_hand_typed_command_and_the_flow_exclude_each_other(served):
+    project = served
+    begun, go = project.hold("scenes/test")
+    by_hand = project.start(sys.executable, "-m", "fake.scenes", "test")
+    begun.read_text()
+    flow = project.start(*project.command("run", ONE))
+    # The flow's own command waits for the claim; it says so in its log.
+    log = project.root / "logs" / "tiny" / "scenes" / "test.log"
+    while "waiting" not in (log.read_text() if log.exists() else ""):
+        assert flow.poll() is None, flow.communicate()[0]
+        os.sched_yield()
+    go.write_text("on")
+    assert by_hand.wait() == 0
+    printed, _ = flow.communicate()
+    assert flow.returncode == 0, printed
+    assert project.executed.count("scenes/test") == 1
