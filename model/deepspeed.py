@@ -1,6 +1,8 @@
-"""DeepSpeed configurations by ZeRO stage, for the Trainer to fill in: ZeRO-2 in stages 0 and 1, ZeRO-3 in stage 2.
-AdamW is torch's own, so that no operator is compiled at start: a kill in that minute leaves a lock that hangs."""
+"""DeepSpeed by ZeRO stage, through the Trainer: ZeRO-2 in stages 0 and 1, ZeRO-3 in stage 2 at paper scale.
+Without a launcher a single process makes up its own world, and on a CPU no operator is compiled at start."""
 
+import os
+import socket
 from typing import Any
 
 
@@ -13,10 +15,28 @@ def deepspeed_config(zero_stage: int) -> dict[str, Any]:
         "bf16": {"enabled": "auto"},
         "communication_data_type": "fp32",  # sums of many small bf16 gradients lose bits
         "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
+        "zero_allow_untested_optimizer": True,  # ours is torch's own AdamW
         "zero_force_ds_cpu_optimizer": False,
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
         "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",
     }
+
+
+def prepare_deepspeed(cpu: bool) -> None:
+    """Set up what DeepSpeed expects before the first use in this process.
+
+    Its start looks for a launcher's variables, and for MPI where there are none; a kill while it compiles an
+    operator leaves a lock on which the next start waits for ever.
+    """
+    if "RANK" not in os.environ:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        world = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({key: str(value) for key, value in world.items()})
+    if cpu:
+        import deepspeed.ops
+
+        deepspeed.ops.__compatible_ops__.update(dict.fromkeys(deepspeed.ops.__compatible_ops__, False))

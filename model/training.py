@@ -2,6 +2,7 @@
 On the Hugging Face Trainer, which brings accumulation, mixed precision, several devices and DeepSpeed."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers.trainer_utils import set_seed
 from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete
+from model.deepspeed import prepare_deepspeed
 from model.optimizers import build_optimizer
 
 
@@ -116,15 +118,16 @@ def train(
     if not len(samples):
         raise InputError("no samples to train on; check the data sets of this stage and the fraction of them")
     cpu = machine.device == "cpu" or (machine.device == "auto" and not torch.cuda.is_available())
-    arguments = _arguments(recipe, machine, work, seed, cpu)
-    micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, arguments.world_size)
-    arguments.gradient_accumulation_steps = accumulation
-    arguments.per_device_train_batch_size = micro
+    if machine.deepspeed:
+        prepare_deepspeed(cpu)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, world)
     if batches is None:
         batches = GroupedBatches.of(samples, recipe.global_batch, micro, seed)
     steps_per_epoch = len(batches) * batches.micro_batch // recipe.global_batch
-    arguments.max_steps = max(1, math.ceil(steps_per_epoch * recipe.epochs))
-    arguments.warmup_steps = math.ceil(arguments.max_steps * recipe.warmup)
+    steps = max(1, math.ceil(steps_per_epoch * recipe.epochs))
+    # All of it goes in at once: DeepSpeed's configuration is filled in when the arguments are made.
+    arguments = _arguments(recipe, machine, work, seed, cpu, micro, accumulation, steps)
     reporter = _Reporter(on_log, on_progress)
     trainer = SpatialTrainer(
         model=model,
@@ -145,9 +148,15 @@ def train(
     return TrainResult(output.global_step, sum(tail) / len(tail), output.metrics["train_runtime"], resumed)
 
 
-def _arguments(recipe: Recipe, machine: Machine, work: Path, seed: int, cpu: bool) -> TrainingArguments:
+def _arguments(
+    recipe: Recipe, machine: Machine, work: Path, seed: int, cpu: bool, micro: int, accumulation: int, steps: int
+) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        max_steps=steps,
+        warmup_steps=math.ceil(steps * recipe.warmup),
         learning_rate=recipe.lr,
         lr_scheduler_type="cosine_with_min_lr" if recipe.min_lr else "cosine",
         lr_scheduler_kwargs={"min_lr": recipe.min_lr} if recipe.min_lr else {},
