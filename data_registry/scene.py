@@ -41,6 +41,7 @@ class SceneObject:
         dimensions: (3,) width, height, length in metres (Omni3D's order), or None.
         R: (3, 3) rotation object -> camera, or None.
         front: (3,) unit vector of the semantic front in camera coordinates, or None: then no orientation question.
+            Without a centre, front and R are in the frame of a camera that looks straight at the object (ImageNet3D).
         bbox: (4,) x1, y1, x2, y2 in pixels, clipped to the image.
         color: name of the dominant colour, or None.
         visibility: visible share of the object's pixels, 0..1, or None where unknown.

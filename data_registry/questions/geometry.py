@@ -110,13 +110,17 @@ def layout(scene: Scene, margins: Margins, drops: Counter[str]) -> Layout:
         delta = np.concatenate([center, _ORIGIN])[None] - center[:, None]
         axes = np.stack([front, left, up], axis=2)
         ahead, aside, rise = np.moveaxis(delta @ axes, 2, 0)
+        # Without a position a pose is that seen by a camera which looks straight at the object (ImageNet3D).
+        lost = np.array([o.center is None for o in objects])
+        ahead[lost, n], aside[lost, n], rise[lost, n] = -axes[lost, 2].T
         bearing = np.degrees(np.arctan2(aside, ahead))
         azimuth = bearing[:, n].tolist()  # before the next line: seen from above, a thing still shows a side
         bearing[np.abs(rise) > math.tan(math.radians(margins.steep_deg)) * np.hypot(ahead, aside)] = np.nan
         pair = np.sqrt(np.einsum("ijk,ijk->ij", delta, delta))
         distance = pair[:, n]
         turn = np.degrees(np.arccos(np.clip(front @ front.T, -1, 1)))
-        elevation = np.degrees(np.arcsin(np.clip(rise[:, n] / distance, -1, 1)))
+        turn[lost] = turn[:, lost] = np.nan  # such a camera is each object's own: their fronts do not compare
+        elevation = np.degrees(np.arcsin(np.clip(rise[:, n] / np.where(lost, 1, distance), -1, 1)))
 
     surface = center[:, None] + (half[:, None] * _STEPS) @ rotation.transpose(0, 2, 1)
     to_boxes = _distance_to_boxes(np.concatenate([surface.reshape(-1, 3), _ORIGIN]), center, rotation, half)

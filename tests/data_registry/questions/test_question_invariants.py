@@ -171,4 +171,5 @@ def test_objects_without_front_are_never_asked_which_way(scene):
 @given(scenes)
 def test_objects_without_position_are_never_asked_how_far(scene):
     flat = replace(scene, objects=tuple(replace(o, center=None, dimensions=None) for o in scene.objects))
-    assert {f.type for f in facts(flat)} <= {"same_direction"}
+    # a pose without a position is the one seen by a camera of its own: enough for the viewer, not for a comparison
+    assert {f.type for f in facts(flat)} <= {"side_to_viewer", "towards_viewer", "pointing"}
