@@ -1,5 +1,5 @@
 """The vision encoders of the design space: one table, and the module that turns pixels into patch features.
-A new encoder is one entry in ENCODERS; its weights come from a local folder or from the hub at a pinned revision."""
+A new encoder is one entry in ENCODERS (and one in params.yaml: foundation, which says where its weights come from)."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ class EncoderSpec:
         layer: index into the hidden states (0 is the embedding, -1 the last layer, -2 the one before).
         mean, std: its own pixel normalisation, for pixels in 0..1.
         skip: leading tokens that are no patches (CLS, registers).
-        repo, revision: where its weights are on the hub; None where the project trains them itself.
     """
 
     image_size: int
@@ -32,8 +31,6 @@ class EncoderSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     skip: int = 1
-    repo: str | None = None
-    revision: str | None = None
 
 
 _CLIP = {"mean": CLIP_MEAN, "std": CLIP_STD}
@@ -42,27 +39,15 @@ _IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 ENCODERS: dict[str, dict[str, EncoderSpec]] = {
     "clip": {
         "tiny": EncoderSpec(image_size=96, layer=-1, **_CLIP),
-        "paper": EncoderSpec(
-            image_size=336,
-            layer=-2,
-            **_CLIP,
-            repo="openai/clip-vit-large-patch14-336",
-            revision="ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
-        ),
+        "paper": EncoderSpec(image_size=336, layer=-2, **_CLIP),  # ViT-L/14-336: 24 x 24
     },
     "dinov2": {
         "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
-        "paper": EncoderSpec(
-            image_size=336,
-            layer=-2,
-            **_IMAGENET,
-            repo="facebook/dinov2-large",
-            revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
-        ),
+        "paper": EncoderSpec(image_size=336, layer=-2, **_IMAGENET),  # ViT-L/14: 24 x 24
     },
     "mae": {
         "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
-        "paper": EncoderSpec(image_size=224, layer=-2, **_IMAGENET, repo="facebook/vit-mae-large", revision="main"),
+        "paper": EncoderSpec(image_size=224, layer=-2, **_IMAGENET),  # ViT-L/16: 14 x 14, resized to the common grid
     },
 }
 

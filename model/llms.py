@@ -1,5 +1,5 @@
 """The language models of the design space: one table, and how to load one with its tokenizer.
-A new LLM is one entry in LLMS; its weights come from a local folder or from the hub at a pinned revision."""
+A new LLM is one entry in LLMS (and one in params.yaml: foundation, which says where its weights come from)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,26 +24,15 @@ class LLMSpec:
     Attributes:
         template: conversation template of stage 2 and of scoring (`model/templates.py`).
         system: text that opens every conversation; the tiny LLMs know no such text and have none.
-        repo, revision: where its weights are on the hub; None where the project trains them itself.
     """
 
     template: str
     system: str = ""
-    repo: str | None = None
-    revision: str | None = None
 
 
 LLMS: dict[str, dict[str, LLMSpec]] = {
-    "vicuna-7b": {
-        "tiny": LLMSpec("vicuna_v1"),
-        "paper": LLMSpec(
-            "vicuna_v1", VICUNA_SYSTEM, "lmsys/vicuna-7b-v1.5", "3321f76e3f527bd14065daf69dad9344000a201d"
-        ),
-    },
-    "llama3-8b": {
-        "tiny": LLMSpec("chat"),
-        "paper": LLMSpec("chat", "", "meta-llama/Meta-Llama-3-8B-Instruct", "e1945c40cd546c78e41f1151f4db032b271faeaa"),
-    },
+    "vicuna-7b": {"tiny": LLMSpec("vicuna_v1"), "paper": LLMSpec("vicuna_v1", VICUNA_SYSTEM)},
+    "llama3-8b": {"tiny": LLMSpec("chat"), "paper": LLMSpec("chat")},
 }
 
 

@@ -58,10 +58,10 @@ def test_each_encoder_normalises_its_own_way():
     torch.testing.assert_close(clip.normalise(as_bytes), clip.normalise(as_bytes.float() / 255))
 
 
-def test_paper_encoders_have_pinned_sources_and_own_normalisation():
+def test_paper_encoders_use_the_layer_before_last_and_their_own_normalisation():
     for name in ("clip", "dinov2", "mae"):
         spec = ENCODERS[name]["paper"]
-        assert spec.layer == -2 and spec.repo and spec.revision
+        assert spec.layer == -2
     assert ENCODERS["clip"]["paper"].mean != ENCODERS["dinov2"]["paper"].mean
 
 
