@@ -80,6 +80,7 @@ class Source:
                     connect_timeout=20,
                     read_timeout=60,
                     max_pool_connections=32,
+                    response_checksum_validation="when_required",  # servers that are not Amazon's lack it
                     s3={"addressing_style": "path"} if endpoint else {},
                 )
                 self._clients[endpoint] = boto3.session.Session().client(

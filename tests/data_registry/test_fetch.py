@@ -138,6 +138,20 @@ def test_a_killed_fetch_goes_on(wire, tmp_path):
 
 
 @needs_server
+def test_an_error_of_the_caller_ends_all_transfers_and_survives(wire, tmp_path):
+    def progress(done: int, total: int) -> None:
+        if done > 1_000_000:
+            raise ZeroDivisionError("of the caller")
+
+    with pytest.raises(ZeroDivisionError, match="of the caller"):
+        _bring(_card(wire.address, FILES[0]), tmp_path, progress=progress)
+    assert "big.tar" not in _all(tmp_path)
+    assert (tmp_path / "big.tar.partial").stat().st_size > 0
+    _bring(_card(wire.address, *FILES), tmp_path)
+    assert _all(tmp_path) == CLEAN
+
+
+@needs_server
 @pytest.mark.parametrize("published", [True, False], ids=["by the card", "by the source's MD5"])
 def test_a_byte_altered_on_its_way_is_found_and_the_file_named(wire, tmp_path, published):
     wire.flips = [1_234_567]
