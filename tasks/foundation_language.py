@@ -10,6 +10,7 @@ from typing import Any
 from tasks.foundation import Schedule, rng, train
 from tasks.stage import StageRun
 
+_TOKENIZER_PASSAGES = 1500
 _TOKENIZER, _TRAIN, _HELD_OUT = 0, 1, 2  # which passages: seeds of these never meet
 
 
@@ -23,7 +24,6 @@ class Params:
         vocabulary: tokens at most.
         rows, length: of a batch, in positions.
         sets, chat: see `model.pretrain.language.Packer`.
-        easy: share of the steps in which passages grow from easy to full (see `passages.passage`).
         held_out: batches of unseen passages that understanding is measured on.
     """
 
@@ -38,7 +38,6 @@ class Params:
     length: int = 256
     sets: float = 0.8
     chat: float = 0.3
-    easy: float = 0.5
     held_out: int = 12
 
 
@@ -56,26 +55,22 @@ def compute(run: StageRun) -> dict[str, Any]:
     torch.manual_seed(p.seed)
     model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
 
-    def batch(part: int, step: int, sets: float, ease: float = 0.0) -> language.Batch:
-        packer = language.Packer(tokenizer, run.name, p.rows, p.length, sets, p.chat)
+    def batch(part: int, step: int, ease: float, quiz: float, sets: float) -> language.Batch:
+        packer = language.Packer(tokenizer, run.name, p.rows, p.length, sets, p.chat * quiz)
         count = itertools.count()
-        draw = rng(p.seed, part, step)
-        return packer.pack(
-            lambda: passage((p.seed, part, step, next(count)), ease=ease), draw, copies=round(2 * (1 - ease))
-        )
-
-    def ease(step: int) -> float:
-        return min(1.0, max(0.0, 1.25 * (1 - step / (p.easy * p.schedule.steps))))  # flat at first, then down to 0
+        draw = lambda: passage((p.seed, part, step, next(count)), ease=ease, quiz=quiz)  # noqa: E731
+        return packer.pack(draw, rng(p.seed, part, step), copies=round(1 - ease))
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        return language.loss(model, batch(_TRAIN, step, p.sets, ease(step))), {}
+        ease, quiz = _lesson(step / p.schedule.steps)
+        return language.loss(model, batch(_TRAIN, step, ease, quiz, 1 - (1 - p.sets) * quiz)), {}
 
     optimizer = Optimizer([model], p.schedule.steps, p.schedule.matrix_lr, p.schedule.other_lr)
     train(run, {"model": model}, optimizer, loss_of)
 
     metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
     for name, sets in (("text", 0.0), ("word_sets", 1.0)):
-        draw = partial(batch, _HELD_OUT, sets=sets)
+        draw = partial(batch, _HELD_OUT, ease=0.0, quiz=1.0, sets=sets)
         metrics[name] = {k: round(v, 4) for k, v in language.understanding(model, map(draw, range(p.held_out))).items()}
     model.config._attn_implementation = "sdpa"
     model.half().save_pretrained(run.out)
@@ -83,12 +78,22 @@ def compute(run: StageRun) -> dict[str, Any]:
     return metrics
 
 
+def _lesson(done: float) -> tuple[float, float]:
+    """How easy and how much of a quiz passages are (see `passages.passage`), when a share of the training is done.
+
+    First to find things by name, then to reason in notes, which are a third as long as quizzes, then the quizzes.
+    """
+    ease = min(1.0, max(0.0, (0.4 - done) / 0.28))  # 1 until 12 %, 0 from 40 %
+    quiz = min(1.0, max(0.1, (done - 0.55) / 0.2))  # 0.1 until 57 %, 1 from 75 %
+    return ease, quiz if ease == 0 else 0.0
+
+
 def _words(seed: int) -> Iterator[str]:
     """What the tokenizer's words come from: passages, and common English words."""
     from data_registry.text.lexicon import WORDS
     from data_registry.text.passages import passage
 
-    for index in range(1500):
+    for index in range(_TOKENIZER_PASSAGES):
         told = passage((seed, _TOKENIZER, index))
         yield told.description
         yield from (f"{turn.question}\n\n{turn.answer}" for turn in told.talk)

@@ -97,7 +97,6 @@ def compute(run: StageRun) -> dict[str, Any]:
 
 def _clip(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.Module, dict[str, Any]]":
     from model.pretrain import clip
-    from model.pretrain.optimizer import Optimizer
 
     tokenizer = clip.train_tokenizer(_caption(lessons.data, i, 0) for i in range(min(4000, p.scenes)))
     model = clip.build(size, tokenizer)
@@ -126,7 +125,7 @@ def _dinov2(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.
     from data_registry.render import COLORS, NAMES
     from model.pretrain import dinov2
     from tasks.foundation_scenes import STRIDE
-    from tasks.probe import probe_encoder
+    from tasks.probe import probe_tower
 
     model = dinov2.build(size)
     metrics: dict[str, Any] = {}
@@ -145,7 +144,7 @@ def _dinov2(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.
         steps = p.self_distillation.steps
         optimizer = _optimizer([pair], p.self_distillation)
         train(run, {"pair": pair}, optimizer, distil, "distil", lambda step: pair.follow(_momentum(step, steps)))
-        metrics["self_distillation"] = probe_encoder(model, lessons.mean, lessons.std, seed=p.seed, size=p.size)
+        metrics["self_distillation"] = probe_tower(model, lessons.mean, lessons.std, p.seed, p.size)
 
     grid = size.image // size.patch
     pretext = dinov2.DensePretext(size.width, len(NAMES), len(COLORS), (size.patch // STRIDE) ** 2)

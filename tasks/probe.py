@@ -1,7 +1,10 @@
 """Stage `probe`: how much of 3D a frozen encoder knows (the paper's Sec. 3.2.1), by linear readings of its features.
 `python -m tasks.probe ENCODER` writes metrics.json: category accuracy, azimuth error, depth."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,139 +14,157 @@ from tasks.stage import StageRun, main
 if TYPE_CHECKING:
     from torch import nn
 
+    from data_registry.scene import Scene
+
 RIDGE = 1e-2  # of the features' variance
 
 
 @dataclass(frozen=True)
 class Params:
-    """Probe scenes (params.yaml: probe). Their seed is of the probe alone, so are their shapes.
+    """How many scenes the readings are fitted on and measured on (params.yaml: probe).
 
     Attributes:
-        seed: of the scenes.
-        train, test: scenes that the readings are fitted on and measured on, of different shapes.
+        seed: unused by a linear probe, which has one solution; every stage has one.
+        train, test: scenes at most, the first of the train and of the test scenes.
     """
 
-    seed: int
+    seed: int = 0
     train: int = 1500
     test: int = 500
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Single objects in rendered scenes.
+    """Single objects in their images.
 
     Attributes:
-        images: (m, s, s, 3) uint8.
+        images: (m, 3, s, s) uint8, padded to squares.
         image: (n,) the image each object is in.
-        box: (n, 4) its visible pixels' x0, y0, x1, y1.
-        category: (n,) index of its name.
-        azimuth: (n,) radians from its front to the camera, 0 where the front faces the camera (ImageNet3D's sense).
+        box: (n, 4) its x0, y0, x1, y1 as shares of the square's side.
+        name: (n,) its category.
+        azimuth: (n,) radians from its front to the camera, 0 where the front faces the camera (ImageNet3D's sense);
+            NaN where it has no front.
         distance: (n,) metres from the camera.
     """
 
     images: np.ndarray
     image: np.ndarray
     box: np.ndarray
-    category: np.ndarray
+    name: np.ndarray
     azimuth: np.ndarray
     distance: np.ndarray
 
 
 def compute(run: StageRun) -> dict[str, Any]:
-    """Probe the encoder of the run's name."""
+    """Probe the encoder of the run's name: fitted on train scenes, measured on test scenes, which share no shape."""
     from model.encoders import load_encoder
 
     p = run.parse(Params)
-    folder = run.inputs["encoders"]
-    encoder = load_encoder(run.name, run.scale, folder[0] if isinstance(folder, list) else folder)
+    encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"])
     spec = encoder.spec
-    return probe_encoder(encoder.tower, spec.mean, spec.std, p.seed, spec.image_size, p.train, p.test, spec.layer)
+    fit = objects(islice(_of_folder(run.inputs["train"]), p.train), spec.image_size)
+    held = objects(islice(_of_folder(run.inputs["test"]), p.test), spec.image_size)
+    return probe(pooled(encoder, fit), fit, pooled(encoder, held), held)
 
 
-def probe_encoder(
-    tower: "nn.Module",
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    seed: int,
-    size: int,
-    train: int = 1500,
-    test: int = 500,
-    layer: int = -1,
+def probe_tower(
+    tower: "nn.Module", mean: tuple[float, float, float], std: tuple[float, float, float], seed: int, size: int
 ) -> dict[str, Any]:
-    """Linear probes of a vision transformer's patch features, averaged over each object's box.
+    """Probes of a vision transformer in the middle of its training, on scenes rendered for it."""
+    from model.encoders import EncoderSpec, VisionEncoder
+
+    encoder = VisionEncoder("probed", EncoderSpec(size, -1, mean, std), tower.eval())
+    fit, held = (objects(_rendered(seed * 2 + 1_000_001 + i, count, size), size) for i, count in enumerate((1500, 500)))
+    return probe(pooled(encoder, fit), fit, pooled(encoder, held), held)
+
+
+def probe(a: np.ndarray, fit: Objects, b: np.ndarray, held: Objects) -> dict[str, Any]:
+    """Ridge regressions from features (n, c) to category, azimuth (its cosine and sine) and log distance.
 
     Returns:
         category_accuracy, azimuth_median_error_deg, depth_r2 (of log distance), depth_median_relative_error, and
         the numbers of objects fitted on and measured on.
     """
-    # Test scenes come from another seed, so from shapes that the readings have not seen either.
-    fit = objects(seed * 2 + 1_000_001, train, size)
-    held = objects(seed * 2 + 1_000_002, test, size)
-    a = pooled(tower, fit, mean, std, layer)
-    b = pooled(tower, held, mean, std, layer)
-    categories = int(max(fit.category.max(), held.category.max())) + 1
-    named = ridge(a, np.eye(categories)[fit.category], b)
-    turned = ridge(a, np.stack([np.cos(fit.azimuth), np.sin(fit.azimuth)], 1), b)
-    error = np.arctan2(turned[:, 1], turned[:, 0]) - held.azimuth
+    categories = sorted(set(fit.name))
+    names = np.array(categories)[ridge(a, fit.name[:, None] == np.array(categories), b).argmax(1)]
+    turned = ~np.isnan(fit.azimuth), ~np.isnan(held.azimuth)
+    angle = fit.azimuth[turned[0]]
+    x, y = ridge(a[turned[0]], np.stack([np.cos(angle), np.sin(angle)], 1), b[turned[1]]).T
+    error = np.arctan2(y, x) - held.azimuth[turned[1]]
     error = np.abs((error + np.pi) % (2 * np.pi) - np.pi)
     far = ridge(a, np.log(fit.distance)[:, None], b)[:, 0]
     truth = np.log(held.distance)
     return {
-        "category_accuracy": round(float((named.argmax(1) == held.category).mean()), 4),
+        "category_accuracy": round(float((names == held.name).mean()), 4),
         "azimuth_median_error_deg": round(float(np.degrees(np.median(error))), 2),
         "depth_r2": round(float(1 - ((far - truth) ** 2).mean() / truth.var()), 4),
         "depth_median_relative_error": round(float(np.median(np.abs(np.expm1(far - truth)))), 4),
-        "objects_fitted": len(fit.category),
-        "objects_measured": len(held.category),
+        "objects_fitted": len(fit.name),
+        "objects_measured": len(held.name),
     }
 
 
-def objects(seed: int, count: int, size: int) -> Objects:
-    """All objects of `count` rendered scenes that are at least half visible and not cut off by much."""
-    from data_registry import render
+def objects(scenes: "Iterable[tuple[Scene, np.ndarray]]", size: int) -> Objects:
+    """The objects of scenes with their images (h, w, 3) that have a place in space and are at least half visible."""
+    from PIL import Image
+
+    from model.images import to_pixels
 
     images, rows = [], []
+    for scene, rgb in scenes:
+        height, width = rgb.shape[:2]
+        side = max(height, width)
+        shift = np.array([(side - width) // 2, (side - height) // 2] * 2)
+        for obj in scene.objects:
+            hidden = obj.visibility is not None and obj.visibility < 0.5
+            cut = obj.truncation is not None and obj.truncation > 0.3
+            if obj.center is None or hidden or cut:
+                continue
+            azimuth = np.nan
+            if obj.front is not None:
+                front, _, left = obj.R.T @ -obj.center  # towards the camera, in the object's frame
+                azimuth = np.arctan2(left, front)
+            rows.append((len(images), (obj.bbox + shift) / side, obj.name, azimuth, np.linalg.norm(obj.center)))
+        images.append(to_pixels(Image.fromarray(rgb), size))
+    image, box, name, azimuth, distance = (np.array(column) for column in zip(*rows, strict=True))
+    return Objects(np.stack(images), image, box, name, azimuth, distance)
+
+
+def _of_folder(folder: Path) -> "Iterator[tuple[Scene, np.ndarray]]":
+    from data_registry import omni3d, shards
+
+    images = shards.Images(folder)
+    for scene in omni3d.read(folder / "annotations.json"):
+        yield scene, images[scene.image]
+
+
+def _rendered(seed: int, count: int, size: int) -> "Iterator[tuple[Scene, np.ndarray]]":
+    from data_registry import render
+
     for index in range(count):
         world = render.sample(seed, index)
         picture = render.render(world, size)
-        images.append(picture.rgb)
-        for obj in render.scene(world, size, "", picture).objects:
-            if obj.visibility < 0.5 or obj.truncation > 0.3:
-                continue
-            toward = obj.R.T @ -obj.center  # front, down, left
-            azimuth = np.arctan2(toward[2], toward[0])
-            rows.append((index, obj.bbox, render.NAMES.index(obj.name), azimuth, np.linalg.norm(obj.center)))
-    image, box, category, azimuth, distance = zip(*rows, strict=True)
-    return Objects(
-        np.stack(images), np.array(image), np.stack(box), np.array(category), np.array(azimuth), np.array(distance)
-    )
+        yield render.scene(world, size, "", picture), picture.rgb
 
 
-def pooled(
-    tower: "nn.Module", data: Objects, mean: tuple[float, ...], std: tuple[float, ...], layer: int, batch: int = 100
-) -> np.ndarray:
+def pooled(encoder: "nn.Module", data: Objects, batch: int = 100) -> np.ndarray:
     """(n, width + 4) patch features averaged over each object's box, with the box itself."""
     import torch
 
-    from model.encoders import EncoderSpec, VisionEncoder
-
-    spec = EncoderSpec(data.images.shape[1], layer, tuple(mean), tuple(std))
-    encoder = VisionEncoder("probed", spec, tower.eval())
     features = []
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(data.images), batch):
-            pixels = torch.from_numpy(data.images[start : start + batch]).permute(0, 3, 1, 2)
-            features.append(encoder(pixels).float().numpy())
+            features.append(encoder(torch.from_numpy(data.images[start : start + batch])).float().numpy())
     grid = np.concatenate(features).reshape(len(data.images), encoder.grid, encoder.grid, -1)
-    edges = np.arange(encoder.grid + 1) * data.images.shape[1] / encoder.grid
+    edges = np.linspace(0, 1, encoder.grid + 1)
     x0, y0, x1, y1 = data.box.T[:, :, None]
-    # Overlap of every grid column and row with the box, in pixels; their products weigh the patches.
+    # Overlap of every grid column and row with the box; their products weigh the patches.
     across = np.clip(np.minimum(edges[1:], x1) - np.maximum(edges[:-1], x0), 0, None)
     down = np.clip(np.minimum(edges[1:], y1) - np.maximum(edges[:-1], y0), 0, None)
     weights = down[:, :, None] * across[:, None]
     weights /= weights.sum((1, 2), keepdims=True)
-    mixed = np.einsum("nyx,nyxc->nc", weights, grid[data.image], optimize=True)
-    return np.concatenate([mixed, data.box / data.images.shape[1]], 1)
+    mixed = np.stack([np.tensordot(w, grid[i], 2) for w, i in zip(weights, data.image, strict=True)])
+    return np.concatenate([mixed, data.box], 1)
 
 
 def ridge(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -46,19 +46,26 @@ class Choice:
 
 
 def talk(
-    known: Sequence[Thing], kind: str, rng: Random, turns: int, digits: bool = False, ease: float = 0.0
+    known: Sequence[Thing],
+    kind: str,
+    rng: Random,
+    turns: int,
+    digits: bool = False,
+    ease: float = 0.0,
+    quiz: float = 1.0,
 ) -> list[Exchange]:
     """Different exchanges about the things: `turns`, or fewer where the scene does not have that many.
 
     Args:
-        ease: from 1, notes that recall what was said (a model must learn to find a thing by its name before it can
-            learn anything else), to 0, mostly quizzes that take reasoning.
+        ease: from 1, only what was said of a thing (a model must learn to find a thing by its name before it can learn
+            anything else), to 0, mostly what follows from it.
+        quiz: from 0, only notes, which are short, to 1, mostly questions, most of them with lettered options.
     """
     said: dict[str, Exchange] = {}
     for _ in range(turns * 8):
         if len(said) == turns:
             break
-        makers = RECALL if rng.random() < 0.25 + 0.75 * ease else REASONING
+        makers = RECALL if rng.random() < 0.2 + 0.8 * ease else REASONING
         name = rng.choices(list(makers), [weight for _, weight in makers.values()])[0]
         order = rng.sample(list(known), len(known))
         thing = order[0]
@@ -68,7 +75,7 @@ def talk(
             made = Exchange(name, f"way to the {thing.label}", distance(thing.range_m, kind, digits), True)
         else:
             choice = makers[name][0](order, rng)
-            made = choice and put(name, choice, rng, notes=0.3 + 0.7 * ease)
+            made = choice and put(name, choice, rng, notes=1 - 0.7 * quiz)
         if made:
             said.setdefault(made.question, made)
     return list(said.values())
@@ -258,7 +265,7 @@ Maker = Callable[[list[Thing], Random], Choice | None]
 
 # Each kind with how often it is tried; `talk` makes the open ones itself.
 RECALL: dict[str, tuple[Maker | None, float]] = {
-    "portrait": (None, 1.5),
+    "portrait": (None, 0.7),
     "range": (None, 2.0),
     "heading": (heading, 2.5),
     "slice": (slice_, 2.0),

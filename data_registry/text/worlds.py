@@ -26,7 +26,8 @@ SURROUNDINGS = {
 # Things with a front that only the text knows, beside the eighteen that are also rendered.
 OTHER_NAMES = (
     "boat", "cat", "clock", "desk", "drone", "fridge", "goat", "lamp", "lion", "oven", "piano", "robot", "scooter",
-    "sheep", "stove", "tractor", "train", "van", "woman", "man", "child", "printer", "mirror", "bicycle", "horse", "cow",
+    "sheep", "stove", "tractor", "train", "van", "woman", "man", "child", "printer", "mirror", "bicycle", "horse",
+    "cow",
 )  # fmt: skip
 FIELD_OF_VIEW_DEG = 72.0
 SLICES = 12  # the field of view, cut from left to right

@@ -13,7 +13,9 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 TEXT_LENGTH = 32
 
 
-def build(size: VisionSize, tokenizer: PreTrainedTokenizerFast, text_width: int = 128, text_layers: int = 2) -> CLIPModel:
+def build(
+    size: VisionSize, tokenizer: PreTrainedTokenizerFast, text_width: int = 128, text_layers: int = 2
+) -> CLIPModel:
     """A CLIP with random weights and a small text tower."""
     vision = {**size.transformer, "intermediate_size": 4 * size.width, "hidden_act": "gelu"}
     text = {

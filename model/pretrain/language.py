@@ -177,7 +177,7 @@ class Packer:
             look, *rest = phrase.split(", ")
             sets.append((look, *rest))
             for _ in range(rng.integers(0, copies + 1)):  # other views of it, which may miss something
-                sets.append((look, *(part for part in rest if rng.random() < 0.7)))
+                sets.append((look, *(part for part in rest if rng.random() < 0.85)))
         slots: list[tuple[Sequence[int], Sequence[float]]] = [((word,), (1.0,)) for word in opening]
         for index in rng.permutation(len(sets)):
             parts = [self._words(part) for part in sets[index]]
@@ -205,10 +205,9 @@ def hidden_states(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     allowed = same & sees & torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(rows, 1, length, length, dtype=torch.bfloat16).masked_fill_(~allowed[:, None], -1e4)
     with torch.autocast("cpu", torch.bfloat16):
-        out = model.model(
+        return model.model(
             inputs_embeds=inputs, attention_mask=mask, position_ids=batch.positions, use_cache=False
         ).last_hidden_state
-    return out
 
 
 def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
