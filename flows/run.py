@@ -16,9 +16,9 @@ from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
 from flows.show import NoDisplay
 from flows.store import RESTORED, THERE, Store
-from flows.track import owe
 from tasks import settings
 from tasks.stage import EXIT_DAMAGED
+from tasks.tracking import owe
 
 COMPUTED = "computed"
 AVAILABLE = (THERE, RESTORED, COMPUTED)
@@ -114,7 +114,6 @@ class Session:
             self.end(run, state)
         left = [run for run in new if run not in found]
         if left:
-            owe(self.root)
             self.commands.update(self.store.commands(left))
         self._left += left
         return left
@@ -148,6 +147,8 @@ class Session:
     def end(self, run: str, state: str, error: BaseException | None = None, blame: str | None = None) -> None:
         """Note how a stage run ended."""
         self.result.states[run] = state
+        if state == RESTORED:
+            owe(self.root)
         if error is not None:
             self.result.errors[run] = error
         if blame is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from data_registry.errors import InputError
 from tasks.owner import OWNER, die_with_owner
 
-_START_SECONDS = 120  # the first start creates the database
+_START_SECONDS = 300  # the first start creates the database, and the machine may be busy
 _SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",

@@ -12,19 +12,13 @@ from flows.design import Design
 from flows.plan import Plan, design_runs
 from tasks import digest, settings
 from tasks.claim import Paths
+from tasks.tracking import OWED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 _PARENT = "mlflow.parentRunId"
-_OWED = Path(".work") / "mlflow-owed"
-
-
-def owe(root: Path) -> None:
-    """Note that something is about to be computed that MLflow does not have; kept until a flow has delivered all."""
-    (root / _OWED).parent.mkdir(exist_ok=True)
-    (root / _OWED).touch()
 
 
 class Tracking:
@@ -36,7 +30,7 @@ class Tracking:
 
     def __init__(self, root: Path, warn: Any = print) -> None:
         self.root = root
-        self._owed_before = (root / _OWED).exists()
+        self._owed_before = (root / OWED).exists()
         self._warn = warn
         self._client: MlflowClient | None = None
         self._down = False
@@ -55,7 +49,7 @@ class Tracking:
 
         if self._down:
             return
-        (self.root / _OWED).unlink(missing_ok=True)
+        (self.root / OWED).unlink(missing_ok=True)
         if results is not None:
             note = self._note(mlflow_log.tracking_uri(settings.load(self.root)), results)
             note.parent.mkdir(parents=True, exist_ok=True)

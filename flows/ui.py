@@ -21,7 +21,7 @@ from flows.server import prefect_server
 from tasks import mlflow_log, settings
 from tasks.owner import OWNER, die_with_owner
 
-_START_SECONDS = 120
+_START_SECONDS = 300  # the first start creates the database, and the machine may be busy
 
 
 def serve(root: Path, mlflow_port: int, prefect_port: int, console: Console) -> None:

@@ -21,7 +21,7 @@ from tasks.claim import Paths, Progress, claim, write_json
 from tasks.digest import Damaged
 from tasks.owner import die_with_owner
 from tasks.settings import Settings
-from tasks.tracking import Tracker
+from tasks.tracking import Tracker, owe
 
 T = TypeVar("T")
 Metrics = dict[str, Any]
@@ -227,6 +227,7 @@ def _compute(
             "host": socket.gethostname(),
         },
     )
+    owe(found.root)
     mlflow.finish(published=True)
     shutil.rmtree(paths.work, ignore_errors=True)
     print(f"{paths.stage} {paths.name}: computed in {seconds:.1f} s")

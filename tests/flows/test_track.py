@@ -1,0 +1,154 @@
+"""MLflow: a run per stage run however often it is recorded, a tree per set of designs, and no harm when it is down."""
+
+import json
+import shutil
+
+import pytest
+
+from flows.plan import Plan
+from flows.track import Tracking
+from tasks import mlflow_log, settings
+from tasks.digest import digest_of
+from tasks.mlflow_log import Live, connect, flatten, stage_experiment
+from tasks.stage import execute, identify
+from tasks.tracking import Tracker
+from tests.tasks.test_stage import PARAMS, PLAN
+
+
+@pytest.fixture
+def root(tmp_path, tracking_database, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    shutil.copyfile(tracking_database, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+def compute(run):
+    for step in range(5):
+        run.tracker.log(step, {"loss": 5.0 - step, "lr": 0.1})
+    return {"rows": 3, "types": {"closer": 0.5}, "names": ["not a number"]}
+
+
+def plan_of_two() -> Plan:
+    plan = Plan()
+    for split in ("train", "test"):
+        plan.add(f"scenes/{split}", {"parts": {"split": split}})
+    plan.add("data/cc558k", {"parts": {"dataset": "cc558k"}, "scenes": "scenes/train"})
+    return plan
+
+
+def runs_of(root):
+    found = settings.load(root)
+    client = connect(found)
+    return client, client.search_runs([stage_experiment(client, found)])
+
+
+def test_a_stage_run_is_one_run_however_often_it_is_delivered(root):
+    execute("scenes", "train", compute, root)
+    for _ in range(2):
+        Tracking(root).deliver(plan_of_two())
+    client, runs = runs_of(root)
+    assert [run.info.run_name for run in runs] == ["scenes/train"]
+    (run,) = runs
+    identity = identify(settings.load(root), "scenes", "train")[0]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["identity"] == digest_of(identity)
+    assert run.data.params == {key: str(value) for key, value in flatten(identity).items()}
+    assert run.data.metrics["types.closer"] == 0.5
+    losses = client.get_metric_history(run.info.run_id, "loss")
+    assert [(point.step, point.value) for point in losses] == [(step, 5.0 - step) for step in range(5)]
+
+
+def test_data_sets_are_linked(root):
+    for split in ("train", "test"):
+        execute("scenes", split, compute, root)
+    execute("data", "cc558k", compute, root)
+    text = PLAN.replace("scenes: [scenes/train, scenes/test, scenes/train]", "data: data/cc558k")
+    (root / "plan.yaml").write_text(
+        text.replace("data:\n    cc558k", "data: {cc558k: {parts: {}}}\n  scores:\n    one")
+    )
+    found = settings.load(root)
+    (dataset,) = mlflow_log.read_datasets(found, "scores", "one")
+    assert (dataset.name, dataset.rows) == ("cc558k", 3)
+
+
+def test_a_killed_runs_curve_goes_on_without_repeats(root):
+    """The first attempt streamed three steps and was killed; the second resumes at step 2."""
+    found = settings.load(root)
+    identity = identify(found, "scenes", "train")[0]
+    client = connect(found)
+    run_id, finished = mlflow_log.open_run(client, found, identity)
+    assert not finished
+    lines = [{"step": step, "loss": 5.0 - step} for step in range(3)]
+    mlflow_log.log_history(client, run_id, lines, float("-inf"))
+
+    execute("scenes", "train", compute, root)
+    Tracking(root).deliver(plan_of_two())
+    client, (run,) = runs_of(root)
+    assert run.info.run_id == run_id
+    assert run.info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(run_id, "loss")] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_left_open_by_a_dead_process_is_closed(root):
+    found = settings.load(root)
+    client = connect(found)
+    run_id, _ = mlflow_log.open_run(client, found, identify(found, "scenes", "train")[0])
+    Tracking(root).deliver(plan_of_two())
+    assert client.get_run(run_id).info.status == "KILLED"
+
+
+def test_streaming_delivers_while_it_trains_and_finishes_with_it(root):
+    found = settings.load(root)
+    identity = identify(found, "scenes", "train")[0]
+    tracker = Tracker()
+    live = Live(found, identity, tracker)
+    live.start()
+    tracker.log(0, {"loss": 1.0})
+    while live._importing:
+        live.join(0.05)
+    execute("scenes", "train", lambda run: {"rows": 3}, root)
+    live.finish(published=True)
+    client, (run,) = runs_of(root)
+    assert run.info.status == "FINISHED"
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [1.0]
+
+
+def test_mlflow_that_is_down_stops_nothing(root, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def train(run):
+        metrics = compute(run)
+        live = run.tracker  # the harness has started its thread at the first step
+        assert len(live.lines) == 5
+        return metrics
+
+    assert execute("scenes", "train", train, root)
+    history = root / "runs/tiny/scenes/train/history.jsonl"
+    assert [json.loads(line)["step"] for line in history.read_text().splitlines()] == list(range(5))
+    warnings = []
+    tracking = Tracking(root, warnings.append)
+    assert tracking.parent("roadmap", "title", {"a": 1}, {}) is None
+    tracking.deliver(plan_of_two())
+    assert len(warnings) == 1, "one warning, however much is recorded"
+    assert "MLflow" in warnings[0]
+
+    # Up again: the next flow delivers what was missed.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert Tracking(root).owes({"scores": {}})
+    Tracking(root).deliver(plan_of_two())
+    _, (run,) = runs_of(root)
+    assert run.info.status == "FINISHED"
+
+
+def test_what_was_recorded_is_not_asked_for_again(root):
+    scores = {"a": "digest"}
+    tracking = Tracking(root)
+    assert tracking.owes(scores)
+    tracking.settle(scores)
+    assert not Tracking(root).owes(scores)
+    assert Tracking(root).owes({"a": "another"})
+    (root / "mlflow.db").unlink()
+    assert Tracking(root).owes(scores)
