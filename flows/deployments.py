@@ -1,0 +1,38 @@
+"""The command line's flows for a Prefect server: `prefect deploy --all` registers what prefect.yaml lists.
+A worker started in the repository's root runs them; the project's own server is not needed then."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from data_registry.errors import InputError
+from flows.design import BLIND_REFERENCE, ROADMAP, choose, parse
+from flows.plan import plan_of
+from flows.roadmap import run_roadmap
+from flows.run import Result, run_plan
+from flows.show import NoDisplay
+from flows.sweep import run_sweep
+
+
+@flow(name="roadmap")
+def roadmap(rows: list[int] | None = None) -> dict[str, int]:
+    """Rows of the paper's Table 2 (default: its five roadmap rows), recorded and reported."""
+    return _counts(run_roadmap(Path.cwd(), choose(rows or ROADMAP), NoDisplay(), print).result)
+
+
+@flow(name="design")
+def design(name: str = BLIND_REFERENCE.name) -> dict[str, int]:
+    """One design by name."""
+    return _counts(run_plan(Path.cwd(), plan_of([parse(name)]), name))
+
+
+@flow(name="sweep")
+def sweep(study: str = "sweep", trials: int = 20, workers: int = 2, sampler: str | None = None) -> dict[str, int]:
+    """Optuna over the space of params.yaml."""
+    return _counts(run_sweep(Path.cwd(), study, trials, workers, sampler, NoDisplay(), print)[1])
+
+
+def _counts(result: Result) -> dict[str, int]:
+    if not result.ok:
+        raise InputError("; ".join(f"{run}: {error}" for run, error in sorted(result.errors.items())))
+    return result.counts

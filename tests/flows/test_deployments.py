@@ -1,0 +1,22 @@
+"""prefect.yaml lists flows that exist, with parameters they take."""
+
+import inspect
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_deployment_is_a_flow_with_its_parameters():
+    from prefect.flows import load_flow_from_entrypoint
+
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {"roadmap", "sweep", "design", "nightly"} == {one["name"] for one in deployments}
+    for one in deployments:
+        path, _, name = one["entrypoint"].partition(":")
+        flow = load_flow_from_entrypoint(f"{ROOT / path}:{name}")
+        assert set(one.get("parameters") or {}) <= set(inspect.signature(flow.fn).parameters)
+        assert one["pull"] == [
+            {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $SPATIALLLM_ROOT }}"}}
+        ]
