@@ -2,7 +2,6 @@
 `python -m tasks.foundation NAME` writes a transformers folder, or source.json where the model is on the hub."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -46,8 +45,6 @@ def compute(run: StageRun) -> dict[str, Any]:
     """Train the model, or note where the hub has it."""
     if "repo" in run.params:
         return _note_source(run)
-    # oneDNN keeps a compiled product per shape, and shapes differ from batch to batch: 1024 of them are gigabytes.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     from model.llms import LLMS
     from tasks import foundation_language, foundation_vision
 
