@@ -250,14 +250,14 @@ def _settings() -> Any:
 
 
 def _chosen(names: list[str] | None, rows: list[int] | None, all: bool) -> list:
-    from flows.design import choose
+    from flows.design import choose, kept
 
     designs = choose([*(rows or []), *(names or [])])
     if all:
         from flows.sweep import read_config
 
         designs += list(read_config(_root()).space.designs())
-    return list(dict.fromkeys(designs or choose(_settings().params.get("designs") or [])))
+    return list(dict.fromkeys(designs or kept(_settings().params)))
 
 
 def _rows(text: str) -> list:

@@ -2,10 +2,11 @@
 The name says everything, so it can be typed, read in MLflow, and used as a folder."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from data_registry.errors import InputError, nearest
 from data_registry.paper import TABLE_2
@@ -119,6 +120,14 @@ def choose(wanted: Iterable[int | str]) -> list[Design]:
         else:
             designs.append(parse(one))
     return list(dict.fromkeys(designs))
+
+
+def kept(params: Mapping[str, Any]) -> list[Design]:
+    """The designs that params.yaml keeps in the plan (`designs`)."""
+    try:
+        return choose(params.get("designs") or [])
+    except InputError as error:
+        raise InputError(f"params.yaml: designs: {error}") from None
 
 
 def _setting(field: str, name: str) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from typing import Any
 from filelock import FileLock
 
 from flows.cost import Costs
+from flows.design import kept
 from flows.execute import StageRunFailed, execute, stop_children
-from flows.plan import Plan, read_plan, write_plan
+from flows.plan import Plan, plan_of, read_plan, write_plan
 from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
 from flows.show import NoDisplay
@@ -61,11 +62,12 @@ class Result:
 
 
 def keep_in_plan(root: Path, plan: Plan) -> Plan:
-    """Add stage runs to plan.yaml (DVC runs what it has); returns all of it."""
+    """Add stage runs, and those of the designs that params.yaml keeps, to plan.yaml; returns all of it."""
+    wanted = plan_of(kept(settings.load(root).params)).merge(plan)
     lock = root / ".locks" / "plan.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
-        merged = read_plan(root).merge(plan)
+        merged = read_plan(root).merge(wanted)
         write_plan(root, merged)
     return merged
 

@@ -43,7 +43,10 @@ class Space:
         first = {part: getattr(self, part)[0] for part in PARTS}
         for part in PARTS:
             for value in getattr(self, part):
-                self.design({**first, part: value})  # names what is wrong with it
+                try:
+                    self.design({**first, part: value})
+                except InputError as error:
+                    raise InputError(f"params.yaml: sweep.space.{part}: {error}") from None
 
     def choices(self) -> dict[str, list[str]]:
         """Every dimension with its choices as spelled in a design's name."""

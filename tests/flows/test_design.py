@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from data_registry.errors import InputError
-from flows.design import LLMS, ROADMAP, ROWS, Design, choose, parse, read_value, spell_value
+from flows.design import LLMS, ROADMAP, ROWS, Design, choose, kept, parse, read_value, spell_value
 
 
 def grid() -> list[Design]:
@@ -75,6 +75,11 @@ def test_values_of_settings():
         assert read_value(spell_value(value)) == value
     design = parse("clip_vicuna-7b_cc558k_mix665k_frac=1of4_lr=1e-4")
     assert design.overrides == {"fraction": 0.25, "lr": 1e-4}
+
+
+def test_a_wrong_design_in_params_names_file_and_key():
+    with pytest.raises(InputError, match=r"params.yaml: designs: .*'dinov3', did you mean dinov2\?"):
+        kept({"designs": [1, "dinov3_llama3-8b_cc558k_mix665k"]})
 
 
 def test_choosing_by_row_and_name_keeps_order_and_drops_repeats():

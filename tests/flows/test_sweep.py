@@ -132,7 +132,7 @@ def test_without_clip_there_is_no_stage_0():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"encoders": ["clipp"]}, "did you mean clip?"),
+        ({"encoders": ["clipp"]}, "params.yaml: sweep.space.encoders: design 'clipp_"),
         ({"stage2": []}, "sweep.space.stage2: empty"),
         ({"llm": ["llama3-8b", "llama3-8b"]}, "listed twice"),
     ],
