@@ -1,4 +1,4 @@
-"""Stage 1, alignment: only the connector trains, on captions (template `plain`), between frozen encoders and LLM.
+"""Stage 1, alignment: only the connector trains, on captions, between frozen encoders and LLM.
 `python -m tasks.align NAME` writes the connector: config.json and model.safetensors."""
 
 from dataclasses import dataclass
@@ -15,10 +15,12 @@ class Params(lmm.TrainParams):
     Attributes:
         connector: kind of connector (`model/connector.py`).
         mixing: how features of several encoders become one sequence.
+        template: `plain` (captions without their questions, as LLaVA does) or `own`, the LLM's conversation template.
     """
 
     connector: str
     mixing: str
+    template: str
 
 
 def compute(run: StageRun) -> Metrics:
@@ -35,7 +37,8 @@ def compute(run: StageRun) -> Metrics:
         raise InputError(f"align {run.name}: none of its samples has an image, so the connector has nothing to learn")
     trained = freeze_all_but(model, model.connector)
     images = lmm.images_of(run, encoders, params.bf16)
-    metrics = lmm.fit(run, params, model, tokenizer, images, seen, template="plain")
+    template = model.config.template if params.template == "own" else params.template
+    metrics = lmm.fit(run, params, model, tokenizer, images, seen, template)
     lmm.save_connector(model, run.out)
     return {**metrics, "trained_parameters": trained, "dropped_without_image": len(found) - len(seen)}
 

@@ -39,9 +39,9 @@ adapt:
     epochs: 1, warmup: 0.1, weight_decay: 0, max_length: 300, isolate_turns: true, turns: 4, fraction: 1, bf16: true,
     zero_stage: 0}
 align:
-  tiny: {connector: mlp2x_gelu, mixing: channel, lr: 1e-3, muon_lr: 0.01, optimizer: muon+adamw, global_batch: 4,
-    epochs: 1, warmup: 0.1, weight_decay: 0, max_length: 300, isolate_turns: true, turns: 4, fraction: 1, bf16: true,
-    zero_stage: 0}
+  tiny: {connector: mlp2x_gelu, mixing: channel, template: plain, lr: 1e-3, muon_lr: 0.01, optimizer: muon+adamw,
+    global_batch: 4, epochs: 1, warmup: 0.1, weight_decay: 0, max_length: 300, isolate_turns: true, turns: 4,
+    fraction: 1, bf16: true, zero_stage: 0}
 instruct:
   tiny: {lr: 1e-3, muon_lr: 0.01, optimizer: muon+adamw, global_batch: 4, epochs: 1, warmup: 0.1, weight_decay: 0,
     max_length: 300, isolate_turns: true, turns: 4, fraction: 1, bf16: true, zero_stage: 0}
