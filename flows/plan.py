@@ -79,7 +79,8 @@ def plan_of(designs: Iterable[Design]) -> Plan:
         _add_score(plan, design)
     for encoder in ENCODERS:
         if encoder in plan.entries["foundation"]:
-            plan.add(f"probe/{encoder}", {"parts": {"encoder": encoder}, "encoders": f"foundation/{encoder}"})
+            slots = {"encoder": f"foundation/{encoder}", "train": "scenes/train", "test": "scenes/test"}
+            plan.add(f"probe/{encoder}", {"parts": {"encoder": encoder}, **slots})
     return _ordered(plan)
 
 
