@@ -18,6 +18,11 @@ from tasks.stage import EXIT_DAMAGED, EXIT_PASSING
 
 _children: set[subprocess.Popen] = set()
 _guard = threading.Lock()
+_stopping = threading.Event()
+
+
+class Stopped(RuntimeError):
+    """The flow is being stopped; nothing more is started, and nothing tried again."""
 
 
 class StageRunFailed(RuntimeError):
@@ -39,11 +44,14 @@ def execute(store: Store, run: str, command: str) -> float:
 
     Raises:
         StageRunFailed: with the end of the log. Children die with this process, also when it is killed with -9.
+        Stopped: after `stop_children`.
     """
     log = store.paths(run).log
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with log.open("w") as output:
+    with _guard, log.open("w") as output:
+        if _stopping.is_set():
+            raise Stopped(run)
         child = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}"],
             cwd=store.root,
@@ -53,7 +61,6 @@ def execute(store: Store, run: str, command: str) -> float:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    with _guard:
         _children.add(child)
     try:
         code = child.wait()
@@ -63,17 +70,25 @@ def execute(store: Store, run: str, command: str) -> float:
     finally:
         with _guard:
             _children.discard(child)
+    if _stopping.is_set():
+        raise Stopped(run)
     if code:
         raise StageRunFailed(run, code, log)
     return time.monotonic() - started
 
 
 def stop_children() -> None:
-    """Kill every stage run of this process, with all of its group; their checkpoints stay."""
+    """Kill every stage run of this process, with all of its group, and start no more; their checkpoints stay."""
     with _guard:
+        _stopping.set()
         children = list(_children)
     for child in children:
         _kill(child)
+
+
+def allow_children() -> None:
+    """Take back `stop_children`, for the next flow of this process."""
+    _stopping.clear()
 
 
 def environment(root: Path) -> dict[str, str]:

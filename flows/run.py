@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from flows.cost import Costs
 from flows.design import kept
-from flows.execute import StageRunFailed, execute, stop_children
+from flows.execute import StageRunFailed, allow_children, execute, stop_children
 from flows.plan import Plan, plan_of, read_plan, write_plan
 from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
@@ -171,6 +171,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
     from prefect.task_runners import ThreadPoolTaskRunner
 
     _quiet_console()
+    allow_children()
     states: dict[str, str] = {}
     errors: dict[str, BaseException] = {}
 
@@ -228,9 +229,11 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
             Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message="all stage runs are there")
         )
 
-    with session.display:
-        flow_run(return_state=True)
-    _send_the_rest()
+    try:
+        with session.display:
+            flow_run(return_state=True)
+    finally:
+        _send_the_rest()
 
 
 def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> None:
