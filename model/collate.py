@@ -9,6 +9,8 @@ import torch
 from data_registry.errors import InputError
 from model.samples import EncodedSample
 
+ROUND = 8  # turns are padded to a multiple of this
+
 ImageLookup = Callable[[Sequence[str]], dict[str, Any]]
 
 
@@ -71,6 +73,8 @@ class Collator:
             raise InputError("a batch of isolated turns mixes samples with and without image; group by modality")
         turns = max(len(sample.turns) for sample in samples)
         own = max(len(turn.ids) for sample in samples for turn in sample.turns)
+        # A few shapes instead of one per length: oneDNN builds its kernels anew for each, a quarter of a tiny step.
+        own += -own % ROUND
         length = p + turns * own
         input_ids = torch.full((len(samples), length), self.pad)
         labels, positions = [], []

@@ -124,7 +124,7 @@ def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root:
     paths = Paths(found.root, found.scale, stage, name)
     os.environ["OMP_NUM_THREADS"] = str(found.runtime.get("threads", 1))
     # oneDNN keeps a kernel with its scratch memory for each of 1024 shapes: gigabytes where lengths vary.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     with claim(paths):
         identity, inputs = identify(found, stage, name)
         _clear_leftovers(paths, identity)
