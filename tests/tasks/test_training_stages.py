@@ -248,6 +248,27 @@ def test_interrupted_training_goes_on_and_ends_in_the_same_weights(root, tmp_pat
     assert (broken.out / "model.safetensors").read_bytes() == (whole.out / "model.safetensors").read_bytes()
 
 
+# Losses of one run each, in fp32, by the stage's version in params.yaml. A change that moves one of them changes what
+# the stage computes: raise its version there, then write the new value here.
+GOLDEN = {
+    ("adapt", "clip_3di-pb-oi1m-clip"): (1, 1.7645),
+    ("align", "clip+dinov2_vicuna-7b_cc558k"): (1, 7.6561),
+    ("instruct", BLIND): (1, 5.4966),
+}
+
+
+@pytest.mark.parametrize(("stage", "name"), GOLDEN)
+def test_a_stage_computes_what_its_version_says(root, tmp_path, stage, name):
+    from ruamel.yaml import YAML
+
+    version, loss = GOLDEN[stage, name]
+    own = YAML(typ="safe").load((Path(__file__).parents[2] / "params.yaml").read_text())
+    assert own["versions"][stage] == version, f"write the loss of version {own['versions'][stage]} of {stage} here"
+    run = stage_run(root, stage, name, tmp_path)
+    found = COMPUTE[stage](dataclasses.replace(run, params={**run.params, "bf16": False}))["loss"]
+    assert found == pytest.approx(loss, abs=2e-3), f"raise versions.{stage} in params.yaml, and note {found} here"
+
+
 def test_fractions_are_nested_and_independent_of_order(root, tmp_path):
     run = stage_run(root, "instruct", BLIND, tmp_path)
     ids = {f: [c.id for c in lmm.read_conversations(run, f)] for f in (0.3, 0.6, 1.0)}
