@@ -31,6 +31,10 @@ EXIT_DAMAGED = 3  # an input is damaged: recompute that first
 EXIT_PASSING = 75  # EX_TEMPFAIL: a connection or time limit, which may pass
 
 
+class Changed(RuntimeError):
+    """The parameters were edited while a stage run computed, so its output is not what they ask for now."""
+
+
 @dataclass
 class StageRun:
     """One execution of one stage, as its `compute` sees it.
@@ -97,6 +101,8 @@ def explain(error: Exception, stage: str, name: str) -> tuple[int, str | None]:
         return EXIT_DAMAGED, str(error)
     if isinstance(error, InputError):
         return EXIT_INPUT, str(error)
+    if isinstance(error, Changed):
+        return EXIT_PASSING, str(error)
     chain: BaseException | None = error
     while chain is not None:
         # Libraries in Rust and C++ pass the operating system's error on as text only.
@@ -117,6 +123,7 @@ def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root:
 
     Raises:
         InputError: unknown name or parameter.
+        Changed: it was computed, but the parameters are others now.
         Damaged: an input is missing, truncated or altered; the message has the command that recomputes it.
     """
     found = settings.load(root)
@@ -233,6 +240,12 @@ def _compute(
     mlflow.finish(published=True)
     shutil.rmtree(paths.work, ignore_errors=True)
     print(f"{paths.stage} {paths.name}: computed in {seconds:.1f} s")
+    if identify(settings.load(found.root), paths.stage, paths.name)[0] != identity:
+        # The output is whole and says what it is; but DVC would record it under the parameters of this moment.
+        raise Changed(
+            f"{paths.stage} {paths.name}: {settings.PARAMS_FILE} or {settings.PLAN_FILE} was edited while it was "
+            "computed; run it again for what they ask for now"
+        )
 
 
 def publish(paths: Paths) -> None:

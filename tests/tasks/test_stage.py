@@ -10,7 +10,7 @@ from data_registry.errors import InputError
 from tasks import digest, settings, stage
 from tasks.claim import Paths
 from tasks.digest import Damaged
-from tasks.stage import EXIT_DAMAGED, EXIT_INPUT, execute, identify, is_whole
+from tasks.stage import EXIT_DAMAGED, EXIT_INPUT, EXIT_PASSING, execute, identify, is_whole
 from tasks.tracking import Tracker
 
 PARAMS = """
@@ -298,6 +298,20 @@ def test_an_unknown_name_names_the_nearest(monkeypatch, capsys, root):
 def test_a_damaged_input_has_an_exit_code_of_its_own(monkeypatch, capsys, scenes):
     damage_flip(scenes / "runs/tiny/scenes/test/deep/file.txt")
     assert run_main(monkeypatch, capsys, scenes, "data", "cc558k", write)[0] == EXIT_DAMAGED
+
+
+def test_parameters_edited_meanwhile_do_not_pass_for_those_computed_with(monkeypatch, capsys, root):
+    def edit(run):
+        change(root, "images: 3", "images: 4")
+        return write(run)
+
+    code, printed = run_main(monkeypatch, capsys, root, "scenes", "train", edit)
+    assert code == EXIT_PASSING
+    assert "edited while it was computed" in printed
+    out = Paths(root, "tiny", "scenes", "train").out
+    assert digest.read_manifest(out)["identity"]["params"]["images"] == 3
+    assert execute("scenes", "train", write, root)
+    assert digest.read_manifest(out)["identity"]["params"]["images"] == 4
 
 
 def test_a_fault_of_ours_shows_its_traceback(monkeypatch, capsys, root):
