@@ -149,19 +149,20 @@ def test_kill_9_of_the_flow_loses_nothing_and_leaves_nobody(project):
     begun, go = project.hold(held)
     flow = project.start(*project.command("run", ONE), start_new_session=True)
     stage_pid = int(begun.read_text())  # waits until the stage run is in its middle
-    before = list(project.executed)
     os.kill(flow.pid, signal.SIGKILL)
     flow.communicate()
     assert wait_until_gone(project) == []
     assert gone(stage_pid)
-    assert not project.out(held).exists()
+    finished = {run for run in project.executed if project.out(run).exists()}
+    assert held not in finished
+    assert len(finished) > 5
 
     begun.unlink()
     go.unlink()
     project.forget()
     project.spatialllm("run", ONE)
-    assert project.executed[0] == held
-    assert set(project.executed).isdisjoint(set(before) - {held}), "what was finished is not repeated"
+    assert held in project.executed
+    assert finished.isdisjoint(project.executed), "what was finished is not repeated"
     assert project.out(f"score/{ONE}").exists()
     assert wait_until_gone(project) == []
 
