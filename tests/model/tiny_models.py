@@ -112,7 +112,9 @@ def make_collator(tokenizer, pixels):
     )
 
 
-def train_tiny(work, optimizer="muon+adamw", die_at: int | None = None, recipe=None, machine=None, **kwargs):
+def train_tiny(
+    work, optimizer="muon+adamw", die_at: int | None = None, recipe=None, machine=None, blind_every=4, **kwargs
+):
     """Train connector and LLM of a random model for a few steps; with `die_at` it kills itself there."""
     import os
     import signal
@@ -130,6 +132,6 @@ def train_tiny(work, optimizer="muon+adamw", die_at: int | None = None, recipe=N
         if done == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    samples, collate = make_samples(model, tokenizer), make_collator(tokenizer, pixels)
+    samples, collate = make_samples(model, tokenizer, blind_every=blind_every), make_collator(tokenizer, pixels)
     result = train(model, samples, collate, recipe, work, seed=3, machine=machine, on_progress=progress, **kwargs)
     return model, result
