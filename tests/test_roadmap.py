@@ -40,7 +40,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     subprocess.run(["git", "init", "-q", "."], cwd=folder, check=True)
-    shutil.rmtree(folder / "reports")  # so that what is read below was written below
+    shutil.rmtree(folder / "reports", ignore_errors=True)  # so that what is read below was written below
 
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["designs"] = [1, 8, BLIND]
