@@ -76,6 +76,8 @@ def _sentences(results: dict[str, Any]) -> list[str]:
             f"{rows[0].upper()}{rows[1:]}: **{signed(gap['points'])} points**, "
             f"95 % interval of the paired difference {signed(low)} to {signed(high)}{paper}."
         )
+    if results["missing"]:
+        lines.append(f"Not scored yet: {', '.join(f'`{name}`' for name in results['missing'])}.")
     failed = [check for check in results["checks"] if not check["passed"]]
     lines.append(f"Of the report's {len(results['checks'])} checks {len(results['checks']) - len(failed)} hold.")
     lines += [f"Does not hold: {check['claim']} ({check['figures']})." for check in failed]

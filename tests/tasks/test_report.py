@@ -250,6 +250,9 @@ def test_a_design_without_score_is_named(study, tmp_path):
     assert results["missing"] == [ghost.name]
     assert results["blind"] is None
     assert ghost.name in (tmp_path / "report.html").read_text()
+    (tmp_path / "roadmap").mkdir()
+    shutil.copy(tmp_path / "results.json", tmp_path / "roadmap")
+    assert f"Not scored yet: `{ghost.name}`" in readme.section(tmp_path)
 
 
 def test_nothing_scored_is_an_error(study, tmp_path):
