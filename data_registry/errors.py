@@ -1,5 +1,5 @@
 """Errors a person can act on.
-Every message names the file, the key and the remedy; the command line prints it without a traceback and exits with 2."""
+Every message names the file, the key and the remedy; the command line prints it alone and exits with 2."""
 
 import difflib
 from collections.abc import Iterable

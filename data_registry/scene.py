@@ -67,9 +67,9 @@ class SceneObject:
         return self.center + (_CORNERS * [l, h, w]) @ self.R.T
 
 
-_CORNERS = np.array(
-    [[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]
-) / 2
+_CORNERS = (
+    np.array([[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]) / 2
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,7 @@ def _clip(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.Mo
         mirrored = lessons.pixels(views, "clip", step)
         captions = [_caption(lessons.data, int(i), step) for i in chosen]
         tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
-        loss = clip.contrastive_loss(
-            model, mirrored, {k: tokens[k] for k in ("input_ids", "attention_mask")}, captions
-        )
+        loss = clip.contrastive_loss(model, mirrored, {k: tokens[k] for k in ("input_ids", "attention_mask")}, captions)
         last["loss"] = round(loss.item(), 4)
         return loss, {}
 

@@ -31,6 +31,7 @@ def test_make_targets_exist():
 
 def test_verbs_exist_with_the_options_shown():
     import typer
+
     from flows.cli import app
 
     group = typer.main.get_command(app)

@@ -223,7 +223,7 @@ def _extents(owner: np.ndarray, bodies: int, width: int) -> tuple[np.ndarray, np
 def _maps(world: World, planes: raster.Planes, seen: np.ndarray, owner: np.ndarray, size: int) -> Maps:
     width, off = size * _SUB, _SUB // 2
     seen, owner = (a.reshape(width, width)[off::_SUB, off::_SUB].reshape(-1) for a in (seen, owner))
-    place = (np.arange(size, dtype=F) * _SUB + off + F(0.5))
+    place = np.arange(size, dtype=F) * _SUB + off + F(0.5)
     x, y = np.tile(place, size), np.repeat(place, size)
     _, depth = backdrop(world, _world_rays(world, size), 0.0, None)
     hit = np.flatnonzero(seen >= 0)

@@ -48,9 +48,7 @@ def car(rng: Random) -> list[Part]:
     for side in SIDES:
         for foot, top in pillars:
             parts.append(
-                cylinder(
-                    "body", (foot, side * low, belt), (top, side * high, height - 0.05), 0.05, sides=5, caps=False
-                )
+                cylinder("body", (foot, side * low, belt), (top, side * high, height - 0.05), 0.05, sides=5, caps=False)
             )
         parts += [
             box("body", 0.13, 0.18, 0.13).at(front - 0.25, side * (width / 2 + 0.05), belt + 0.12),

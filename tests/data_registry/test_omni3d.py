@@ -251,7 +251,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_the_stream_yields_what_a_whole_parse_yields(tmp_path, monkeypatch, chunk):
-    content = {"info": {"a": [1, -2.5e-3, "é\"}]"]}, "n": 1234567, "images": [{}, [], 12, "x", None, True], "none": []}
+    content = {"info": {"a": [1, -2.5e-3, 'é"}]']}, "n": 1234567, "images": [{}, [], 12, "x", None, True], "none": []}
     (tmp_path / "a.json").write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
     monkeypatch.setattr(json_stream, "_CHUNK", chunk)
     got = list(json_stream.records(tmp_path / "a.json"))
