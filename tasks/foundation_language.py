@@ -11,7 +11,7 @@ from tasks.foundation import Schedule, rng, train
 from tasks.stage import StageRun
 
 _TOKENIZER_PASSAGES = 1500
-_TOKENIZER, _TRAIN, _HELD_OUT = 0, 1, 2  # which passages: seeds of these never meet
+_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ = 0, 1, 2, 3  # which passages: seeds of these never meet
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Params:
         width, layers, heads, inner: see `model.pretrain.language.Size`.
         vocabulary: tokens at most.
         rows, length: of a batch, in positions.
+        schedule: of the notes, from which it learns to find things and to reason.
+        quizzes: of the second phase, in which it learns to answer lettered questions.
         sets, chat: see `model.pretrain.language.Packer`.
         held_out: batches of unseen passages that understanding is measured on.
     """
@@ -33,11 +35,12 @@ class Params:
     heads: int
     inner: int
     schedule: Schedule
+    quizzes: Schedule
     vocabulary: int = 1600
     rows: int = 8
     length: int = 256
     sets: float = 0.8
-    chat: float = 0.3
+    chat: float = 0.5
     held_out: int = 12
 
 
@@ -45,7 +48,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     """Train and save a Llama; metrics: share right by kind of reasoning, on unseen passages."""
     import torch
 
-    from data_registry.text.passages import passage
+    from data_registry.text.passages import Passage, passage
     from model.pretrain import language
     from model.pretrain.optimizer import Optimizer
     from model.pretrain.tokenizer import train_tokenizer
@@ -55,18 +58,26 @@ def compute(run: StageRun) -> dict[str, Any]:
     torch.manual_seed(p.seed)
     model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
 
-    def batch(part: int, step: int, ease: float, quiz: float, sets: float) -> language.Batch:
+    def batch(part: int, step: int, ease: float, quiz: float, sets: float, letters: float = 0.0) -> language.Batch:
         packer = language.Packer(tokenizer, run.name, p.rows, p.length, sets, p.chat * quiz)
         count = itertools.count()
-        draw = lambda: passage((p.seed, part, step, next(count)), ease=ease, quiz=quiz)  # noqa: E731
+
+        def draw() -> Passage:
+            return passage((p.seed, part, step, next(count)), ease=ease, quiz=quiz, letters=letters)
+
         return packer.pack(draw, rng(p.seed, part, step), copies=round(1 - ease))
 
-    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    def notes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         ease, quiz = _lesson(step / p.schedule.steps)
         return language.loss(model, batch(_TRAIN, step, ease, quiz, 1 - (1 - p.sets) * quiz)), {}
 
-    optimizer = Optimizer([model], p.schedule.steps, p.schedule.matrix_lr, p.schedule.other_lr)
-    train(run, {"model": model}, optimizer, loss_of)
+    def quizzes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        drills = 0.35 - 0.25 * step / p.quizzes.steps  # first to read options at all
+        return language.loss(model, batch(_QUIZ, step, 0.0, 0.8, p.sets, drills)), {}
+
+    for phase, schedule, lesson in (("train", p.schedule, notes), ("quiz", p.quizzes, quizzes)):
+        optimizer = Optimizer([model], schedule.steps, schedule.matrix_lr, schedule.other_lr)
+        train(run, {"model": model}, optimizer, lesson, phase)
 
     metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
     for name, sets in (("text", 0.0), ("word_sets", 1.0)):
@@ -81,10 +92,10 @@ def compute(run: StageRun) -> dict[str, Any]:
 def _lesson(done: float) -> tuple[float, float]:
     """How easy and how much of a quiz passages are (see `passages.passage`), when a share of the training is done.
 
-    First to find things by name, then to reason in notes, which are a third as long as quizzes, then the quizzes.
+    First to find things by name, then to reason in notes, which are a third as long as quizzes, then quizzes.
     """
-    ease = min(1.0, max(0.0, (0.4 - done) / 0.28))  # 1 until 12 %, 0 from 40 %
-    quiz = min(1.0, max(0.1, (done - 0.55) / 0.2))  # 0.1 until 57 %, 1 from 75 %
+    ease = min(1.0, max(0.0, (0.08 - done) / 0.05))  # 1 until 3 %, 0 from 8 %
+    quiz = min(1.0, max(0.1, (done - 0.5) / 0.15))  # 0.1 until 51.5 %, 1 from 65 %
     return ease, quiz if ease == 0 else 0.0
 
 

@@ -37,22 +37,27 @@ class Passage:
         return f"{self.opening} " + "; ".join(self.phrases) + "."
 
 
-def passage(seed: tuple[int, ...], turns: int = 12, ease: float = 0.0, quiz: float = 1.0) -> Passage:
+def passage(
+    seed: tuple[int, ...], turns: int = 12, ease: float = 0.0, quiz: float = 1.0, letters: float = 0.0
+) -> Passage:
     """The passage of a seed: a new imagined scene and a talk of `turns` exchanges about it.
 
     Args:
         ease: from 1, two or three things and only what was said of them, to 0, up to six things and mostly reasoning.
         quiz: from 0, only notes, to 1, mostly questions (see `reasoning.talk`).
+        letters: share of drills in lettered options.
     """
     rng = Random(repr(seed))
     most = 3 + round(3 * (1 - ease))
     while True:
         scene = imagine(rng, most)
         if len(things(scene)) >= 2:
-            return tell(scene, rng, turns, ease, quiz)
+            return tell(scene, rng, turns, ease, quiz, letters)
 
 
-def tell(scene: Scene, rng: Random, turns: int = 12, ease: float = 0.0, quiz: float = 1.0) -> Passage:
+def tell(
+    scene: Scene, rng: Random, turns: int = 12, ease: float = 0.0, quiz: float = 1.0, letters: float = 0.0
+) -> Passage:
     """Describe a scene and talk about it. At least two of its objects must have names of their own."""
     known = things(scene)
     digits = rng.random() < 0.1 * quiz
@@ -60,5 +65,5 @@ def tell(scene: Scene, rng: Random, turns: int = 12, ease: float = 0.0, quiz: fl
     rng.shuffle(phrases)
     around = rng.sample(SURROUNDINGS[scene.kind], rng.randint(1, 3))
     opening = rng.choice(_OPENINGS).format(kind=scene.kind)
-    talk = reasoning.talk(known, scene.kind, rng, turns, digits, ease, quiz)
+    talk = reasoning.talk(known, scene.kind, rng, turns, digits, ease, quiz, letters)
     return Passage(opening, tuple(phrases), tuple(around), tuple(talk), digits)

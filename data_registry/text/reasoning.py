@@ -1,13 +1,26 @@
 """What can be said about a described scene: who is nearer, where a nose points, what lies on whose left hand.
 One function per kind of reasoning; each returns a choice, or None where the scene leaves it unclear."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from data_registry.render.catalog import NAMES
 from data_registry.render.palette import COLORS
-from data_registry.text.wording import ORDINALS, WINDS, attributes, distance, slice_of, wind
+from data_registry.text.wording import (
+    FINE_WINDS,
+    ORDINALS,
+    WINDS,
+    attributes,
+    azimuth,
+    distance,
+    number,
+    slice_of,
+    turn,
+    whole,
+    wind,
+)
 from data_registry.text.worlds import OTHER_NAMES, Thing, wrap
 
 LETTERS = "ABCD"
@@ -53,6 +66,7 @@ def talk(
     digits: bool = False,
     ease: float = 0.0,
     quiz: float = 1.0,
+    letters: float = 0.0,
 ) -> list[Exchange]:
     """Different exchanges about the things: `turns`, or fewer where the scene does not have that many.
 
@@ -60,21 +74,30 @@ def talk(
         ease: from 1, only what was said of a thing (a model must learn to find a thing by its name before it can learn
             anything else), to 0, mostly what follows from it.
         quiz: from 0, only notes, which are short, to 1, mostly questions, most of them with lettered options.
+        letters: share of drills in reading lettered options, which ask nothing but under which letter a word stands.
     """
     said: dict[str, Exchange] = {}
     for _ in range(turns * 8):
         if len(said) == turns:
             break
+        if letters and rng.random() < letters:
+            made = drill(known, rng)
+            said.setdefault(made.question, made)
+            continue
         makers = RECALL if rng.random() < 0.2 + 0.8 * ease else REASONING
         name = rng.choices(list(makers), [weight for _, weight in makers.values()])[0]
         order = rng.sample(list(known), len(known))
         thing = order[0]
         if name == "portrait":
             made = Exchange(name, f"{thing.label}?", attributes(thing, kind, digits))
+        elif name in ACCOUNTS:
+            made = ACCOUNTS[name](order, rng)
         elif name == "range":
             made = Exchange(name, f"way to the {thing.label}", distance(thing.range_m, kind, digits), True)
         else:
             choice = makers[name][0](order, rng)
+            if choice and letters and rng.random() < 0.7:
+                choice = replace(choice, wrong=choice.wrong[:1])  # mostly two options
             made = choice and put(name, choice, rng, notes=1 - 0.7 * quiz)
         if made:
             said.setdefault(made.question, made)
@@ -93,6 +116,24 @@ def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3) -> Exchange:
         question = f"{choice.stem}?{glue}{glue.join(lines)}"
         return Exchange(kind, question, LETTERS[options.index(choice.right)])
     return Exchange(kind, f"{choice.stem}, {' or '.join(options)}?", choice.right)
+
+
+def drill(known: Sequence[Thing], rng: Random) -> Exchange:
+    """Under which letter a word stands; nothing of the scene, or the colour of a thing of it."""
+    pools = (COLORS, NAMES, WINDS, ORDINALS, ("left", "right", "front", "back"), ("yes", "no"), ("alike", "unlike"))
+    single = [thing for thing in known if thing.label == thing.name]
+    if single and rng.random() < 0.4:
+        thing, pool = rng.choice(single), COLORS
+        word, stem = thing.color, rng.choice((f"colour of {_the(thing)}", f"What colour has {_the(thing)}?"))
+    else:
+        pool = rng.choice(pools)
+        word = rng.choice(pool)
+        stem = rng.choice((word, f"the {word}", f"It is {word}."))
+    wrong = rng.sample([other for other in pool if other != word], min(len(pool) - 1, rng.choice((1, 1, 1, 2, 3))))
+    options = [word, *wrong]
+    rng.shuffle(options)
+    lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return Exchange("drill", f"{stem}\n{lines}", LETTERS[options.index(word)])
 
 
 def _the(thing: Thing) -> str:
@@ -190,7 +231,8 @@ def on_hand(known: list[Thing], rng: Random) -> Choice | None:
     if side is None or other is None or side[0] == other[0]:
         return None
     stem = rng.choice(("Riding {}, what is {}", "For who rides {}, what is {}"))
-    note = f"riding {_the(a)}, {side[0]} of {_pair(b, c)}"
+    pair = _pair(b, c) if rng.random() < 0.5 else _pair(c, b)  # the right one must not always come first
+    note = f"riding {_the(a)}, {side[0]} of {pair}"
     return Choice(stem.format(_the(a), side[0]), note, b.label, (c.label,))
 
 
@@ -261,26 +303,124 @@ def _some(wrong: tuple[str, ...], rng: Random) -> tuple[str, ...]:
     return wrong[:1] if rng.random() < 0.5 else wrong
 
 
+def nearness(known: list[Thing], rng: Random) -> Exchange | None:
+    """The things from near to far, or from far to near."""
+    if rng.random() < 0.5:
+        return _ranking("nearness", "the nearest to me first", known, lambda t: math.log(t.range_m))
+    return _ranking("nearness", "the farthest off first", known, lambda t: -math.log(t.range_m))
+
+
+def panorama(known: list[Thing], rng: Random) -> Exchange | None:
+    """The things as they stand in the view, from one edge to the other."""
+    if rng.random() < 0.5:
+        return _ranking("panorama", "my view from the left edge on", known, lambda t: t.bearing / 60)
+    return _ranking("panorama", "my view from the right edge on", known, lambda t: -t.bearing / 60)
+
+
+def vicinity(known: list[Thing], rng: Random) -> Exchange | None:
+    """The other things from the nearest to a thing on."""
+    hub, *others = known
+    return _ranking("vicinity", f"the nearest to {_the(hub)} first", others, lambda t: math.log(hub.apart(t)))
+
+
+def _ranking(kind: str, question: str, found: list[Thing], key: Callable[[Thing], float]) -> Exchange | None:
+    """Things in order; one that is not clearly apart from the one before stays out."""
+    kept: list[Thing] = []
+    for thing in sorted(found, key=key):
+        if not kept or key(thing) - key(kept[-1]) > math.log(CLEAR_RATIO):
+            kept.append(thing)
+    return Exchange(kind, question, ", ".join(thing.label for thing in kept), True) if len(kept) > 1 else None
+
+
+def caption(known: list[Thing], rng: Random) -> Exchange:
+    """All things from the left to the right, mostly with their colours, as under a picture."""
+    ordered = sorted(known, key=lambda t: t.bearing)
+    nouns = [f"{thing.color} {thing.name}" if rng.random() < 0.85 else thing.name for thing in ordered]
+    things = [f"an {noun}" if noun[0] in "aeiou" else f"a {noun}" for noun in nouns]
+    told = f"{', '.join(things[:-1])} and {things[-1]}"
+    form = rng.choice(("{}.", "The picture shows {}.", "There are {}.", "A picture of {}.", "I see {}."))
+    told = form.format(told)
+    asked = rng.choice(("Describe the picture.", "Give a short caption.", "What do you see?", "What is here?"))
+    return Exchange("caption", asked, told[0].upper() + told[1:])
+
+
+def poses(known: list[Thing], rng: Random) -> Exchange:
+    """How one to three things are turned, from the left to the right, in sentences."""
+    chosen = sorted(known[: rng.randint(1, 3)], key=lambda t: t.bearing)
+    forms = (
+        "The {label} faces {turn}.",
+        "The {label} is turned {azimuth} degrees: it faces {turn}.",
+        "The {label} faces {turn}, at {azimuth} degrees.",
+    )
+    told = (rng.choice(forms).format(label=t.label, turn=turn(t.heading), azimuth=azimuth(t.heading)) for t in chosen)
+    return Exchange("poses", rng.choice(("Describe the objects.", "How are they turned?")), " ".join(told))
+
+
+def turned(known: list[Thing], rng: Random) -> Exchange:
+    """Which way a nose points as the narrator sees it."""
+    return Exchange("turned", f"turn of {_the(known[0])}", turn(known[0].heading), True)
+
+
+def amounts(known: list[Thing], rng: Random) -> Exchange:
+    """Which of two numbers is smaller or larger; nothing of the scene."""
+    low, high = sorted(rng.sample(range(4, 120), 2))
+    if high < CLEAR_RATIO * low:
+        high = min(130, 2 * low)
+    low, high = whole(low), whole(high)
+    pair = [number(low), number(high)]
+    rng.shuffle(pair)
+    word, right = ("less", low) if rng.random() < 0.5 else ("more", high)
+    return Exchange("amounts", f"the {word} of {pair[0]} and {pair[1]}", number(right), True)
+
+
+def compass(known: list[Thing], rng: Random) -> Exchange:
+    """Which hand a wind is on for who looks to another; nothing of the scene."""
+    nose, side = rng.randrange(len(FINE_WINDS)), rng.randrange(4)
+    words = ("ahead", "right hand", "at the back", "left hand")
+    place = (nose + 4 * side + rng.choice((-1, 0, 1))) % len(FINE_WINDS)
+    return Exchange("compass", f"nose {FINE_WINDS[nose]}, {FINE_WINDS[place]} is", words[side], True)
+
+
+# Exchanges without options.
+ACCOUNTS: dict[str, Callable[[list[Thing], Random], Exchange | None]] = {
+    "caption": caption,
+    "poses": poses,
+    "turned": turned,
+    "nearness": nearness,
+    "panorama": panorama,
+    "vicinity": vicinity,
+    "amounts": amounts,
+    "compass": compass,
+}
+
 Maker = Callable[[list[Thing], Random], Choice | None]
 
 # Each kind with how often it is tried; `talk` makes the open ones itself.
 RECALL: dict[str, tuple[Maker | None, float]] = {
-    "portrait": (None, 0.7),
+    "portrait": (None, 0.4),
+    "caption": (None, 1.5),
+    "poses": (None, 1.5),
+    "nearness": (None, 2.0),
+    "panorama": (None, 1.0),
+    "vicinity": (None, 1.5),
+    "amounts": (None, 1.0),
+    "compass": (None, 1.0),
     "range": (None, 2.0),
-    "heading": (heading, 2.5),
-    "slice": (slice_, 2.0),
-    "color": (color, 1.5),
-    "what_is": (what_is, 0.7),
-    "present": (present, 0.5),
+    "heading": (heading, 1.5),
+    "turned": (None, 1.5),
+    "slice": (slice_, 1.5),
+    "color": (color, 1.0),
+    "what_is": (what_is, 0.4),
+    "present": (present, 0.4),
 }
 REASONING: dict[str, tuple[Maker | None, float]] = {
-    "nearer": (nearer, 2.5),
-    "nearer_thing": (nearer_thing, 2.5),
-    "alike": (alike, 4.0),
+    "nearer": (nearer, 3.0),
+    "nearer_thing": (nearer_thing, 3.0),
+    "alike": (alike, 3.0),
     "aimed": (aimed, 5.0),
     "shown": (shown, 2.0),
-    "hand": (hand, 2.0),
-    "on_hand": (on_hand, 4.0),
+    "hand": (hand, 3.0),
+    "on_hand": (on_hand, 5.0),
     "way": (way, 1.5),
-    "picture_side": (picture_side, 0.7),
+    "picture_side": (picture_side, 1.0),
 }

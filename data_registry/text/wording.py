@@ -22,8 +22,8 @@ FINE_WINDS = (
 )  # fmt: skip
 # The same as a narrator would say who has no compass.
 TURNS = (
-    "away from me", "away from me and rightward", "rightward", "toward me and rightward", "toward me",
-    "toward me and leftward", "leftward", "away from me and leftward",
+    "away", "away and right", "right", "towards the viewer and right",
+    "towards the viewer", "towards the viewer and left", "left", "away and left",
 )  # fmt: skip
 
 
@@ -38,9 +38,15 @@ def number(value: int) -> str:
     return f"{_ONES[hundreds]} hundred" + (f" and {number(rest)}" if rest else "")
 
 
+def whole(value: float) -> int:
+    """A number rounded as people say it: the coarser, the larger."""
+    step = 1 if value < 20 else 2 if value < 30 else 5 if value < 70 else 10
+    return max(1, round(value / step) * step)
+
+
 def in_units(range_m: float, kind: str) -> int:
     """A range in whole units of its kind of scene: feet in a street, hands in a room, centimetres on a table."""
-    return max(1, round(range_m / KINDS[kind][4]))
+    return whole(range_m / KINDS[kind][4])
 
 
 def distance(range_m: float, kind: str, digits: bool = False) -> str:
@@ -65,6 +71,11 @@ def wind(degrees: float, fine: bool = False) -> str:
 def turn(heading: float) -> str:
     """A heading in eight steps, told from the narrator's place."""
     return TURNS[round(heading / 45) % 8]
+
+
+def azimuth(heading: float) -> int:
+    """A heading in steps of ten degrees, 0 where the front faces the narrator and 90 where it points to the left."""
+    return round((heading - 180) / 10) * 10 % 360
 
 
 def attributes(thing: Thing, kind: str, digits: bool = False) -> str:

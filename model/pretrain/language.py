@@ -145,7 +145,7 @@ class Packer:
                     exchange[row, begin:end] = index
                     first = begin + len(question) - 1  # the position before the answer predicts its first word
                     weights[row, begin:first] = aside
-                    weights[row, first : end - 1] = 1.0 / max(1.0, len(answer) / 6) ** 0.5
+                    weights[row, first : end - 1] = 1.0 / max(1.0, len(answer) / 6)  # a caption weighs as six words
                     kinds.append((turn.kind, row, first, end - 1))
                 passage[row, start : len(line)] = number
                 number += 1

@@ -100,6 +100,18 @@ def true(exchange: Exchange, world: World) -> bool:
             and place.removesuffix(" slice") == slice_at(world.at(label))
             and angle(compass(nose.removeprefix("nose ")), world.front(label)) <= 16
         )
+    if exchange.kind in ("caption", "poses", "nearness", "panorama", "vicinity"):
+        return told_in_order(exchange, world)
+    if exchange.kind == "amounts":
+        best = max if "more" in exchange.question else min
+        by_words = {number(n): n for n in range(1000)}
+        pair = re.findall(r"of (.+) and (\S+(?: hundred(?: and \S+)?)?)$", exchange.question)
+        halves = [half for half in _splits(exchange.question.split(" of ", 1)[1]) if all(h in by_words for h in half)]
+        assert pair and halves
+        return exchange.answer == best(halves[0], key=by_words.__getitem__)
+    if exchange.kind == "compass":
+        nose, place = re.fullmatch(r"nose (\S+), (\S+) is", exchange.question).groups()
+        return clearly(compass(place) / compass(nose), direction(exchange.answer))
     if exchange.kind == "range":
         (label,) = labels_in(exchange.question, world)
         return claimed_m(exchange.answer, world.kind) == pytest.approx(world.range_m(label), rel=0.12)
@@ -119,6 +131,9 @@ def true(exchange: Exchange, world: World) -> bool:
             return answer == min(options, key=lambda o: abs(np.angle(world.seen_from(named[0], o))))
         case "heading":
             return answer == min(WINDS, key=lambda o: angle(compass(o), world.front(named[0])))
+        case "turned":
+            turns = {"away": 1j, "right": 1, "left": -1, "towards the viewer": -1j}
+            return angle(sum(turns[part] for part in answer.split(" and ")), world.front(named[0])) < 23
         case "shown":
             sides = {"nose": 1, "tail": -1, "right": -1j, "left": 1j}
             back = -world.at(named[0]) / world.front(named[0])
@@ -144,6 +159,48 @@ def true(exchange: Exchange, world: World) -> bool:
             name = re.sub(".* of a ", "", stem)
             return (answer == "yes") == (name in {o.name for o in world.objects.values()})
     raise AssertionError(f"no check for {exchange.kind}")
+
+
+def _splits(text: str) -> list[list[str]]:
+    """Every way to read two numbers out of 'one hundred and five and six'."""
+    words = text.split(" and ")
+    return [[" and ".join(words[:k]), " and ".join(words[k:])] for k in range(1, len(words))]
+
+
+def told_in_order(exchange: Exchange, world: World) -> bool:
+    """Whether what is listed is there, and in the order that the kind of list promises."""
+    text = exchange.answer
+    if exchange.kind in ("nearness", "panorama", "vicinity"):
+        listed = text.split(", ")
+        hub = labels_in(exchange.question, world)
+        measure = {
+            "nearness": world.range_m,
+            "panorama": lambda label: world.at(label).real / world.at(label).imag,
+            "vicinity": lambda label: abs(world.at(label) - world.at(hub[0])),
+        }[exchange.kind]
+        backwards = "farthest" in exchange.question or "right edge" in exchange.question
+        values = [measure(label) for label in listed]
+        return len(listed) > 1 and values == sorted(values, reverse=backwards)
+    if exchange.kind == "caption":
+        nouns = re.findall(r"\ban? (?!picture of)([a-z -]+?)(?=,| and |\.)", text.lower())
+        nouns = [noun.removeprefix("picture of a ").removeprefix("picture of an ") for noun in nouns]
+        ordered = sorted(world.objects.values(), key=lambda o: o.center[0] / o.center[2])
+        return len(nouns) == len(ordered) and all(
+            noun in (obj.name, f"{obj.color} {obj.name}") for noun, obj in zip(nouns, ordered)
+        )
+    turns = {"away": 1j, "right": 1, "left": -1, "towards the viewer": -1j}
+    for sentence in text.split(". "):
+        (label,) = labels_in(sentence.replace("The ", "the "), world)
+        said = re.search(r"faces ([a-z ]+)", sentence).group(1).strip()
+        way = sum(turns[part] for part in said.split(" and "))
+        if angle(way, world.front(label)) > 23:
+            return False
+        if degrees := re.search(r"(\d+) degrees", sentence):
+            # 0 faces the narrator, 90 points to the left.
+            stated = -1j * np.exp(-1j * np.radians(float(degrees.group(1))))
+            if angle(stated, world.front(label)) > 5.5:
+                return False
+    return True
 
 
 def claimed_m(words: str, kind: str) -> float:
