@@ -12,7 +12,6 @@ from data_registry.errors import InputError
 
 IMAGE = "<image>\n"  # opens the first human turn of a sample with an image
 LETTERS = "ABCD"
-INSTRUCTION = "Answer with the option's letter."
 
 SCHEMA = pa.schema(
     [
@@ -39,10 +38,9 @@ def multiple_choice(question: str, options: Sequence[str]) -> str:
     Which is closer?
     A. the car
     B. the dog
-    Answer with the option's letter.
     """
     lines = (f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-    return "\n".join((question, *lines, INSTRUCTION))
+    return "\n".join((question, *lines))
 
 
 def record(id_: str, image: str | None, turns: Sequence[Turn]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from data_registry.benchmark import Question
-from data_registry.conversations import INSTRUCTION, LETTERS
+from data_registry.conversations import LETTERS
 
 SIDES = ("left", "right", "front", "behind")
 _OPTION = re.compile(rf"^[{LETTERS}]\. (.*)$", re.MULTILINE)
@@ -30,7 +30,7 @@ class NameLookup:
         used = 0
         for human, gpt, type_ in turns:
             options = tuple(_OPTION.findall(human))
-            if human.endswith(INSTRUCTION) and len(gpt) == 1 and gpt in LETTERS[: len(options)]:
+            if options and len(gpt) == 1 and gpt in LETTERS[: len(options)]:
                 used += 1
                 for key in self._keys(type_, human.partition("\nA. ")[0], options):
                     self.counts[key][options[LETTERS.index(gpt)]] += 1

@@ -1,19 +1,16 @@
 """From facts to words: the phrasing files, and questions and answers rendered from them.
 Training and benchmark phrasings of a type share its meaning and no sentence."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import yaml
 
-from data_registry.conversations import INSTRUCTION
-from data_registry.questions import distance, orientation, picture, relation
+from data_registry.questions import distance, orientation, relation
 from data_registry.questions.facts import Fact
 from data_registry.questions.geometry import Layout
-from data_registry.questions.words import FOLDER, quantity, sentence, words
+from data_registry.questions.words import FOLDER, quantity, sentence
 
 FILES = ("distance", "orientation", "relation", "statements", "general")
 CLASS_OF = {
@@ -78,20 +75,3 @@ def _distances(fact: Fact, scene: Layout) -> tuple[str, str]:
     table = scene.pair[roles[0]] if roles else scene.distance
     metres = table[i], table[j]
     return quantity(metres[fact.answer]), quantity(metres[1 - fact.answer])
-
-
-def vocabulary() -> Iterator[str]:
-    """Texts with every word that questions and answers are made of, but for the names of categories.
-
-    For fitting a tokenizer. Benchmark phrasings add no word that training phrasings lack (a test says so), so they are
-    left out.
-    """
-    for wording in wordings().values():
-        for phrasing in (*wording.training, *wording.answers, *wording.options.values()):
-            yield re.sub(r"\{\w+\}", " ", phrasing).strip()
-    small = words()
-    yield from (*small["numbers"], *small["place"], *small["facing"], *small["seen"], *small["relation"])
-    yield from (*small["scenery"].values(), *[rule["text"] for rule in small["elevation"]], *picture.COLORS)
-    yield from (text for kind, things in small["kinds"].items() for text in (kind, *things))
-    yield from (f"{value} {rule['unit']}" for rule in small["units"] for value in range(100))
-    yield f"A. the B. a C. an D. of {INSTRUCTION}"

@@ -36,21 +36,20 @@ def facts(scene: Layout, names: Mapping[str, Sequence[str]], rng: random.Random)
 
 
 def listing(scene: Scene, rng: random.Random) -> dict[str, str]:
-    """Slots of a caption: the things in the picture with colours and counts, and the place.
+    """Slots of a caption: the things from left to right with colours, then the groups with counts, and the place.
 
     A category of which some objects were dropped is left out, since its count is not known.
     """
     counts = Counter(o.name for o in scene.objects if o.name not in scene.others)
     things = []
-    for obj in scene.objects:
+    for obj in sorted(scene.objects, key=lambda o: o.bbox[0] + o.bbox[2]):
         if counts[obj.name] == 1:
-            noun = f"{obj.color} {obj.name}" if obj.color and rng.random() < 0.7 else obj.name
+            noun = f"{obj.color} {obj.name}" if obj.color and rng.random() < 0.85 else obj.name
             things.append(article(noun))
     groups = [f"{number(n)} {plural(name)}" for name, n in counts.items() if n > 1]
     things = [*things, *groups]
     if not things:
         return {}
-    rng.shuffle(things)
     several = len(things) > 1 or bool(groups)
     slots = {"things": enumeration(things), "are": "are" if several else "is"}
     return slots | {"scenery": words()["scenery"].get(scene.kind, "")}

