@@ -20,14 +20,16 @@ class Collator:
     Args:
         pad_token_id: fills rows and turns up; never a target.
         images: from image keys to {"pixel_values": ...} or {"image_features": ...}.
+        turns_alike: every turn weighs the same in the loss, however many targets it has; a letter would otherwise
+            drown among sentences. Adds `label_weights` (k,) to a batch.
 
     A batch has sample_ids (for errors), input_ids (n, L), position_ids, `labels` (k,) and `label_positions` (k,): the
     k targets and the flat index (row * L + column) of the hidden state that predicts each, so that the LM head runs
     on those alone; for rows also attention_mask (n, L), for turns prefix_length and turns.
     """
 
-    def __init__(self, pad_token_id: int, images: ImageLookup):
-        self.pad, self.images = pad_token_id, images
+    def __init__(self, pad_token_id: int, images: ImageLookup, turns_alike: bool = False):
+        self.pad, self.images, self.turns_alike = pad_token_id, images, turns_alike
 
     def __call__(self, samples: Sequence[EncodedSample]) -> dict[str, Any]:
         isolated = {sample.isolated for sample in samples}
@@ -37,6 +39,10 @@ class Collator:
         keys = [sample.image for sample in samples if sample.image is not None]
         if keys:
             batch.update(self.images(keys))
+        if self.turns_alike:
+            counts = torch.tensor([sum(turn.targets) for sample in samples for turn in sample.turns])
+            counts = counts[counts > 0]
+            batch["label_weights"] = (1 / counts).repeat_interleave(counts)
         batch["sample_ids"] = [sample.id for sample in samples]
         return batch
 

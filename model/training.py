@@ -216,7 +216,8 @@ class SpatialTrainer(Trainer):
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
         if not batch_samples:
             return None
-        count = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
+        sizes = (b["label_weights"].sum().item() if "label_weights" in b else len(b["labels"]) for b in batch_samples)
+        count = torch.tensor(sum(sizes), device=device)
         return self.accelerator.gather(count).sum() if self.args.world_size > 1 else count
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ class TrainParams:
         max_length: most tokens of a sequence; a longer sample is an error that names it.
         isolate_turns: whether each turn attends to the image and itself only.
         turns: turns per row, where they are isolated.
+        turns_alike: whether every turn weighs the same in the loss, however long its answer is.
         fraction: share of each data set.
         zero_stage: DeepSpeed's ZeRO stage; 0 trains without DeepSpeed.
     """
@@ -51,14 +52,13 @@ class TrainParams:
     fraction: float
     bf16: bool
     zero_stage: int
+    turns_alike: bool = field(default=False, kw_only=True)
 
     def recipe(self) -> "Recipe":
         """The part that the model's training knows."""
         from model.training import Recipe
 
-        return Recipe(
-            **{field.name: getattr(self, field.name) for field in fields(Recipe) if hasattr(self, field.name)}
-        )
+        return Recipe(**{each.name: getattr(self, each.name) for each in fields(Recipe) if hasattr(self, each.name)})
 
 
 def folders(run: StageRun, slot: str) -> list[Path]:
@@ -218,7 +218,7 @@ def fit(
     result = train(
         model,
         samples,
-        Collator(tokenizer.pad_token_id, images),
+        Collator(tokenizer.pad_token_id, images, params.turns_alike),
         params.recipe(),
         run.work,
         run.seed,
