@@ -38,7 +38,29 @@ class MLPConnector(nn.Module):
         return self.linear_2(self.act(self.linear_1(features)))
 
 
-CONNECTORS = {"mlp2x_gelu": MLPConnector}
+class NormedMLPConnector(MLPConnector):
+    """mlp2x_gelu between two norms: features come in at unit scale, image tokens leave at the scale of words.
+
+    Raw features of small encoders are tens of times as long as the words of a small LLM. Tokens of that length drown
+    whatever its layers add to them, so that it cannot find an object by its name among them (measured: tokens of norm
+    115 beside words of norm 1.7).
+    """
+
+    def __init__(self, d_in: int, d_out: int):
+        super().__init__(d_in, d_out)
+        self.gain = nn.Parameter(torch.ones(d_out))
+
+    def match(self, embeddings: torch.Tensor) -> None:
+        """Start with image tokens as long as the median word of an embedding table (vocabulary, d_out)."""
+        with torch.no_grad():
+            self.gain.fill_(embeddings.float().pow(2).mean(-1).sqrt().median().item())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        tokens = super().forward(nn.functional.layer_norm(features, features.shape[-1:]))
+        return nn.functional.rms_norm(tokens, tokens.shape[-1:]) * self.gain.to(tokens.dtype)
+
+
+CONNECTORS = {"mlp2x_gelu": MLPConnector, "normed_mlp2x_gelu": NormedMLPConnector}
 MIXINGS = {"channel": mix_channels}
 
 

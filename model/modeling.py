@@ -75,6 +75,8 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 torch.manual_seed(seed)
                 width = sum(encoder.width for encoder in encoders)
                 model.connector = build_connector(connector, width, config.text_config.hidden_size)
+            if hasattr(model.connector, "match"):
+                model.connector.match(language_model.get_input_embeddings().weight)
         return model
 
     @classmethod
@@ -126,6 +128,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         label_positions: torch.Tensor | None = None,
+        label_weights: torch.Tensor | None = None,
         prefix_length: int | None = None,
         turns: int | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -141,8 +144,9 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             attention_mask: (n, L), 0 where padded; not needed for isolated turns, whose padding comes after all else.
             labels: (k,) target ids with `label_positions` (k,), flat indices of the states that predict them; or
                 (n, L) with -100 where ignored, as usual. The LM head runs on the needed states only.
+            label_weights: (k,) of each target in the loss; all 1 by default.
             prefix_length, turns: the layout of isolated turns (`model/attention.py`).
-            num_items_in_batch: what the summed loss is divided by (default: its own number of targets).
+            num_items_in_batch: what the summed loss is divided by (default: the sum of its own targets' weights).
 
         Returns:
             With labels the loss and no logits; otherwise logits (n, kept, vocabulary).
@@ -162,7 +166,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         hidden = outputs.last_hidden_state
         loss = logits = None
         if labels is not None:
-            loss = self._loss(hidden, labels, label_positions, num_items_in_batch)
+            loss = self._loss(hidden, labels, label_positions, label_weights, num_items_in_batch)
         else:
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             logits = self.get_output_embeddings()(hidden[:, kept])
@@ -220,7 +224,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         # Under autocast the residual stream would stay fp32 and every norm would copy it: half the traffic in bf16.
         return embeds.to(_working_dtype(embeds))
 
-    def _loss(self, hidden, labels, label_positions, num_items_in_batch) -> torch.Tensor:
+    def _loss(self, hidden, labels, label_positions, label_weights, num_items_in_batch) -> torch.Tensor:
         if label_positions is None:
             flat = torch.full_like(labels, -100)
             flat[:, :-1] = labels[:, 1:]
@@ -228,8 +232,12 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels = flat.flatten()[label_positions]
         states = hidden.flatten(0, 1).index_select(0, label_positions)
         logits = self.get_output_embeddings()(states).float()
-        count = len(labels) if num_items_in_batch is None else num_items_in_batch
-        return nn.functional.cross_entropy(logits, labels, reduction="sum") / count
+        if label_weights is None:
+            total, count = nn.functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
+        else:
+            each = nn.functional.cross_entropy(logits, labels, reduction="none")
+            total, count = (each * label_weights).sum(), label_weights.sum()
+        return total / (count if num_items_in_batch is None else num_items_in_batch)
 
 
 def _working_dtype(tensor: torch.Tensor) -> torch.dtype:
