@@ -166,12 +166,14 @@ def unlock(
         if not held:
             console.print("No claim is held. (Claims are freed by the system when their owner ends.)")
         for one in held:
-            console.print(f"{one['run']}: process {one['pid']} on {one['host']}")
+            who = f"process {one['pid']} on {one['host']}" if one["pid"] else "a process that has not said who it is"
+            sign = f", last sign of life {one['silent_s']} s ago" if one["silent_s"] is not None else ""
+            console.print(f"{one['run']} ({one['scale']}): {who}{sign}", soft_wrap=True, highlight=False)
         if name is not None:
-            if not yes:
+            if not yes and any(one["run"] == name for one in held):
                 typer.confirm(f"End the process that computes {name}? Its last checkpoint stays.", abort=True)
             end_owner(_root(), name)
-            console.print(f"{name}: its owner is gone, the claim is free")
+            console.print(f"{name}: its owner is gone, the claim is free", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -217,7 +219,10 @@ def ui(
     with _reporting():
         from flows.ui import serve
 
-        serve(_root(), mlflow_port, prefect_port, console)
+        try:
+            serve(_root(), mlflow_port, prefect_port, console)
+        except KeyboardInterrupt:  # the way to end it, no failure
+            console.print("stopped")
 
 
 @contextlib.contextmanager
@@ -237,6 +242,14 @@ def _reporting() -> Iterator[None]:
     except KeyboardInterrupt:
         errors.print("stopped; run the same again to go on from here")
         raise typer.Exit(130) from None
+    except Exception as error:
+        from tasks.full_disk import full_disk
+
+        full = full_disk(error, "spatialllm", _root())
+        if full is None:
+            raise
+        errors.print(f"[red]error:[/red] {_plain(full)}", soft_wrap=True, highlight=False)
+        raise typer.Exit(EXIT_INPUT) from None
 
 
 def _root() -> Path:

@@ -124,8 +124,11 @@ def choose(wanted: Iterable[int | str]) -> list[Design]:
 
 def kept(params: Mapping[str, Any]) -> list[Design]:
     """The designs that params.yaml keeps in the plan (`designs`)."""
+    wanted = params.get("designs") or []
+    if not isinstance(wanted, list) or not all(isinstance(one, int | str) for one in wanted):
+        raise InputError(f"params.yaml: designs: expected a list of rows and names of designs, found {wanted!r}")
     try:
-        return choose(params.get("designs") or [])
+        return choose(wanted)
     except InputError as error:
         raise InputError(f"params.yaml: designs: {error}") from None
 

@@ -3,8 +3,7 @@ Reads only; `end_owner` is the exception and is asked for by name."""
 
 import contextlib
 import json
-import os
-import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ from flows.plan import read_plan
 from flows.show import clock
 from flows.store import is_current
 from tasks import digest, settings
-from tasks.claim import Paths
+from tasks.claim import Paths, end_holder, holder, read_note
+
+_END_SECONDS = 30  # a killed process may have to write out what the kernel holds of it
 
 
 def status_of(root: Path) -> list[dict[str, Any]]:
@@ -28,15 +29,8 @@ def status_of(root: Path) -> list[dict[str, Any]]:
         stage, _, name = run.partition("/")
         paths = Paths(root, found.scale, stage, name)
         note = owner_note(paths)
-        if note is not None:
-            state = {
-                "state": "running",
-                **{k: note[k] for k in ("pid", "host", "done", "total", "remaining_s") if k in note},
-            }
-        elif is_current(found, run, contents=False):
-            state = {"state": "there"}
-        else:
-            state = {"state": "outdated" if paths.out.exists() else "missing"}
+        state = {"state": _state(found, paths, run, note, contents=False)}
+        state |= {k: note[k] for k in ("pid", "host", "done", "total", "remaining_s") if note and k in note}
         with contextlib.suppress(OSError, ValueError):
             state["seconds"] = json.loads(paths.record.read_text())["seconds"]
         rows.append({"run": run, **state})
@@ -72,7 +66,7 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
     about: dict[str, Any] = {
         "run": run,
         "output": str(paths.out.relative_to(root)),
-        "state": "there" if is_current(found, run) else "running" if owner_note(paths) else "missing or outdated",
+        "state": _state(found, paths, run, owner_note(paths), contents=True),
         "version": found.version(stage),
         "seed": found.seed(stage, short),
         "parts": plan.entry(run).get("parts") or {},
@@ -95,6 +89,14 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
     return about
 
 
+def _state(found: settings.Settings, paths: Paths, run: str, note: dict[str, Any] | None, contents: bool) -> str:
+    if note is not None:
+        return "running"
+    if is_current(found, run, contents):
+        return "there"
+    return "outdated" if paths.out.exists() else "missing"
+
+
 def show_info(console: Console, about: dict[str, Any]) -> None:
     """`info_of` for people."""
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -107,35 +109,51 @@ def show_info(console: Console, about: dict[str, Any]) -> None:
 
 
 def claims(root: Path) -> list[dict[str, Any]]:
-    """The claims that are held now: {"run", "pid", "host"}."""
+    """The claims that are held now: {"run", "scale", "pid", "host", "silent_s"}, None for what is not known.
+
+    `silent_s`: seconds since the holder's last sign of life.
+    """
     held = []
     for lock in sorted((root / ".locks").glob("*.*.*.lock")):
         scale, stage, name = lock.name.removesuffix(".lock").split(".", 2)
         note = owner_note(Paths(root, scale, stage, name))
         if note is not None:
-            held.append({"run": f"{stage}/{name}", "pid": note.get("pid"), "host": note.get("host")})
+            silent = round(time.time() - note["updated"]) if "updated" in note else None
+            who = {key: note.get(key) for key in ("pid", "host")}
+            held.append({"run": f"{stage}/{name}", "scale": scale, **who, "silent_s": silent})
     return held
 
 
 def owner_note(paths: Paths) -> dict[str, Any] | None:
     """What the holder of a claim says about itself; None when nobody holds it."""
-    if not paths.lock.exists():
-        return None
-    try:
-        with FileLock(paths.lock, timeout=0):
-            return None
-    except Timeout:
-        try:
-            return json.loads(paths.owner.read_text())
-        except (OSError, ValueError):
-            return {}
+    return None if _free(paths) else read_note(paths)
 
 
 def end_owner(root: Path, run: str) -> None:
-    """Kill the process that holds a stage run's claim; the system frees the claim with it."""
-    held = {one["run"]: one for one in claims(root)}
-    if run not in held:
+    """Kill the process that holds a stage run's claim, and return once the claim is free.
+
+    Raises:
+        InputError: nobody holds it, or its holder is out of reach or does not end.
+    """
+    stage, _, name = run.partition("/")
+    paths = Paths(root, settings.load(root).scale, stage, name)
+    if _free(paths):
+        held = [one["run"] for one in claims(root)]
         raise InputError(f"{run}: nobody holds its claim" + (f", {nearest(run, held)}" if held else ""))
-    if held[run]["host"] != os.uname().nodename:
-        raise InputError(f"{run}: its owner runs on {held[run]['host']}; end process {held[run]['pid']} there")
-    os.kill(held[run]["pid"], signal.SIGKILL)
+    ended = read_note(paths).get("pid")
+    end_holder(paths)
+    deadline = time.monotonic() + _END_SECONDS
+    while not _free(paths) and read_note(paths).get("pid") == ended:  # another one may have waited for it
+        if time.monotonic() > deadline:
+            raise InputError(f"{run}: {holder(paths)} was killed but has not ended after {_END_SECONDS} s")
+        time.sleep(0.05)
+
+
+def _free(paths: Paths) -> bool:
+    if not paths.lock.exists():
+        return True
+    try:
+        with FileLock(paths.lock, timeout=0):
+            return True
+    except Timeout:
+        return False

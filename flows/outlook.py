@@ -61,6 +61,7 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None) -> Outl
     """What these designs would run, given what is there."""
     plan = plan_of(designs)
     found = Settings(root, settings.load(root).params, plan.entries)
+    found.check()
     slots = slots or int(found.runtime.get("slots", 1))
     there = [run for run in plan.runs() if is_current(found, run, contents=False)]
     left = [run for run in plan.runs() if run not in set(there)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from data_registry.errors import InputError
 from flows.cost import Costs
 from flows.design import kept
 from flows.execute import StageRunFailed, allow_children, execute, stop_children
@@ -18,6 +19,8 @@ from flows.server import configure, prefect_server
 from flows.show import NoDisplay
 from flows.store import RESTORED, THERE, Store
 from tasks import settings
+from tasks.full_disk import full_disk
+from tasks.settings import Settings
 from tasks.stage import EXIT_DAMAGED
 from tasks.tracking import owe
 
@@ -82,8 +85,13 @@ def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
 
     Returns:
         How each ended. A failure fails what depends on it and nothing else.
+
+    Raises:
+        InputError: params.yaml lacks what a stage run asks for, before anything is written.
     """
     started = time.monotonic()
+    params = settings.load(root).params
+    Settings(root, params, plan_of(kept(params)).merge(plan).entries).check()
     whole = keep_in_plan(root, plan)
     runs = plan.runs()
     display = display or NoDisplay()
@@ -143,7 +151,12 @@ class Session:
             if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
                 raise
             execute(self.store, run, self.commands[run])
-        self.store.commit(run)
+        try:
+            self.store.commit(run)
+        except Exception as error:
+            if full := full_disk(error, f"{run}: taking it into DVC's cache", self.root):
+                raise InputError(full) from error
+            raise
         return COMPUTED
 
     def end(self, run: str, state: str, error: BaseException | None = None, blame: str | None = None) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 NONE = "none"
 PARTS = ("encoders", "llm", "stage0", "stage1", "stage2")
+# The other parts while one is checked, so that the message is about that one.
+_SOUND = {"encoders": "clip", "llm": "vicuna-7b", "stage0": NONE, "stage1": "cc558k", "stage2": "mix665k"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,10 @@ class Space:
                 raise InputError(f"params.yaml: sweep.space.{name}: empty; give it at least one choice")
             if len(set(values)) < len(values):
                 raise InputError(f"params.yaml: sweep.space.{name}: a choice is listed twice")
-        first = {part: getattr(self, part)[0] for part in PARTS}
         for part in PARTS:
             for value in getattr(self, part):
                 try:
-                    self.design({**first, part: value})
+                    self.design({**_SOUND, part: value})
                 except InputError as error:
                     raise InputError(f"params.yaml: sweep.space.{part}: {error}") from None
 

@@ -1,16 +1,26 @@
 """Where a stage run's files are, and its claim: an operating-system lock, which the kernel frees with its owner.
-Beside the lock a note says who holds it and how far the work is."""
+Beside the lock a note says who holds it, how far the work is, and that its holder is not frozen: it beats."""
 
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from data_registry.errors import InputError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LEASE_S = 300.0  # a claim whose holder gives no sign of life for so long lapses; `runtime.lease_s` overrides it
+_BEATS_PER_LEASE = 10
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,16 @@ class Paths:
 
 
 @contextlib.contextmanager
-def claim(paths: Paths) -> Iterator[None]:
-    """Hold the stage run's claim; waits while another process has it, however that one was started."""
+def claim(paths: Paths, lease_s: float = LEASE_S) -> Iterator["Note"]:
+    """Hold the stage run's claim; waits while another process has it, however that one was started.
+
+    A holder on this machine that gives no sign of life for a lease (stopped, paused, hung) is killed and its claim
+    taken: a holder that lapsed must not wake up and publish. One on another machine cannot be killed, so it is waited
+    for; the kernel frees the claim when it dies.
+
+    Yields:
+        The note beside the lock, for progress.
+    """
     from filelock import FileLock, Timeout
 
     paths.lock.parent.mkdir(parents=True, exist_ok=True)
@@ -73,39 +91,160 @@ def claim(paths: Paths) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{paths.stage} {paths.name}: {holder(paths)} is computing it; waiting", flush=True)
-        lock.acquire(poll_interval=0.2)
+        _wait(lock, paths, lease_s)
+    note = Note(paths.owner, lease_s / _BEATS_PER_LEASE)
     try:
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        write_json(paths.owner, note)
-        yield
+        with note:
+            yield note
     finally:
-        paths.owner.unlink(missing_ok=True)
         lock.release()
+
+
+class Note(threading.Thread):
+    """What the holder of a claim says about itself, rewritten at every beat, gone with the `with` block.
+
+    Args:
+        path: of the note.
+        beat_s: seconds between signs of life.
+    """
+
+    def __init__(self, path: Path, beat_s: float) -> None:
+        super().__init__(name="claim", daemon=True)
+        self._path, self._beat_s = path, beat_s
+        self._over, self._guard = threading.Event(), threading.Lock()
+        pid = os.getpid()
+        self._content = {"pid": pid, "started": _started(pid), "host": socket.gethostname(), "since": time.time()}
+
+    def say(self, **more: Any) -> None:
+        """Write the note with these keys added."""
+        with self._guard:
+            self._content |= {**more, "updated": time.time()}
+            write_json(self._path, self._content)
+
+    def run(self) -> None:
+        while not self._over.wait(self._beat_s):
+            with contextlib.suppress(OSError):  # a full disk fails the work itself, with a message
+                self.say()
+
+    def __enter__(self) -> "Note":
+        self.say()
+        self.start()
+        return self
+
+    def __exit__(self, *exit: object) -> None:
+        self._over.set()
+        self.join()
+        self._path.unlink(missing_ok=True)
+
+
+class Patience:
+    """Whether a holder has given no sign of life for a lease, as seen by one who waits.
+
+    It counts what the waiter itself has seen on its own clock, which stands still while the machine sleeps, so that
+    waking up a laptop costs nobody their claim.
+    """
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._sign: Any = object()
+        self._since = 0.0
+
+    def over(self, sign: Any, now: float) -> bool:
+        """Take in the holder's latest sign of life at a time in seconds."""
+        if sign != self._sign:
+            self._sign, self._since = sign, now
+        return now - self._since > self._lease_s
+
+
+def _wait(lock: "BaseFileLock", paths: Paths, lease_s: float) -> None:
+    from filelock import Timeout
+
+    def say(text: str) -> None:
+        print(f"{paths.stage} {paths.name}: {text}", flush=True)
+
+    say(f"{holder(paths)} is computing it; waiting")
+    patience = Patience(lease_s)
+    while True:
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=min(5.0, lease_s), poll_interval=0.2)
+            return
+        if not patience.over(read_note(paths).get("updated"), time.monotonic()):
+            continue
+        patience = Patience(lease_s)
+        who = holder(paths)
+        try:
+            end_holder(paths)
+        except InputError as error:
+            say(f"no sign of life from {who} for {lease_s:.0f} s, but it cannot be ended from here: {error}")
+        else:
+            say(f"no sign of life from {who} for {lease_s:.0f} s: ended it, its claim has lapsed")
+
+
+def read_note(paths: Paths) -> dict[str, Any]:
+    """What the holder of a claim says about itself: {"pid", "host", "updated"...}; empty while it says nothing."""
+    try:
+        return json.loads(paths.owner.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def holder(paths: Paths) -> str:
     """Who holds the claim, in words."""
+    note = read_note(paths)
+    return f"process {note['pid']} on {note['host']}" if "pid" in note else "another process"
+
+
+def end_holder(paths: Paths) -> None:
+    """Kill the process that holds a claim, with its group where it leads one; the kernel frees the claim with it.
+
+    Raises:
+        InputError: it runs on another machine, or is not known.
+    """
+    note = read_note(paths)
+    if "pid" not in note:
+        raise InputError(f"{paths.lock}: its holder has not said who it is; `fuser {paths.lock}` names the process")
+    pid, host = note["pid"], note["host"]
+    if host != socket.gethostname():
+        raise InputError(f"its holder runs on {host}; end process {pid} there")
+    if _started(pid) != note["started"]:
+        raise InputError(f"process {pid} is gone and left one behind that holds {paths.lock}; `fuser` names it")
+    with contextlib.suppress(ProcessLookupError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, as the kernel says it, so that a number used again is not taken for it; None for nobody."""
     try:
-        note = json.loads(paths.owner.read_text())
-        return f"process {note['pid']} on {note['host']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+        # The command's name, in parentheses, may hold spaces; this is field 22, the 20th after it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file that is never seen half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class Progress:
-    """Progress of one stage run: in its claim's note (for the flow and `status`) and on the terminal."""
+    """Progress of one stage run: in its claim's note (for the flow and `status`) and on the terminal.
 
-    def __init__(self, paths: Paths) -> None:
-        self.paths = paths
+    Args:
+        title: of the line on the terminal, e.g. "align clip_vicuna-7b_cc558k".
+    """
+
+    def __init__(self, title: str, note: Note) -> None:
+        self.title, self.note = title, note
         self.started = self.last = time.monotonic()
         self.first: int | None = None
 
@@ -116,12 +255,10 @@ class Progress:
         elif now - self.last < 0.5 and done < total:
             return
         self.last = now
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "done": done, "total": total, "updated": time.time()}
         rate = (done - self.first) / (now - self.started) if now > self.started else 0
-        if rate > 0:
-            note["remaining_s"] = round((total - done) / rate, 1)
-        write_json(self.paths.owner, note)
+        left = {"remaining_s": round((total - done) / rate, 1)} if rate > 0 else {}
+        self.note.say(done=done, total=total, **left)
         if sys.stderr.isatty():
-            left = f", {note['remaining_s']:.0f} s left" if "remaining_s" in note else ""
-            line = f"\r{self.paths.stage} {self.paths.name}: {done}/{total}{left} \033[K"
+            text = f", {left['remaining_s']:.0f} s left" if left else ""
+            line = f"\r{self.title}: {done}/{total}{text} \033[K"
             print(line, end="\n" if done >= total else "", file=sys.stderr, flush=True)

@@ -78,6 +78,13 @@ class Settings:
                 )
         return {**section, **overrides}
 
+    def check(self) -> None:
+        """InputError unless there are parameters, a seed and a version for every stage run of the plan."""
+        for stage, entries in self.plan.items():
+            for name in entries:
+                self.seed(stage, name)
+                self.version(stage)
+
     def seed(self, stage: str, name: str) -> int:
         """The stage run's seed: its section's own `seed` (data, foundation), else the one of all training."""
         own = self.section(stage, name).get("seed")

@@ -2,7 +2,6 @@
 `python -m tasks.align NAME` is one command for a person, for DVC and for the flow, and claims the run by itself."""
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -17,8 +16,9 @@ from typing import Any, TypeVar
 
 from data_registry.errors import InputError
 from tasks import digest, settings
-from tasks.claim import Paths, Progress, claim, write_json
+from tasks.claim import LEASE_S, Note, Paths, Progress, claim, write_json
 from tasks.digest import Damaged
+from tasks.full_disk import full_disk
 from tasks.owner import die_with_owner
 from tasks.settings import Settings
 from tasks.tracking import Tracker, owe
@@ -103,16 +103,8 @@ def explain(error: Exception, stage: str, name: str) -> tuple[int, str | None]:
         return EXIT_INPUT, str(error)
     if isinstance(error, Changed):
         return EXIT_PASSING, str(error)
-    chain: BaseException | None = error
-    while chain is not None:
-        # Libraries in Rust and C++ pass the operating system's error on as text only.
-        if getattr(chain, "errno", None) == errno.ENOSPC or "No space left on device" in str(chain):
-            free = shutil.disk_usage(Path.cwd()).free / 2**30
-            return EXIT_INPUT, (
-                f"{stage} {name}: the disk of {Path.cwd()} is full ({free:.2f} GiB free); nothing half-written was "
-                "kept. Free some space (`dvc gc --workspace` drops what no plan needs), then run the same again"
-            )
-        chain = chain.__cause__ or chain.__context__
+    if full := full_disk(error, f"{stage} {name}", Path.cwd()):
+        return EXIT_INPUT, full
     if isinstance(error, ConnectionError | TimeoutError):
         return EXIT_PASSING, None
     return 1, None
@@ -132,14 +124,14 @@ def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root:
     os.environ["OMP_NUM_THREADS"] = str(found.runtime.get("threads", 1))
     # oneDNN keeps a kernel with its scratch memory for each of 1024 shapes: gigabytes where lengths vary.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-    with claim(paths):
+    with claim(paths, float(found.runtime.get("lease_s", LEASE_S))) as note:
         identity, inputs = identify(found, stage, name)
         _clear_leftovers(paths, identity)
         if is_whole(paths.out, identity):
             print(f"{stage} {name}: already computed")
             return False
         _verify_inputs(inputs)
-        _compute(found, paths, identity, inputs, compute)
+        _compute(found, paths, note, identity, inputs, compute)
         return True
 
 
@@ -190,6 +182,7 @@ def is_whole(out: Path, identity: dict[str, Any] | None = None, contents: bool =
 def _compute(
     found: Settings,
     paths: Paths,
+    note: Note,
     identity: dict[str, Any],
     inputs: dict[str, Path | list[Path]],
     compute: Callable[[StageRun], Metrics],
@@ -212,7 +205,7 @@ def _compute(
         inputs=inputs,
         tracker=tracker,
         runtime=found.runtime,
-        report_progress=Progress(paths),
+        report_progress=Progress(f"{paths.stage} {paths.name}", note),
     )
     try:
         metrics = compute(run)
@@ -222,9 +215,12 @@ def _compute(
         _unchanged(identity, found, paths)
         digest.write_manifest(paths.partial, identity)
         publish(paths)
-    except Exception:
+    except Exception as error:
+        full = full_disk(error, f"{paths.stage} {paths.name}", found.root)  # before removing makes room
         shutil.rmtree(paths.partial, ignore_errors=True)
         mlflow.finish(published=False)
+        if full:
+            raise InputError(full) from error
         raise
     seconds = time.time() - started
     write_json(

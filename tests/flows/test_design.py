@@ -80,6 +80,11 @@ def test_values_of_settings():
 def test_a_wrong_design_in_params_names_file_and_key():
     with pytest.raises(InputError, match=r"params.yaml: designs: .*'dinov3', did you mean dinov2\?"):
         kept({"designs": [1, "dinov3_llama3-8b_cc558k_mix665k"]})
+    with pytest.raises(InputError, match=r"params.yaml: designs: row 11: Table 2 has the rows 1 to 10"):
+        kept({"designs": [11]})
+    for wrong in (5, "clip_vicuna-7b_cc558k_mix665k", [None], {"row": 1}):
+        with pytest.raises(InputError, match=r"params.yaml: designs: expected a list of rows and names of designs"):
+            kept({"designs": wrong})
 
 
 def test_choosing_by_row_and_name_keeps_order_and_drops_repeats():

@@ -1,0 +1,149 @@
+"""`status`, `info` and `unlock` from the command line, on real stage runs: one that computes, one frozen, one done."""
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from flows import cli
+from tests.flows.conftest import Project
+
+RUN = "scenes/train"
+
+
+@pytest.fixture
+def spatialllm(project: Project, monkeypatch):
+    """Run `spatialllm ...` in this process; returns what it printed. It must exit with `code`."""
+    monkeypatch.chdir(project.root)
+
+    def run(*words: str, code: int = 0, answer: str = "") -> str:
+        before = signal.getsignal(signal.SIGTERM)
+        done = CliRunner().invoke(cli.app, list(words), input=answer, env={"COLUMNS": "160"})
+        signal.signal(signal.SIGTERM, before)
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == code, done.output
+        return done.output
+
+    return run
+
+
+def state(printed: str, run: str) -> dict:
+    return next(row for row in json.loads(printed) if row["run"] == run)
+
+
+def test_a_stage_run_from_its_beginning_to_its_end(project, spatialllm):
+    """One story: it runs, freezes, is unlocked, runs again, is there, is out of date."""
+    assert state(spatialllm("status", "--json"), RUN) == {"run": RUN, "state": "missing"}
+    assert "No claim is held" in spatialllm("unlock")
+
+    begun, go = project.hold(RUN)
+    stage = project.start(sys.executable, "-m", "fake.scenes", "train", start_new_session=True)
+    begun.read_text()
+    running = state(spatialllm("status", "--json"), RUN)
+    assert (running["state"], running["pid"]) == ("running", stage.pid)
+    assert json.loads(spatialllm("info", RUN, "--json"))["state"] == "running"
+    assert f"{RUN} (tiny): process {stage.pid} on {os.uname().nodename}, last sign of life" in spatialllm("unlock")
+    assert "nobody holds its claim, did you mean scenes/train?" in spatialllm("unlock", "scenes/trian", code=2)
+    spatialllm("unlock", RUN, code=1, answer="n\n")
+    assert stage.poll() is None, "who says no has ended nobody"
+
+    os.kill(stage.pid, signal.SIGSTOP)
+    assert "its owner is gone, the claim is free" in spatialllm("unlock", RUN, answer="y\n")
+    assert stage.wait() == -signal.SIGKILL
+    assert state(spatialllm("status", "--json"), RUN) == {"run": RUN, "state": "missing"}
+    assert not project.out(RUN).exists()
+    assert (project.root / ".work/tiny" / RUN / "checkpoint").read_text() == "half", "its last checkpoint stays"
+
+    begun.unlink()
+    go.unlink()
+    project.stage(RUN)
+    there = state(spatialllm("status", "--json"), RUN)
+    assert there["state"] == "there"
+    assert there["seconds"] >= 0
+    table = spatialllm("status")
+    assert "there" in table
+    assert "missing" in table
+
+    params = project.params()
+    params["scenes"]["tiny"]["each"]["train"]["size"] = 2
+    project.set_params(params)
+    assert state(spatialllm("status", "--json"), RUN)["state"] == "outdated"
+
+
+def test_all_about_a_stage_run(project, spatialllm):
+    project.stage(RUN)
+    about = json.loads(spatialllm("info", RUN, "--json"))
+    manifest = json.loads((project.out(RUN) / "MANIFEST.json").read_text())
+    assert about["state"] == "there"
+    assert about["output"] == f"runs/tiny/{RUN}"
+    assert about["params"] == manifest["identity"]["params"] == {"seed": 1, "size": 1}
+    assert about["content"] == manifest["content"]
+    assert about["files"] == {name: (project.out(RUN) / name).stat().st_size for name in manifest["files"]}
+    assert about["metrics"] == json.loads((project.out(RUN) / "metrics.json").read_text())
+    assert about["reads"] == []
+    assert {"data/cc558k", "benchmark/spatialvqa"} <= set(about["read_by"])
+    assert len(about["designs"]) == 2
+    assert about["reproduce"] == "dvc repro scenes@train"
+    assert (project.root / "logs/tiny/scenes").is_dir()
+    printed = spatialllm("info", RUN)
+    for text in (about["content"], "dvc repro scenes@train", "data/cc558k"):
+        assert text in printed
+    assert "did you mean scenes/train?" in spatialllm("info", "scenes/trian", code=2)
+
+
+def test_a_designs_name_stands_for_its_score(project, spatialllm):
+    (name,) = [run for run in json.loads(spatialllm("status", "--json")) if run["run"].startswith("score/clip_")]
+    about = json.loads(spatialllm("info", name["run"].removeprefix("score/"), "--json"))
+    assert about["run"] == name["run"]
+    assert about["state"] == "missing"
+
+
+PLAIN = "clip_vicuna-7b_cc558k_mix665k"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("clpi_vicuna-7b_cc558k_mix665k", "unknown vision encoder 'clpi', did you mean clip?"),
+        ("clip_vicuna-7_cc558k_mix665k", "unknown LLM 'vicuna-7', did you mean vicuna-7b?"),
+        ("clip_vicuna-7b_cc558_mix665k", "unknown stage 1 data set 'cc558', did you mean cc558k?"),
+        ("clip_vicuna-7b_cc558k_mix655k", "unknown stage 2 data set 'mix655k', did you mean mix665k?"),
+        (f"{PLAIN}_lrr=1e-4", "not a key of instruct.tiny in params.yaml, did you mean lr?"),
+    ],
+)
+def test_an_unknown_part_of_a_design_is_refused_with_the_nearest(project, spatialllm, name, says):
+    before = (project.root / "plan.yaml").read_bytes()
+    for verb in (["plan", "--design", name], ["run", name]):
+        printed = spatialllm(*verb, code=2)
+        assert printed.startswith("error: ")
+        assert says in printed
+    assert (project.root / "plan.yaml").read_bytes() == before
+    assert not (project.root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"designs": ["clpi_vicuna-7b_cc558k_mix665k"]},
+            "params.yaml: designs: design 'clpi_vicuna-7b_cc558k_mix665k'",
+        ),
+        ({"designs": [f"{PLAIN}+3di-ft1"]}, "unknown stage 2 data set '3di-ft1', did you mean 3di-ft1m?"),
+        ({"designs": ["clip_vicuna_cc558k_mix665k"]}, "unknown LLM 'vicuna', did you mean vicuna-7b?"),
+        ({"designs": PLAIN}, "params.yaml: designs: expected a list"),
+        ({"scale": "tinny"}, "params.yaml: scale: 'tinny' is unknown, did you mean tiny?"),
+        ({"sweep": {"space": {"llm": ["lama3-8b"]}}}, "params.yaml: sweep.space.llm: "),
+        ({"sweep": {"spaec": {}}}, "params.yaml: sweep.spaec: unknown key, did you mean space?"),
+    ],
+)
+def test_a_wrong_key_of_params_is_refused_before_anything_runs(project, spatialllm, change, says):
+    project.set_params({**project.params(), **change})
+    verb = ["sweep", "--trials", "1"] if "sweep" in change else ["roadmap"]
+    printed = spatialllm(*verb, code=2)
+    assert printed.startswith("error: ")
+    assert says in printed
+    assert not (project.root / "runs").exists()
