@@ -32,6 +32,7 @@ class Recipe:
         epochs: passes over the data; a fraction stops within the last one.
         warmup: share of the steps in which the rate rises; then it follows a cosine to `min_lr`.
         weight_decay, beta2, max_grad_norm: as usual; 0 turns clipping off.
+        lora_lr: peak learning rate of LoRA adapters; 0: `lr`.
         bf16: mixed precision with fp32 weights.
     """
 
@@ -45,6 +46,7 @@ class Recipe:
     weight_decay: float = 0.0
     beta2: float = 0.999
     max_grad_norm: float = 1.0
+    lora_lr: float = 0.0
     bf16: bool = True
 
 
@@ -210,6 +212,7 @@ class SpatialTrainer(Trainer):
                 recipe.muon_lr,
                 recipe.weight_decay,
                 (0.9, recipe.beta2),
+                lora_lr=recipe.lora_lr,
             )
         return self.optimizer
 
