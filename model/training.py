@@ -16,7 +16,7 @@ from transformers.trainer_utils import set_seed
 from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete
-from model.deepspeed import prepare_deepspeed
+from model.deepspeed import prepare_deepspeed, unpartition
 from model.optimizers import build_optimizer
 
 
@@ -123,6 +123,8 @@ def train(
     if machine.deepspeed:
         prepare_deepspeed(cpu)
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if machine.deepspeed or world > 1:
+        model.every_parameter_takes_part = True
     micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, world)
     if batches is None:
         batches = GroupedBatches.of(samples, recipe.global_batch, micro, seed)
@@ -141,9 +143,14 @@ def train(
         batches=batches,
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        last_complete(work)  # removes what a kill left, before anyone looks for what is whole
+    trainer.accelerator.wait_for_everyone()
     checkpoint = last_complete(work)
     set_seed(seed)
     output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if machine.deepspeed and machine.deepspeed["zero_optimization"]["stage"] == 3:
+        unpartition(trainer.model_wrapped, model)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     tail = losses[-math.ceil(len(losses) / 10) :]
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
@@ -243,6 +250,8 @@ class SpatialTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Only what trains: frozen weights come from their own folder when training resumes."""
+        if not self.args.should_save:
+            return  # under ZeRO-3 this rank has a share of the weights, and another one writes them
         from safetensors.torch import save_file
 
         trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
@@ -279,5 +288,7 @@ class _Reporter(TrainerCallback):
             self.progress(state.global_step, state.max_steps)
 
     def on_save(self, args, state, control, **kwargs):
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()  # each rank writes its share of the optimizer's state
         if state.is_world_process_zero:
             mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")

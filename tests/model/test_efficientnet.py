@@ -1,6 +1,5 @@
 """EfficientNet-Lite0 with its real ImageNet weights gives the features of an independent implementation."""
 
-
 import pytest
 import torch
 
