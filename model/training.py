@@ -75,12 +75,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run reports: steps, the mean loss of its last tenth, and the time of this process's part."""
+    """What a training run reports: steps, the mean loss of its last tenth, and the time of this process's part.
+
+    `not_finite`: ids of the samples of micro-batches whose loss was not finite, where such are counted.
+    """
 
     steps: int
     loss: float
     seconds: float
     resumed_from: int
+    not_finite: tuple[str, ...] = ()
 
 
 def freeze_all_but(model: nn.Module, *trained: nn.Module) -> int:
@@ -102,6 +106,7 @@ def train(
     batches: GroupedBatches | None = None,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    count_faults: bool = False,
 ) -> TrainResult:
     """Train what has gradients, from the last whole checkpoint in `work` if there is one.
 
@@ -112,6 +117,7 @@ def train(
         batches: the order; default: grouped by modality and length.
         on_log: step and {"loss", "learning_rate", "grad_norm"}.
         on_progress: optimizer steps done and in all.
+        count_faults: a micro-batch whose loss is not finite gives no gradient and is counted, instead of ending it all.
 
     Raises:
         InputError: no samples, or a loss that is not finite; the message has the step and the sample ids.
@@ -141,6 +147,7 @@ def train(
         callbacks=[reporter],
         recipe=recipe,
         batches=batches,
+        count_faults=count_faults,
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
@@ -154,7 +161,8 @@ def train(
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     tail = losses[-math.ceil(len(losses) / 10) :]
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    return TrainResult(output.global_step, sum(tail) / len(tail), output.metrics["train_runtime"], resumed)
+    seconds = output.metrics["train_runtime"]
+    return TrainResult(output.global_step, sum(tail) / len(tail), seconds, resumed, tuple(trainer.not_finite))
 
 
 def _arguments(
@@ -194,9 +202,10 @@ def _arguments(
 class SpatialTrainer(Trainer):
     """The Trainer with our order, optimizer, loss count, small checkpoints, and a name for what went wrong."""
 
-    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, **kwargs):
+    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, count_faults: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self.recipe, self.batches = recipe, batches
+        self.count_faults, self.not_finite = count_faults, []
         self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -246,6 +255,10 @@ class SpatialTrainer(Trainer):
                 f"nothing that trains takes part in samples {', '.join(self._ids)}: where only the connector trains, "
                 "every sample needs an image"
             )
+        if self.count_faults and not torch.isfinite(found):
+            self.not_finite += self._ids
+            # A loss that is not finite times zero is not finite: zero comes from what trains instead.
+            return sum(0 * p.float().sum() for p in self.model.parameters() if p.requires_grad)
         return found
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:

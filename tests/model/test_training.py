@@ -130,6 +130,24 @@ def test_not_finite_loss_names_step_and_samples(tmp_path):
         )  # fmt: skip
 
 
+def test_not_finite_loss_is_counted_where_that_is_asked_for(tmp_path):
+    """Training goes on with finite weights, and learns from the others."""
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    freeze_all_but(model, model.connector)
+    before = {name: p.clone() for name, p in model.connector.named_parameters()}
+    pixels = torch.rand(6, 3, 32, 32)
+    pixels[1] = float("nan")
+    samples = make_samples(model, tokenizer, blind_every=0)
+    result = train(
+        model, samples, make_collator(tokenizer, pixels), Recipe(lr=1e-2, global_batch=8), tmp_path, 0,
+        Machine(per_device_batch=1, device="cpu"), count_faults=True,
+    )  # fmt: skip
+    assert set(result.not_finite) == {s.id for s in samples if s.image == "i1"}
+    for name, p in model.connector.named_parameters():
+        assert torch.isfinite(p).all() and not torch.equal(p, before[name]), name
+
+
 def test_no_samples_is_an_error(tmp_path):
     model = make_model()
     with pytest.raises(InputError, match="no samples to train on"):
