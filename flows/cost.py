@@ -1,5 +1,5 @@
-"""What a stage run will cost: seconds as recorded at tiny scale, published hours elsewhere.
-A rough model to choose by and to show remaining time with; a finer one replaces it without touching the rest."""
+"""What a stage run will cost: seconds as recorded on this machine; at paper scale by FLOPs, calibrated on the published
+hours (`model/cost.py`). To choose by and to show remaining time with."""
 
 import heapq
 import json
@@ -9,21 +9,19 @@ from statistics import median
 from typing import Any
 
 from flows.plan import TRAINING, Plan
+from model import cost
 from tasks import settings
 from tasks.claim import Paths
 
-# LLaVA-1.5-7B on 8×A100 (`haotian-liu/LLaVA:README.md`): stage 1 in 3.5 h on 558k samples, stage 2 in 10 h on 665k.
-_ALIGN_GPU_S = 3.5 * 8 * 3600 / 558_000
-_INSTRUCT_GPU_S = 10 * 8 * 3600 / 665_000
-_SAMPLES = {
-    "cc558k": 558_000,
-    "mix665k": 665_000,
-    "3di-pb-oi1m": 1_000_000,
-    "3di-pb-in166k": 166_000,
-    "3di-ft1m": 1_000_000,
+# Samples of the paper's data sets, and text tokens of each (assumed, as in model/cost.py: captions, dialogues).
+_DATA = {
+    "cc558k": (558_000, cost.CAPTION_TOKENS),
+    "mix665k": (665_000, cost.DIALOGUE_TOKENS),
+    "3di-pb-oi1m": (1_000_000, 2 * cost.CAPTION_TOKENS),
+    "3di-pb-in166k": (166_000, 2 * cost.CAPTION_TOKENS),
+    "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
 }
-_SIZE = {"vicuna-7b": 1.0, "llama3-8b": 8.03 / 6.74, "": 1.0}  # parameters against the published 7B
-_GPUS = {"tiny": 1, "small": 1, "paper": 8}  # of one slot; at tiny scale a slot is a CPU core
+_GPUS = {"tiny": 1, "small": 1, "paper": cost.GPUS}  # of one slot; at tiny scale a slot is a CPU core
 # Before anything is recorded: seconds on one core at tiny scale.
 _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
@@ -36,7 +34,8 @@ class Costs:
 
     def __init__(self, root: Path, plan: Plan) -> None:
         self._plan = plan
-        self._scale = settings.load(root).scale
+        found = settings.load(root)
+        self._scale, self._params = found.scale, found.params
         self._recorded: dict[str, float] = {}
         for path in sorted((root / "logs" / self._scale).glob("*/*.json")):
             stage, name = path.parent.name, path.stem
@@ -53,7 +52,8 @@ class Costs:
         if run in self._recorded:
             return self._recorded[run]
         if self._scale == "paper" and stage in TRAINING:
-            return _published_gpu_seconds(stage, self._plan.entry(run)["parts"]) / _GPUS["paper"]
+            params = self._params.get(stage, {}).get("paper", {})
+            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
         if stage in self._by_stage:
             return median(self._by_stage[stage])
         return _FIRST_GUESS_S[stage]
@@ -103,8 +103,11 @@ def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots
     return now
 
 
-def _published_gpu_seconds(stage: str, parts: dict[str, Any]) -> float:
-    data = {"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]
-    samples = sum(_SAMPLES[name] for name in parts[data]) * float((parts.get("set") or {}).get("fraction", 1.0))
-    per_sample = _INSTRUCT_GPU_S if stage == "instruct" else _ALIGN_GPU_S
-    return samples * per_sample * _SIZE[parts["llm"]]
+def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, Any]) -> float:
+    slot = {"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]
+    section = {**params, **(parts.get("set") or {})}
+    passes = float(section.get("fraction", 1.0)) * float(section.get("epochs", 1.0))
+    return sum(
+        cost.gpu_seconds(stage, parts["encoders"], parts["llm"], passes * samples, tokens, bool(section.get("lora")))
+        for samples, tokens in (_DATA[name] for name in parts[slot])
+    )

@@ -2,7 +2,7 @@
 The name says everything, so it can be typed, read in MLflow, and used as a folder."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -10,9 +10,8 @@ from typing import Any
 
 from data_registry.errors import InputError, nearest
 from data_registry.paper import TABLE_2
+from model.zoo import ENCODERS, LLMS
 
-ENCODERS = ("clip", "dinov2", "mae")
-LLMS = ("vicuna-7b", "llama3-8b")
 DATASETS = ("cc558k", "mix665k", "3di-pb-oi1m", "3di-pb-in166k", "3di-ft1m")
 OBJECTIVES = ("clip", "ntp")
 BLIND = "blind"
@@ -140,15 +139,15 @@ def _setting(field: str, name: str) -> tuple[str, str]:
     return key, value
 
 
-def _parts(field: str, kind: str, known: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _parts(field: str, kind: str, known: Collection[str], name: str) -> tuple[str, ...]:
     parts = tuple(_known(part, kind, known, name) for part in field.split("+"))
-    ordered = tuple(sorted(set(parts), key=known.index))
+    ordered = tuple(sorted(set(parts), key=list(known).index))
     if parts != ordered:  # one spelling per design, so that it is computed once
         raise InputError(f"design {name!r}: write {'+'.join(ordered)} instead of {field}")
     return parts
 
 
-def _known(part: str, kind: str, known: tuple[str, ...], name: str) -> str:
+def _known(part: str, kind: str, known: Collection[str], name: str) -> str:
     if part not in known:
         raise InputError(f"design {name!r}: unknown {kind} {part!r}, {nearest(part, known)}")
     return part

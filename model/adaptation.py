@@ -1,4 +1,5 @@
-"""Stage 0: LoRA on a CLIP vision tower, by a contrastive or a next-token loss, and its merge into plain weights.
+"""LoRA and its merge into plain weights: on a CLIP vision tower in stage 0, by a contrastive or a next-token loss; on
+an LLM in stage 2.
 Settings after `MaxZanella/CLIP-LoRA`; equal captions and captions of one image count as matches."""
 
 from collections import Counter
@@ -26,15 +27,19 @@ class Lora:
     dropout: float = 0.25
 
 
-def add_lora(tower: nn.Module, lora: Lora) -> list[nn.Parameter]:
-    """Put adapters on the attention's q, k and v of every layer, in place; returns their parameters."""
+ATTENTION = ("q_proj", "k_proj", "v_proj")
+LLM_LINEARS = (*ATTENTION, "o_proj", "gate_proj", "up_proj", "down_proj")  # all but the head, as LLaVA's LoRA has them
+
+
+def add_lora(tower: nn.Module, lora: Lora, targets: Sequence[str] = ATTENTION) -> list[nn.Parameter]:
+    """Put adapters on the target layers (by the last part of their names), in place; returns their parameters."""
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=["q_proj", "k_proj", "v_proj"],
+        target_modules=list(targets),
         bias="none",
     )
     inject_adapter_in_model(config, tower)

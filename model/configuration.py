@@ -7,6 +7,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from model.connector import tokens_per_image
+
 
 @strict
 class SpatialLLMConfig(PreTrainedConfig):
@@ -17,7 +19,7 @@ class SpatialLLMConfig(PreTrainedConfig):
         encoders: one description per encoder (`VisionEncoder.describe`); none for a blind design.
         mixing: how features of several encoders become one sequence (`model/connector.py`).
         connector: kind of connector.
-        grid: side of the common grid; an image is grid * grid tokens.
+        grid: side of the common grid; an image is grid * grid tokens, times the encoders where they are interleaved.
         image_token_id: placeholder in input_ids; it may lie beyond the LLM's vocabulary, since it is never embedded.
         template, system: conversation template and system text (`model/templates.py`).
     """
@@ -43,7 +45,7 @@ class SpatialLLMConfig(PreTrainedConfig):
     @property
     def image_tokens(self) -> int:
         """Number of tokens of one image."""
-        return self.grid * self.grid
+        return tokens_per_image(self.mixing, self.grid, len(self.encoders))
 
 
 AutoConfig.register(SpatialLLMConfig.model_type, SpatialLLMConfig, exist_ok=True)

@@ -1,5 +1,6 @@
-"""From the encoders' features to the LLM's embedding space: mixing onto a common grid, then a small MLP.
-Channel concatenation after `prismatic-vlms:prismatic/models/backbones/vision`, mlp2x_gelu after LLaVA-1.5."""
+"""From the encoders' features to the LLM's embedding space: mixing on a common grid, and a small MLP.
+Channel concatenation after `prismatic-vlms:prismatic/models/backbones/vision`, interleaved tokens with a connector per
+encoder after `MMVP:LLaVA/llava/model/llava_arch.py`, mlp2x_gelu after LLaVA-1.5."""
 
 from collections.abc import Sequence
 
@@ -60,12 +61,47 @@ class NormedMLPConnector(MLPConnector):
         return nn.functional.rms_norm(tokens, tokens.shape[-1:]) * self.gain.to(tokens.dtype)
 
 
+class Connectors(nn.ModuleList):
+    """One connector per encoder, for mixings that happen in the LLM's space."""
+
+
+def interleave(tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(n, encoders * t, d) from one (n, t, d) per encoder: every place's tokens side by side, in reading order."""
+    return torch.stack(list(tokens), 2).flatten(1, 2)
+
+
+def add(tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(n, t, d), the sum of one (n, t, d) per encoder."""
+    return torch.stack(list(tokens)).sum(0)
+
+
 CONNECTORS = {"mlp2x_gelu": MLPConnector, "normed_mlp2x_gelu": NormedMLPConnector}
-MIXINGS = {"channel": mix_channels}
+SEPARATE = {"interleave": interleave, "sum": add}  # mixings of connected tokens; `channel` mixes before connecting
+MIXINGS = ("channel", *SEPARATE)
 
 
-def build_connector(kind: str, d_in: int, d_out: int) -> nn.Module:
-    """A connector by name; InputError names the nearest known one."""
+def build_connector(kind: str, widths: Sequence[int], d_out: int, mixing: str = "channel") -> nn.Module:
+    """A connector by name for encoders of these widths: one for all (channel) or one for each.
+
+    Raises:
+        InputError: unknown kind or mixing, with the nearest known one.
+    """
     if kind not in CONNECTORS:
         raise InputError(f"unknown connector {kind!r}; {nearest(kind, CONNECTORS)}")
-    return CONNECTORS[kind](d_in, d_out)
+    if mixing not in MIXINGS:
+        raise InputError(f"unknown mixing {mixing!r}; {nearest(mixing, MIXINGS)}")
+    if mixing == "channel":
+        return CONNECTORS[kind](sum(widths), d_out)
+    return Connectors(CONNECTORS[kind](width, d_out) for width in widths)
+
+
+def connect(connector: nn.Module, features: Sequence[torch.Tensor], mixing: str, grid: int) -> torch.Tensor:
+    """Image tokens (n, `tokens_per_image`, d_out) from one (n, g * g, width) per encoder, on a common grid."""
+    if mixing == "channel":
+        return connector(mix_channels(features, grid))
+    return SEPARATE[mixing]([own(resize_grid(each, grid)) for own, each in zip(connector, features, strict=True)])
+
+
+def tokens_per_image(mixing: str, grid: int, encoders: int) -> int:
+    """How many tokens of the LLM's input an image takes."""
+    return grid * grid * (encoders if mixing == "interleave" else 1)

@@ -1,7 +1,7 @@
-"""The vision encoders of the design space: one table, and the module that turns pixels into patch features.
-A new encoder is one entry in ENCODERS (and one in params.yaml: foundation, which says where its weights come from)."""
+"""The module that turns pixels into patch features, from any vision transformer or CNN that the study knows.
+Which ones those are says `model/zoo.py`; a new family of them is an entry in TOWERS here."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +10,49 @@ from torch import nn
 
 from data_registry.errors import InputError, nearest
 from model.hub import resolve
+from model.zoo import ENCODERS, EncoderSpec
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """How an encoder is read: everything but its weights.
-
-    Attributes:
-        image_size: side in pixels of the square that it sees.
-        layer: index into the hidden states (0 is the embedding, -1 the last layer, -2 the one before).
-        mean, std: its own pixel normalisation, for pixels in 0..1.
-        skip: leading tokens that are no patches (CLS, registers).
-    """
-
-    image_size: int
-    layer: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    skip: int = 1
-
-
-_CLIP = {"mean": CLIP_MEAN, "std": CLIP_STD}
-_IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-
-ENCODERS: dict[str, dict[str, EncoderSpec]] = {
-    "clip": {
-        "tiny": EncoderSpec(image_size=96, layer=-1, **_CLIP),
-        "paper": EncoderSpec(image_size=336, layer=-2, **_CLIP),  # ViT-L/14-336: 24 x 24
-    },
-    "dinov2": {
-        "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
-        "paper": EncoderSpec(image_size=336, layer=-2, **_IMAGENET),  # ViT-L/14: 24 x 24
-    },
-    "mae": {
-        "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
-        "paper": EncoderSpec(image_size=224, layer=-2, **_IMAGENET),  # ViT-L/16: 14 x 14, resized to the common grid
-    },
+# Vision model_type -> (configuration, model) of transformers, or "ours". A checkpoint that holds a text tower too says
+# its own model_type (`clip`), which names the same vision tower.
+TOWERS = {
+    "clip_vision_model": ("CLIPVisionConfig", "CLIPVisionModel"),
+    "dinov2": ("Dinov2Config", "Dinov2Model"),
+    "vit_mae": ("ViTMAEConfig", "ViTMAEModel"),
+    "siglip_vision_model": ("SiglipVisionConfig", "SiglipVisionModel"),
+    "efficientnet_lite": ("EfficientNetLiteConfig", "EfficientNetLiteModel"),
 }
+WHOLE = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
+
+
+def tower_classes(kind: str, where: str) -> tuple[type, type]:
+    """(configuration, model) of a vision model_type; InputError names `where` it stood and the nearest known one."""
+    kind = WHOLE.get(kind, kind)
+    if kind not in TOWERS:
+        raise InputError(f"{where}: model_type {kind!r} is no vision encoder; {nearest(kind, TOWERS)}")
+    if kind == "efficientnet_lite":
+        from model import efficientnet as family
+    else:
+        import transformers as family
+    config, model = TOWERS[kind]
+    return getattr(family, config), getattr(family, model)
 
 
 def encoder_spec(name: str, scale: str) -> EncoderSpec:
     """The table's entry; InputError names the nearest known encoder or the scales it has."""
     if name not in ENCODERS:
-        raise InputError(f"model/encoders.py: unknown encoder {name!r}; {nearest(name, ENCODERS)}")
+        raise InputError(f"model/zoo.py: unknown encoder {name!r}; {nearest(name, ENCODERS)}")
     if scale not in ENCODERS[name]:
-        raise InputError(
-            f"model/encoders.py: {name!r} has no entry for scale {scale!r}; {nearest(scale, ENCODERS[name])}"
-        )
+        raise InputError(f"model/zoo.py: {name!r} has no entry for scale {scale!r}; {nearest(scale, ENCODERS[name])}")
     return ENCODERS[name][scale]
 
 
 class VisionEncoder(nn.Module):
-    """A frozen or LoRA-adapted vision transformer with its own preprocessing.
+    """A frozen or LoRA-adapted vision tower with its own preprocessing.
 
     Args:
         name: the encoder's name in the table.
         spec: how it is read.
-        tower: a transformers vision model that returns hidden states.
+        tower: a vision model that returns hidden states of patches in reading order.
     """
 
     def __init__(self, name: str, spec: EncoderSpec, tower: nn.Module):
@@ -125,18 +108,9 @@ class VisionEncoder(nn.Module):
 
 
 def build_tower(vision: dict[str, Any]) -> nn.Module:
-    """A vision transformer with random weights from its transformers configuration."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, ViTMAEConfig, ViTMAEModel
-
-    classes = {
-        "clip_vision_model": (CLIPVisionConfig, CLIPVisionModel),
-        "dinov2": (Dinov2Config, Dinov2Model),
-        "vit_mae": (ViTMAEConfig, ViTMAEModel),
-    }
+    """A vision tower with random weights from its configuration."""
     kind = vision.get("model_type", "")
-    if kind not in classes:
-        raise InputError(f"config.json: unknown vision model_type {kind!r}; {nearest(kind, classes)}")
-    config_class, model_class = classes[kind]
+    config_class, model_class = tower_classes(kind, "config.json")
     fields = {k: v for k, v in vision.items() if k not in ("model_type", "architectures", "transformers_version")}
     config = config_class(**fields)
     if kind == "vit_mae":
@@ -159,17 +133,14 @@ def load_encoder(name: str, scale: str, folder: Path) -> VisionEncoder:
     Raises:
         InputError: unknown name or scale, weights missing, or a normalisation that contradicts the table.
     """
-    from transformers import AutoConfig, CLIPVisionModel, Dinov2Model, ViTMAEModel
+    from transformers import PreTrainedConfig
 
     spec = encoder_spec(name, scale)
     where, options = resolve(folder)
-    kind = AutoConfig.from_pretrained(where, **options).model_type
-    classes = {"clip": CLIPVisionModel, "dinov2": Dinov2Model, "vit_mae": ViTMAEModel}
-    classes["clip_vision_model"] = CLIPVisionModel
-    if kind not in classes:
-        raise InputError(f"{folder}/config.json: model_type {kind!r} is no vision encoder; {nearest(kind, classes)}")
+    kind = PreTrainedConfig.get_config_dict(where, **options)[0].get("model_type", "")
+    _, model_class = tower_classes(kind, f"{folder}/config.json")
     extra = {"mask_ratio": 0.0} if kind == "vit_mae" else {}
-    tower = classes[kind].from_pretrained(where, use_safetensors=True, dtype=torch.float32, **extra, **options)
+    tower = model_class.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **extra, **options)
     _check_normalisation(name, spec, folder)
     return VisionEncoder(name, spec, tower.eval())
 
@@ -184,5 +155,5 @@ def _check_normalisation(name: str, spec: EncoderSpec, folder: Path) -> None:
     for key, own in (("image_mean", spec.mean), ("image_std", spec.std)):
         if key in stated and any(abs(a - b) > 1e-4 for a, b in zip(stated[key], own, strict=True)):
             raise InputError(
-                f"{path}: {key} is {stated[key]}, but model/encoders.py has {own} for {name!r}: make them equal"
+                f"{path}: {key} is {stated[key]}, but model/zoo.py has {own} for {name!r}: make them equal"
             )

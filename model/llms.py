@@ -1,47 +1,22 @@
-"""The language models of the design space: one table, and how to load one with its tokenizer.
-A new LLM is one entry in LLMS (and one in params.yaml: foundation, which says where its weights come from)."""
+"""Loading a language model with its tokenizer; which ones there are says `model/zoo.py`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_registry.errors import InputError, nearest
 from model.hub import resolve
+from model.zoo import LLMS, LLMSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-VICUNA_SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
-
-
-@dataclass(frozen=True)
-class LLMSpec:
-    """How a language model is spoken to.
-
-    Attributes:
-        template: conversation template of stage 2 and of scoring (`model/templates.py`).
-        system: text that opens every conversation; the tiny LLMs know no such text and have none.
-    """
-
-    template: str
-    system: str = ""
-
-
-LLMS: dict[str, dict[str, LLMSpec]] = {
-    "vicuna-7b": {"tiny": LLMSpec("vicuna_v1"), "paper": LLMSpec("vicuna_v1", VICUNA_SYSTEM)},
-    "llama3-8b": {"tiny": LLMSpec("chat"), "paper": LLMSpec("chat")},
-}
 
 
 def llm_spec(name: str, scale: str) -> LLMSpec:
     """The table's entry; InputError names the nearest known LLM or the scales it has."""
     if name not in LLMS:
-        raise InputError(f"model/llms.py: unknown LLM {name!r}; {nearest(name, LLMS)}")
+        raise InputError(f"model/zoo.py: unknown LLM {name!r}; {nearest(name, LLMS)}")
     if scale not in LLMS[name]:
-        raise InputError(f"model/llms.py: LLM {name!r} has no entry for scale {scale!r}; {nearest(scale, LLMS[name])}")
+        raise InputError(f"model/zoo.py: LLM {name!r} has no entry for scale {scale!r}; {nearest(scale, LLMS[name])}")
     return LLMS[name][scale]
 
 

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from data_registry.errors import InputError
 from model import attention
 from model.configuration import SpatialLLMConfig
-from model.connector import MIXINGS, build_connector
+from model.connector import NormedMLPConnector, build_connector, connect
 from model.encoders import VisionEncoder, rebuild_encoder
 from model.norms import use_autocast_norms
 
@@ -38,8 +38,8 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         use_autocast_norms(self.language_model)
         self.connector = None
         if self.encoders:
-            width = sum(encoder.width for encoder in self.encoders.values())
-            self.connector = build_connector(config.connector, width, config.text_config.hidden_size)
+            widths = [encoder.width for encoder in self.encoders.values()]
+            self.connector = build_connector(config.connector, widths, config.text_config.hidden_size, config.mixing)
         self.post_init()
 
     @classmethod
@@ -73,10 +73,12 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if encoders:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                width = sum(encoder.width for encoder in encoders)
-                model.connector = build_connector(connector, width, config.text_config.hidden_size)
-            if hasattr(model.connector, "match"):
-                model.connector.match(language_model.get_input_embeddings().weight)
+                widths = [encoder.width for encoder in encoders]
+                model.connector = build_connector(connector, widths, config.text_config.hidden_size, mixing)
+            words = language_model.get_input_embeddings().weight
+            for module in model.connector.modules():
+                if isinstance(module, NormedMLPConnector):
+                    module.match(words)
         return model
 
     @classmethod
@@ -110,12 +112,12 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return features if adapted else [each.half() for each in features]
 
     def connect(self, image_features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Image tokens (n, grid * grid, hidden) in the LLM's space from raw features of each encoder."""
+        """Image tokens (n, config.image_tokens, hidden) in the LLM's space from raw features of each encoder."""
         if len(image_features) != len(self.encoders):
             raise InputError(f"features of {len(image_features)} encoders for a model with {list(self.encoders)}")
-        dtype = _working_dtype(self.connector.linear_1.weight)
+        dtype = _working_dtype(next(self.connector.parameters()))
         features = [each.to(dtype) for each in image_features]
-        return self.connector(MIXINGS[self.config.mixing](features, self.config.grid))
+        return connect(self.connector, features, self.config.mixing, self.config.grid)
 
     def forward(
         self,
@@ -138,7 +140,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Loss or logits of a batch.
 
         Args:
-            input_ids: (n, L) with grid * grid placeholders for each image.
+            input_ids: (n, L) with config.image_tokens placeholders for each image.
             pixel_values: (images, 3, s, s) of the images in reading order, or
             image_features: the raw features of each encoder for them, as `encode_images` gives.
             attention_mask: (n, L), 0 where padded; not needed for isolated turns, whose padding comes after all else.

@@ -1,4 +1,5 @@
-"""Stage `foundation`: a pretrained model to start from. At tiny scale it is trained here; at others the hub has it.
+"""Stage `foundation`: a pretrained model to start from. At tiny scale it is trained here; else a package or the hub has
+it.
 `python -m tasks.foundation NAME` writes a transformers folder, or source.json where the model is on the hub."""
 
 import json
@@ -45,6 +46,10 @@ def compute(run: StageRun) -> dict[str, Any]:
     """Train the model, or note where the hub has it."""
     if "repo" in run.params:
         return _note_source(run)
+    if "package" in run.params:
+        from tasks import foundation_packages
+
+        return foundation_packages.compute(run)
     from model.llms import LLMS
     from tasks import foundation_language, foundation_vision
 

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_models import make_encoder
 
 from data_registry.errors import InputError
-from model.connector import build_connector, mix_channels, resize_grid
+from model.connector import add, build_connector, connect, interleave, mix_channels, resize_grid, tokens_per_image
 from model.encoders import ENCODERS, encoder_spec, load_encoder
 from model.features import extract, feature_bytes
 from model.images import PAD_COLOR, decode_image, to_pixels
@@ -30,7 +30,7 @@ def test_image_that_does_not_decode_is_named():
         decode_image(buffer.getvalue()[:50], "broken.png")
 
 
-@pytest.mark.parametrize("kind", ["clip", "dinov2", "mae"])
+@pytest.mark.parametrize("kind", ["clip", "dinov2", "mae", "siglip2"])
 def test_patches_come_in_reading_order_without_cls(kind):
     """Changing one corner of the image changes the embedding of that corner's patch most."""
     encoder = make_encoder(kind, layer=0)
@@ -81,7 +81,7 @@ def test_layer_before_last_is_the_last_ones_input():
         torch.testing.assert_close(encoder(pixels), hidden[1][:, 1:])
 
 
-@pytest.mark.parametrize("kind", ["clip", "dinov2", "mae"])
+@pytest.mark.parametrize("kind", ["clip", "dinov2", "mae", "siglip2"])
 def test_loading_from_a_folder(tmp_path, kind, monkeypatch):
     encoder = make_encoder(kind)
     monkeypatch.setitem(ENCODERS, kind, {"tiny": encoder.spec})
@@ -118,9 +118,35 @@ def test_resized_grid_keeps_rows_and_columns_apart():
     assert up[0, -1] == 1 and up[-1, 0] == 2
 
 
-def test_unknown_connector_names_the_nearest():
+def test_unknown_connector_and_mixing_name_the_nearest():
     with pytest.raises(InputError, match=r"did you mean mlp2x_gelu\?"):
-        build_connector("mlp2x", 4, 4)
+        build_connector("mlp2x", [4], 4)
+    with pytest.raises(InputError, match=r"unknown mixing 'interleaved'; did you mean interleave\?"):
+        build_connector("mlp2x_gelu", [4], 4, "interleaved")
+
+
+def test_interleaved_tokens_alternate_by_place():
+    first, second = torch.arange(4.0).view(1, 4, 1), 10 + torch.arange(4.0).view(1, 4, 1)
+    assert interleave([first, second]).flatten().tolist() == [0, 10, 1, 11, 2, 12, 3, 13]
+    assert add([first, second]).flatten().tolist() == [10, 12, 14, 16]
+
+
+@pytest.mark.parametrize("mixing", ["channel", "interleave", "sum"])
+@pytest.mark.parametrize("sides", [(4,), (4, 2), (2, 4, 3)])
+def test_any_set_of_encoders_is_mixed_on_a_common_grid(mixing, sides):
+    """Every encoder reaches every place of the grid, and a feature reaches the tokens of its own place only."""
+    torch.manual_seed(0)
+    widths = [3 + k for k in range(len(sides))]
+    connector = build_connector("mlp2x_gelu", widths, 6, mixing)
+    features = [torch.rand(2, side * side, width, requires_grad=True) for side, width in zip(sides, widths)]
+    tokens = connect(connector, features, mixing, 4)
+    assert tokens.shape == (2, tokens_per_image(mixing, 4, len(sides)), 6)
+    assert tokens.shape[1] == 16 * (len(sides) if mixing == "interleave" else 1)
+    # The last place's tokens come from the last features of every encoder, not from the first ones.
+    per_place = tokens.shape[1] // 16
+    tokens[:, -per_place:].sum().backward()
+    for each in features:
+        assert each.grad[:, -1].abs().sum() > 0 and each.grad[:, 0].abs().sum() == 0
 
 
 def test_extracted_features_are_the_live_ones_in_fp16():

@@ -139,14 +139,16 @@ def test_precomputed_features_equal_live_ones(model, tokenizer, pixels):
     torch.testing.assert_close(model(**batch).loss, live)
 
 
-@pytest.mark.parametrize("tie", [True, False])
-def test_save_and_load(tmp_path, tokenizer, pixels, tie):
+@pytest.mark.parametrize(
+    ("tie", "mixing"), [(True, "channel"), (False, "channel"), (True, "interleave"), (True, "sum")]
+)
+def test_save_and_load(tmp_path, tokenizer, pixels, tie, mixing):
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    model = make_model(("clip", "mae"), tokenizer=tokenizer, tie=tie)
+    model = make_model(("clip", "mae"), tokenizer=tokenizer, tie=tie, mixing=mixing)
     model.save_pretrained(tmp_path)
     assert [p.name for p in tmp_path.glob("*.safetensors")] == ["model.safetensors"]
-    assert AutoConfig.from_pretrained(tmp_path).image_tokens == 16
+    assert AutoConfig.from_pretrained(tmp_path).image_tokens == (32 if mixing == "interleave" else 16)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert isinstance(loaded, SpatialLLMForConditionalGeneration)
     inputs = prompts(model, tokenizer, [QUESTIONS[0][0]], pixels)

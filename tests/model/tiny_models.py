@@ -40,6 +40,10 @@ def make_tower(kind: str, seed: int = 0):
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     if kind == "clip":
         return CLIPVisionModel(CLIPVisionConfig(**size, intermediate_size=64, image_size=32, patch_size=8))
+    if kind == "siglip2":
+        from transformers import SiglipVisionConfig, SiglipVisionModel
+
+        return SiglipVisionModel(SiglipVisionConfig(**size, intermediate_size=64, image_size=32, patch_size=8))
     if kind == "dinov2":
         return Dinov2Model(Dinov2Config(**size, mlp_ratio=2, image_size=32, patch_size=8))
     return ViTMAEModel(ViTMAEConfig(**size, intermediate_size=64, image_size=32, patch_size=16, mask_ratio=0.0))
@@ -49,7 +53,8 @@ def make_encoder(kind: str, layer: int = -2):
     from model.encoders import EncoderSpec, VisionEncoder
 
     means = {"clip": (0.48, 0.46, 0.41), "dinov2": (0.485, 0.456, 0.406), "mae": (0.5, 0.5, 0.5)}
-    spec = EncoderSpec(image_size=32, layer=layer, mean=means[kind], std=(0.25, 0.25, 0.25))
+    mean = means.get(kind, (0.5, 0.5, 0.5))
+    spec = EncoderSpec(image_size=32, layer=layer, mean=mean, std=(0.25, 0.25, 0.25), skip=int(kind != "siglip2"))
     return VisionEncoder(kind, spec, make_tower(kind).eval())
 
 
@@ -74,12 +79,16 @@ def make_llm(vocab: int, hidden: int = 48, heads: int = 4, kv_heads: int = 2, se
     return LlamaForCausalLM(config)
 
 
-def make_model(encoders=("clip", "dinov2"), template="vicuna_v1", tokenizer=None, **llm):
+def make_model(encoders=("clip", "dinov2"), template="vicuna_v1", tokenizer=None, mixing="channel", **llm):
     from model.modeling import SpatialLLMForConditionalGeneration
 
     tokenizer = tokenizer or make_tokenizer()
     return SpatialLLMForConditionalGeneration.assemble(
-        [make_encoder(kind) for kind in encoders], make_llm(len(tokenizer), **llm), len(tokenizer), template
+        [make_encoder(kind) for kind in encoders],
+        make_llm(len(tokenizer), **llm),
+        len(tokenizer),
+        template,
+        mixing=mixing,
     ).eval()
 
 

@@ -8,6 +8,7 @@ import pytest
 from data_registry.errors import InputError
 from tasks import settings
 from tasks.foundation import HubParams
+from tasks.foundation_packages import PackageParams
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score")
@@ -27,11 +28,13 @@ def kind(stage: str, name: str, values: dict) -> type:
     if stage == "foundation":
         if "repo" in values:
             return HubParams
+        if "package" in values:
+            return PackageParams
         module = "tasks.foundation_language" if name in ("vicuna-7b", "llama3-8b") else "tasks.foundation_vision"
     return importlib.import_module(module).Params
 
 
-@pytest.mark.parametrize("scale", ["tiny", "paper"])
+@pytest.mark.parametrize("scale", ["tiny", "small", "paper"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_section_parses(stage, scale):
     for name, values in sections(stage, scale).items():
@@ -51,3 +54,11 @@ def test_paper_scale_trains_by_the_published_recipe():
     align, instruct = PARAMS["align"]["paper"], PARAMS["instruct"]["paper"]
     assert (align["global_batch"], align["lr"], align["zero_stage"]) == (256, 1e-3, 2)
     assert (instruct["global_batch"], instruct["lr"], instruct["zero_stage"]) == (128, 2e-5, 3)
+
+
+def test_every_model_of_a_scale_says_where_its_weights_come_from():
+    from model.zoo import ENCODERS, LLMS
+
+    for scale in ("tiny", "small", "paper"):
+        known = {name for table in (ENCODERS, LLMS) for name, scales in table.items() if scale in scales}
+        assert set(PARAMS["foundation"][scale]["each"]) == known, scale
