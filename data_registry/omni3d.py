@@ -24,7 +24,10 @@ _AXES = {sign + name: (1 if sign == "+" else -1, i) for sign in "+-" for i, name
 _IMAGE_KEYS = ("id", "width", "height", "file_path", "K")
 _OBJECT_KEYS = ("id", "image_id", "category_name", "valid3D", "center_cam", "dimensions", "R_cam", "behind_camera")
 _BOXES = ("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj")
-_ROW = 24  # numbers kept of an object: id, center 3, dimensions 3, R 9, bbox 4, visibility, truncation, name, color
+_ROW = 25  # numbers kept of an object: id, center 3, dimensions 3, R 9, bbox 4, visibility, truncation, name, color,
+# and its own front axis: ±1 to ±3 for ±x, ±y, ±z, 0 for none, _BY_TABLE where only `sources.yaml` can say
+_BY_TABLE = 9
+_GIVEN = ("ground truth", "human", "estimated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | Non
     """Scenes of an Omni3D file in the order of its images, read record by record.
 
     Objects that break a rule are dropped and counted; their names stay in the scene's `others`. Fronts and level
-    cameras come from `sources.yaml` by the file's `info.source`; `up_cam`, `scene` and `color` are used where present.
+    cameras come from `sources.yaml` by the file's `info.source`; beyond Omni3D's keys, `up_cam`, `scene`, `color`,
+    `front_axis` ("+x" ... "-z", or null for none: before the table) and `info.provenance` are used where present.
 
     Args:
         path: the JSON file.
@@ -112,6 +116,7 @@ class _Table:
     rules: Rules
     drops: Counter[str]
     source: str = ""
+    given: Provenance | None = None
     images: dict[int, dict[str, Any]] = field(default_factory=dict)
     rows: dict[int, array] = field(default_factory=dict)
     others: dict[int, list[str]] = field(default_factory=dict)
@@ -120,7 +125,9 @@ class _Table:
 
     def take(self, key: str, record: Any) -> None:
         if key == "info":
-            self.source = _text(record.get("source", "") if isinstance(record, dict) else "")
+            info = record if isinstance(record, dict) else {}
+            self.source = _text(info.get("source", ""))
+            self.given = self._provenance(info.get("provenance"))
         elif key == "images":
             self._take_image(record)
         elif key == "annotations":
@@ -191,6 +198,7 @@ class _Table:
             record.get("truncation", -1),
             self.words.setdefault(name, len(self.words)),
             self.words.setdefault(record["color"], len(self.words)) if record.get("color") else -1,
+            self._front(record["front_axis"], where) if "front_axis" in record else _BY_TABLE,
         ]
         self.rows.setdefault(image, array("d")).extend(row)
 
@@ -234,7 +242,8 @@ class _Table:
     def _object(self, row: np.ndarray, words: list[str], camera: Camera) -> SceneObject:
         name = words[int(row[22])]
         rotation = row[7:16].reshape(3, 3)
-        axis = front_axis(self.source, name)
+        own = int(row[24])
+        axis = front_axis(self.source, name) if own == _BY_TABLE else (np.sign(own), abs(own) - 1) if own else None
         front = None if axis is None else axis[0] * rotation[:, axis[1]]
         color = words[int(row[23])] if row[23] >= 0 else None
         return SceneObject(
@@ -248,8 +257,23 @@ class _Table:
             color=color,
             visibility=float(row[20]) if row[20] >= 0 else None,
             truncation=float(row[21]) if row[21] >= 0 else None,
-            provenance=_provenance(self.source, front is not None, color is not None),
+            provenance=_provenance(self.source, self.given, front is not None, color is not None),
         )
+
+    def _front(self, axis: Any, where: str) -> int:
+        if axis is None:
+            return 0
+        if axis not in _AXES:
+            raise InputError(
+                f"{self.path}: {where}: front_axis is {axis!r}; it must be one of {', '.join(_AXES)}, or null"
+            )
+        sign, index = _AXES[axis]
+        return sign * (index + 1)
+
+    def _provenance(self, value: Any) -> Provenance | None:
+        if value is not None and value not in _GIVEN:
+            raise InputError(f"{self.path}: info: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
+        return value
 
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
         if isinstance(value, list) and len(value) == count and all(type(v) in (float, int) for v in value):
@@ -273,8 +297,8 @@ def _is_rotation(matrix: list[float], tolerance: float = 1e-2) -> bool:
 
 
 @cache
-def _provenance(source: str, front: bool, color: bool) -> dict[str, Provenance]:
-    given: Provenance = "ground truth" if source == "rendered" else "human"
+def _provenance(source: str, stated: Provenance | None, front: bool, color: bool) -> dict[str, Provenance]:
+    given: Provenance = stated or ("ground truth" if source == "rendered" else "human")
     known = dict.fromkeys(("center", "dimensions", "R", "bbox"), given)
     return known | {"front": given if front else "unavailable", "color": given if color else "unavailable"}
 
