@@ -60,6 +60,13 @@ class LiveImages:
         return {"pixel_values": torch.from_numpy(np.stack(pixels))}
 
 
+class MirroredImages(LiveImages):
+    """The same images as seen in a mirror, for FlipEval."""
+
+    def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
+        return {"pixel_values": super().__call__(keys)["pixel_values"].flip(-1)}
+
+
 def image_lookup(
     encoders: Sequence[tuple[VisionEncoder, Path]],
     scenes: Path,

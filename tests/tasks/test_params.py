@@ -10,7 +10,10 @@ from tasks import settings
 from tasks.foundation import HubParams
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score")
+STAGES = (
+    "scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score", "pose",
+    "annotate",
+)  # fmt: skip
 PARAMS = settings.read_yaml(ROOT / settings.PARAMS_FILE)
 
 
