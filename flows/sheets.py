@@ -42,7 +42,5 @@ def _computed(runs: Path, run: str) -> Path:
     folder = runs / run
     if not (folder / "MANIFEST.json").exists():
         stage, _, name = run.partition("/")
-        raise InputError(
-            f"{folder}: not computed yet; `python -m tasks.{stage} {name}` does, and so does `make roadmap`"
-        )
+        raise InputError(f"{folder}: not computed yet; `python -m tasks.{stage} {name}` or `make roadmap` does it")
     return folder

@@ -104,7 +104,7 @@ def test_the_benchmark_has_its_quotas_and_only_test_images(root):
 
 
 def test_variants_stand_beside_the_questions_and_change_nothing(root, tmp_path):
-    """CircularEval, FlipEval, a datasheet and a contact sheet, where they are asked for; the questions stay the same."""
+    """CircularEval, FlipEval, a datasheet and a contact sheet where asked for; the questions stay the same."""
     published = root / "runs" / "tiny" / "benchmark" / "spatialvqa"
     assert {path.name for path in published.iterdir()} == {"questions.parquet", "metrics.json", "MANIFEST.json"}
     params = {"seed": 4, "questions": QUESTIONS, "per_image": 4, "variants": True, "sheet": 5}

@@ -77,7 +77,7 @@ def test_they_survive_a_file(made, tmp_path):
     variants.write(tmp_path / variants.FILE, made)
     assert variants.read(tmp_path / variants.FILE) == made
     (tmp_path / variants.FILE).write_bytes(b"cut off")
-    with pytest.raises(InputError, match="set variants: true in params.yaml: benchmark"):
+    with pytest.raises(InputError, match=r"set variants: true in params\.yaml: benchmark"):
         variants.read(tmp_path / variants.FILE)
 
 
