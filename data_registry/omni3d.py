@@ -32,13 +32,18 @@ _GIVEN = ("ground truth", "human", "estimated")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which objects are dropped; heights are shares of the image's height, the others as in the file."""
+    """Which objects are dropped; heights are shares of the image's height, the others as in the file.
+
+    `center_shift`: how far the principal point of an image may lie from its middle, as a share of the image's size;
+    more means that K is that of another size.
+    """
 
     min_height: float = 0.05
     max_height: float = 1.5
     max_truncation: float = 0.75
     min_visibility: float = 0.25
     max_depth_error: float = 0.5
+    center_shift: float = 0.3
 
 
 def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | None = None) -> Iterator[Scene]:
@@ -155,14 +160,31 @@ class _Table:
         if number in self.images:
             raise InputError(f"{self.path}: images: id {number} occurs twice; ids must be unique")
         where = f"images: id {number}"
+        K = self._matrix(record["K"], where, "K")
+        self._check_intrinsics(K, int(record["width"]), int(record["height"]), where)
         self.images[number] = {
             "width": int(record["width"]),
             "height": int(record["height"]),
             "file_path": record["file_path"],
-            "K": np.array(self._matrix(record["K"], where, "K")).reshape(3, 3),
+            "K": np.array(K).reshape(3, 3),
+            "pinhole": (K[0], K[2], K[4], K[5]),
             "up": np.array(self._numbers(record["up_cam"], 3, where, "up_cam")) if "up_cam" in record else None,
             "kind": _text(record.get("scene", "")),
         }
+
+    def _check_intrinsics(self, K: list[float], width: int, height: int, where: str) -> None:
+        """That K is a pinhole's and fits the image's size: one of another size puts every box beside its object."""
+        if not (K[0] > 0 and K[4] > 0 and K[6:] == [0, 0, 1] and width > 0 and height > 0):
+            raise InputError(
+                f"{self.path}: {where}: K must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focal lengths, "
+                f"and width and height positive; K is {K}, the image {width}×{height}"
+            )
+        shift = max(abs(K[2] / width - 0.5), abs(K[5] / height - 0.5))
+        if shift > self.rules.center_shift:
+            raise InputError(
+                f"{self.path}: {where}: K has its principal point at ({K[2]:g}, {K[5]:g}), the image is "
+                f"{width}×{height}; give K for this size, or this image's size for K"
+            )
 
     def _take_object(self, record: Any) -> None:
         number = _need(record, _OBJECT_KEYS, self.path, "annotations")["id"]
@@ -182,7 +204,7 @@ class _Table:
         center = self._numbers(record["center_cam"], 3, where, "center_cam")
         dimensions = self._numbers(record["dimensions"], 3, where, "dimensions")
         rotation = self._matrix(record["R_cam"], where, "R_cam")
-        reason = self._reason(record, dimensions, rotation, boxes, known["height"])
+        reason = self._reason(record, center, dimensions, rotation, boxes, known)
         if reason is not None:
             self.drops[reason] += 1
             self.others.setdefault(image, []).append(name)
@@ -205,10 +227,11 @@ class _Table:
     def _reason(
         self,
         record: Mapping[str, Any],
+        center: list[float],
         dimensions: list[float],
         rotation: list[float],
         boxes: list[list[float]],
-        image_height: int,
+        image: Mapping[str, Any],
     ) -> str | None:
         """Why an object is dropped, or None. boxes: the 2D boxes there are, from the tightest to the whole."""
         rules = self.rules
@@ -220,6 +243,8 @@ class _Table:
             return "a dimension is not positive"
         if not _is_rotation(rotation):
             return "R_cam is no rotation"
+        if center[2] <= 0:
+            return "its box is behind its image"
         if record.get("lidar_pts", -1) == 0:
             return "no lidar points"
         if record.get("segmentation_pts", -1) == 0:
@@ -228,7 +253,9 @@ class _Table:
             return "depth error"
         if not boxes:
             return "no 2D box"
-        height = (boxes[-1][3] - boxes[-1][1]) / image_height
+        if _elsewhere(center, boxes[-1], image):
+            return "its 3D box is not where its 2D box is"
+        height = (boxes[-1][3] - boxes[-1][1]) / image["height"]
         if height <= rules.min_height:
             return "too small in the image"
         if height >= rules.max_height:
@@ -276,7 +303,12 @@ class _Table:
         return value
 
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
-        if isinstance(value, list) and len(value) == count and all(type(v) in (float, int) for v in value):
+        # a number beyond 1e300 is JSON's spelling of infinity
+        if (
+            isinstance(value, list)
+            and len(value) == count
+            and all(type(v) in (float, int) and -1e300 < v < 1e300 for v in value)
+        ):
             return value
         raise InputError(f"{self.path}: {where}: {key} must be {count} numbers, is {str(value)[:60]}")
 
@@ -294,6 +326,19 @@ def _is_rotation(matrix: list[float], tolerance: float = 1e-2) -> bool:
     angles = (a * d + b * e + c * f, a * g + b * h + c * i, d * g + e * h + f * i)
     right_handed = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) > 0
     return right_handed and all(abs(v - 1) < tolerance for v in lengths) and all(abs(v) < tolerance for v in angles)
+
+
+def _elsewhere(center: list[float], box: list[float], image: Mapping[str, Any]) -> bool:
+    """Whether the middle of a 3D box is seen further than its 2D box's own size beside that box.
+
+    Axes of another convention do that. A 2D box that ends at the image's edge says nothing of where the middle is.
+    """
+    x0, y0, x1, y1 = box
+    if x0 <= 1 or y0 <= 1 or x1 >= image["width"] - 1 or y1 >= image["height"] - 1:
+        return False
+    fx, cx, fy, cy = image["pinhole"]
+    x, y = fx * center[0] / center[2] + cx, fy * center[1] / center[2] + cy
+    return not (2 * x0 - x1 <= x <= 2 * x1 - x0 and 2 * y0 - y1 <= y <= 2 * y1 - y0)
 
 
 @cache

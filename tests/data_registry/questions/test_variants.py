@@ -92,7 +92,8 @@ def test_only_who_is_right_in_every_form_counts(questions, made):
     ])  # fmt: skip
     assert all(flat["circular"])
     failed = Counter(q.type for q, ok in zip(questions, flat["flip"], strict=True) if not ok)
-    assert set(failed) == {"left_or_right", "object_on_side", "pointing"}, "who does not see the mirror fails at sides"
+    sides = {"left_or_right", "object_on_side", "pointing", "side_to_viewer"}
+    assert set(failed) == sides, "who does not see the mirror fails where left and right are meant, and nowhere else"
     assert flat["both"] == flat["flip"]
 
 
