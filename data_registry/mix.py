@@ -21,8 +21,7 @@ def check(mix: Mapping[str, Amount], names: Sequence[str], where: str) -> None:
     for name, amount in mix.items():
         if name not in names:
             raise InputError(f"{where}.{name}: not among the data sets of this run; {nearest(name, names)}")
-        whole = isinstance(amount, int) and not isinstance(amount, bool)
-        if not (amount >= 1 if whole else 0 < amount <= 1):
+        if not (amount >= 1 if isinstance(amount, int) else 0 < amount <= 1):
             raise InputError(
                 f"{where}.{name}: {amount!r} is neither a number of samples (1 or more) nor a fraction (above 0, at "
                 "most 1.0)"

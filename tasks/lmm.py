@@ -215,7 +215,8 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
 def image_folders(run: StageRun) -> list[Path]:
     """Where a stage's images lie: its scenes, and the data sets that bring pictures of their own."""
     data = folders(run, "data") if "data" in run.inputs else []
-    return [run.inputs["scenes"], *(folder for folder in data if next(folder.glob("images-*.parquet"), None))]
+    own = [folder for folder in data if next(folder.glob("images-*.parquet"), None)]
+    return list(dict.fromkeys([run.inputs["scenes"], *own]))
 
 
 def fit(
