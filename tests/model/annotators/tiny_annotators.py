@@ -139,8 +139,8 @@ def _depth_anything():
 
     config = DepthAnythingConfig(
         backbone_config=Dinov2Config(
-            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14,
-            out_features=["stage1", "stage2", "stage1", "stage2"], reshape_hidden_states=False,
+            hidden_size=32, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14,
+            out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False,
         ),
         reassemble_hidden_size=32, reassemble_factors=[4, 2, 1, 0.5], neck_hidden_sizes=[8, 8, 16, 16],
         fusion_hidden_size=8, head_hidden_size=8, patch_size=14, depth_estimation_type="metric", max_depth=20,
