@@ -66,6 +66,11 @@ def compute(run: StageRun) -> Metrics:
     missing = [(start, members) for start, members in parts if not _part(run.work, start).exists()]
     if missing:
         networks = _load(run, p)
+        failed = {
+            path: json.loads(path.read_text())["failures"]
+            for path in (_part(run.work, start) for start, _ in parts)
+            if path.exists()
+        }
         for start, members in missing:
             annotated, failures = annotate(networks, folder, names, members, p)
             write_json(
@@ -78,7 +83,8 @@ def compute(run: StageRun) -> Metrics:
                 },
             )
             run.progress(members.stop, len(names))
-            _check_failures(run.work, [s for s, _ in parts], members.stop, p.max_failed)
+            failed[_part(run.work, start)] = failures
+            _check_failures(failed, members.stop, p.max_failed)
     return _join(run, p, folder, [start for start, _ in parts])
 
 
@@ -139,21 +145,20 @@ def _part(work: Path, start: int) -> Path:
     return work / f"part-{start:09d}.json"
 
 
-def _check_failures(work: Path, starts: list[int], done: int, most: float) -> None:
-    """Stop where too many fail: something is wrong with the set-up, and the rest would fail too."""
-    failures = {
-        name: why
-        for start in starts
-        if (path := _part(work, start)).exists()
-        for name, why in json.loads(path.read_text())["failures"].items()
-    }
-    if len(failures) > most * done:
-        name, why = next(iter(failures.items()))
-        for start in starts:
-            if (path := _part(work, start)).exists() and json.loads(path.read_text())["failures"]:
-                path.unlink()  # tried again by the next run
+def _check_failures(failed: dict[Path, dict[str, str]], done: int, most: float) -> None:
+    """Stop where too many fail: something is wrong with the set-up, and the rest would fail too.
+
+    Args:
+        failed: by part, its failures.
+        done: pictures tried so far.
+    """
+    count = sum(map(len, failed.values()))
+    if count > most * done:
+        name, why = next(pair for one in failed.values() for pair in one.items())
+        for path in (path for path, one in failed.items() if one):
+            path.unlink()  # tried again by the next run
         raise InputError(
-            f"annotate: {len(failures)} of {done} pictures failed, more than max_failed ({most:g}) allows; "
+            f"annotate: {count} of {done} pictures failed, more than max_failed ({most:g}) allows; "
             f"the first was {name}: {why}"
         )
 
