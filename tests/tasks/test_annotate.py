@@ -131,7 +131,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, pictures, truth):
     broken = stage_run(tmp_path / "b", pictures, digest)
 
     def killed(done, total):
-        if done == 6 and truth.calls[-1] == ["5.png"]:
+        if done == 6 and truth.calls[-1:] == [["5.png"]]:
             raise KeyboardInterrupt
 
     truth.calls.clear()
