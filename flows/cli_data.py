@@ -130,25 +130,6 @@ def verify(name: Name, folder: Folder = DATA, only: Only = "*", as_json: Json = 
 
 
 @app.command()
-def annotate(
-    name: Annotated[str, typer.Argument(help="Pictures, as annotate.SCALE.each of params.yaml names them.")],
-) -> None:
-    """Make scenes of in-the-wild pictures: networks see tags, boxes, masks, depth and poses; geometry does the rest."""
-    from flows.cli import _exit, _reporting, _root, _settings, _summary, console
-
-    with _reporting():
-        from flows.plan import annotation_of
-        from flows.run import run_plan
-        from flows.show import Display
-
-        result = run_plan(_root(), annotation_of(name), f"annotate {name}", Display(console, "annotate"))
-        _summary(result)
-        if result.ok:
-            console.print(f"runs/{_settings().scale}/annotate/{name}/annotations.json", highlight=False)
-        _exit(result)
-
-
-@app.command()
 def show(
     name: Annotated[str, typer.Argument(help="train or test (scenes), spatialvqa, or a data set, e.g. 3di-ft1m.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; default: reports/sheets/NAME.html.")] = None,

@@ -27,7 +27,7 @@ _GPUS = {"tiny": 1, "small": 1, "paper": 8}  # of one slot; at tiny scale a slot
 # Before anything is recorded: seconds on one core at tiny scale.
 _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
-    "adapt": 60, "align": 60, "instruct": 200, "score": 15, "pose": 120, "annotate": 600,
+    "adapt": 60, "align": 60, "instruct": 200, "score": 15,
 }  # fmt: skip
 
 

@@ -10,10 +10,7 @@ from tasks import settings
 from tasks.foundation import HubParams
 
 ROOT = Path(__file__).parents[2]
-STAGES = (
-    "scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score", "pose",
-    "annotate",
-)  # fmt: skip
+STAGES = ("scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score")
 PARAMS = settings.read_yaml(ROOT / settings.PARAMS_FILE)
 
 
