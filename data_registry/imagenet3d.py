@@ -24,7 +24,7 @@ KEPT = ("status_good", "status_partially")
 _DROPS = {"status_barely": "barely visible", "status_bad": "bad quality", "status_partially": "partially visible"}
 _BATCH = 5000
 # Columns: the axes of an object's box (x front, y down, z left) in the CAD frame (front -y, up +z)
-_BOX_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+BOX_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 def rotation(azimuth: float, elevation: float, theta: float) -> np.ndarray:
@@ -113,7 +113,7 @@ def _reason(row: dict[str, Any], box: np.ndarray, statuses: tuple[str, ...], whe
 def _object(number: int, row: dict[str, Any], box: np.ndarray) -> SceneObject:
     turned: np.ndarray | None = None
     if row["class"] not in _table()["no_azimuth"]:
-        turned = rotation(row["azimuth"], row["elevation"], row["theta"]) @ _BOX_AXES
+        turned = rotation(row["azimuth"], row["elevation"], row["theta"]) @ BOX_AXES
     pose: Provenance = "unavailable" if turned is None else "human"
     return SceneObject(
         id=number,

@@ -24,25 +24,34 @@ _AXES = {sign + name: (1 if sign == "+" else -1, i) for sign in "+-" for i, name
 _IMAGE_KEYS = ("id", "width", "height", "file_path", "K")
 _OBJECT_KEYS = ("id", "image_id", "category_name", "valid3D", "center_cam", "dimensions", "R_cam", "behind_camera")
 _BOXES = ("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj")
-_ROW = 24  # numbers kept of an object: id, center 3, dimensions 3, R 9, bbox 4, visibility, truncation, name, color
+_ROW = 25  # numbers kept of an object: id, center 3, dimensions 3, R 9, bbox 4, visibility, truncation, name, color,
+# and its own front axis: ±1 to ±3 for ±x, ±y, ±z, 0 for none, _BY_TABLE where only `sources.yaml` can say
+_BY_TABLE = 9
+_GIVEN = ("ground truth", "human", "estimated")
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which objects are dropped; heights are shares of the image's height, the others as in the file."""
+    """Which objects are dropped; heights are shares of the image's height, the others as in the file.
+
+    `center_shift`: how far the principal point of an image may lie from its middle, as a share of the image's size;
+    more means that K is that of another size.
+    """
 
     min_height: float = 0.05
     max_height: float = 1.5
     max_truncation: float = 0.75
     min_visibility: float = 0.25
     max_depth_error: float = 0.5
+    center_shift: float = 0.3
 
 
 def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | None = None) -> Iterator[Scene]:
     """Scenes of an Omni3D file in the order of its images, read record by record.
 
     Objects that break a rule are dropped and counted; their names stay in the scene's `others`. Fronts and level
-    cameras come from `sources.yaml` by the file's `info.source`; `up_cam`, `scene` and `color` are used where present.
+    cameras come from `sources.yaml` by the file's `info.source`; beyond Omni3D's keys, `up_cam`, `scene`, `color`,
+    `front_axis` ("+x" ... "-z", or null for none: before the table) and `info.provenance` are used where present.
 
     Args:
         path: the JSON file.
@@ -112,6 +121,7 @@ class _Table:
     rules: Rules
     drops: Counter[str]
     source: str = ""
+    given: Provenance | None = None
     images: dict[int, dict[str, Any]] = field(default_factory=dict)
     rows: dict[int, array] = field(default_factory=dict)
     others: dict[int, list[str]] = field(default_factory=dict)
@@ -120,7 +130,9 @@ class _Table:
 
     def take(self, key: str, record: Any) -> None:
         if key == "info":
-            self.source = _text(record.get("source", "") if isinstance(record, dict) else "")
+            info = record if isinstance(record, dict) else {}
+            self.source = _text(info.get("source", ""))
+            self.given = self._provenance(info.get("provenance"))
         elif key == "images":
             self._take_image(record)
         elif key == "annotations":
@@ -148,14 +160,31 @@ class _Table:
         if number in self.images:
             raise InputError(f"{self.path}: images: id {number} occurs twice; ids must be unique")
         where = f"images: id {number}"
+        K = self._matrix(record["K"], where, "K")
+        self._check_intrinsics(K, int(record["width"]), int(record["height"]), where)
         self.images[number] = {
             "width": int(record["width"]),
             "height": int(record["height"]),
             "file_path": record["file_path"],
-            "K": np.array(self._matrix(record["K"], where, "K")).reshape(3, 3),
+            "K": np.array(K).reshape(3, 3),
+            "pinhole": (K[0], K[2], K[4], K[5]),
             "up": np.array(self._numbers(record["up_cam"], 3, where, "up_cam")) if "up_cam" in record else None,
             "kind": _text(record.get("scene", "")),
         }
+
+    def _check_intrinsics(self, K: list[float], width: int, height: int, where: str) -> None:
+        """That K is a pinhole's and fits the image's size: one of another size puts every box beside its object."""
+        if not (K[0] > 0 and K[4] > 0 and K[6:] == [0, 0, 1] and width > 0 and height > 0):
+            raise InputError(
+                f"{self.path}: {where}: K must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focal lengths, "
+                f"and width and height positive; K is {K}, the image {width}×{height}"
+            )
+        shift = max(abs(K[2] / width - 0.5), abs(K[5] / height - 0.5))
+        if shift > self.rules.center_shift:
+            raise InputError(
+                f"{self.path}: {where}: K has its principal point at ({K[2]:g}, {K[5]:g}), the image is "
+                f"{width}×{height}; give K for this size, or this image's size for K"
+            )
 
     def _take_object(self, record: Any) -> None:
         number = _need(record, _OBJECT_KEYS, self.path, "annotations")["id"]
@@ -175,7 +204,7 @@ class _Table:
         center = self._numbers(record["center_cam"], 3, where, "center_cam")
         dimensions = self._numbers(record["dimensions"], 3, where, "dimensions")
         rotation = self._matrix(record["R_cam"], where, "R_cam")
-        reason = self._reason(record, dimensions, rotation, boxes, known["height"])
+        reason = self._reason(record, center, dimensions, rotation, boxes, known)
         if reason is not None:
             self.drops[reason] += 1
             self.others.setdefault(image, []).append(name)
@@ -191,16 +220,18 @@ class _Table:
             record.get("truncation", -1),
             self.words.setdefault(name, len(self.words)),
             self.words.setdefault(record["color"], len(self.words)) if record.get("color") else -1,
+            self._front(record["front_axis"], where) if "front_axis" in record else _BY_TABLE,
         ]
         self.rows.setdefault(image, array("d")).extend(row)
 
     def _reason(
         self,
         record: Mapping[str, Any],
+        center: list[float],
         dimensions: list[float],
         rotation: list[float],
         boxes: list[list[float]],
-        image_height: int,
+        image: Mapping[str, Any],
     ) -> str | None:
         """Why an object is dropped, or None. boxes: the 2D boxes there are, from the tightest to the whole."""
         rules = self.rules
@@ -212,6 +243,8 @@ class _Table:
             return "a dimension is not positive"
         if not _is_rotation(rotation):
             return "R_cam is no rotation"
+        if center[2] <= 0:
+            return "its box is behind its image"
         if record.get("lidar_pts", -1) == 0:
             return "no lidar points"
         if record.get("segmentation_pts", -1) == 0:
@@ -220,7 +253,9 @@ class _Table:
             return "depth error"
         if not boxes:
             return "no 2D box"
-        height = (boxes[-1][3] - boxes[-1][1]) / image_height
+        if _elsewhere(center, boxes[-1], image):
+            return "its 3D box is not where its 2D box is"
+        height = (boxes[-1][3] - boxes[-1][1]) / image["height"]
         if height <= rules.min_height:
             return "too small in the image"
         if height >= rules.max_height:
@@ -234,7 +269,8 @@ class _Table:
     def _object(self, row: np.ndarray, words: list[str], camera: Camera) -> SceneObject:
         name = words[int(row[22])]
         rotation = row[7:16].reshape(3, 3)
-        axis = front_axis(self.source, name)
+        own = int(row[24])
+        axis = front_axis(self.source, name) if own == _BY_TABLE else (np.sign(own), abs(own) - 1) if own else None
         front = None if axis is None else axis[0] * rotation[:, axis[1]]
         color = words[int(row[23])] if row[23] >= 0 else None
         return SceneObject(
@@ -248,11 +284,31 @@ class _Table:
             color=color,
             visibility=float(row[20]) if row[20] >= 0 else None,
             truncation=float(row[21]) if row[21] >= 0 else None,
-            provenance=_provenance(self.source, front is not None, color is not None),
+            provenance=_provenance(self.source, self.given, front is not None, color is not None),
         )
 
+    def _front(self, axis: Any, where: str) -> int:
+        if axis is None:
+            return 0
+        if axis not in _AXES:
+            raise InputError(
+                f"{self.path}: {where}: front_axis is {axis!r}; it must be one of {', '.join(_AXES)}, or null"
+            )
+        sign, index = _AXES[axis]
+        return sign * (index + 1)
+
+    def _provenance(self, value: Any) -> Provenance | None:
+        if value is not None and value not in _GIVEN:
+            raise InputError(f"{self.path}: info: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
+        return value
+
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
-        if isinstance(value, list) and len(value) == count and all(type(v) in (float, int) for v in value):
+        # a number beyond 1e300 is JSON's spelling of infinity
+        if (
+            isinstance(value, list)
+            and len(value) == count
+            and all(type(v) in (float, int) and -1e300 < v < 1e300 for v in value)
+        ):
             return value
         raise InputError(f"{self.path}: {where}: {key} must be {count} numbers, is {str(value)[:60]}")
 
@@ -272,9 +328,22 @@ def _is_rotation(matrix: list[float], tolerance: float = 1e-2) -> bool:
     return right_handed and all(abs(v - 1) < tolerance for v in lengths) and all(abs(v) < tolerance for v in angles)
 
 
+def _elsewhere(center: list[float], box: list[float], image: Mapping[str, Any]) -> bool:
+    """Whether the middle of a 3D box is seen further than its 2D box's own size beside that box.
+
+    Axes of another convention do that. A 2D box that ends at the image's edge says nothing of where the middle is.
+    """
+    x0, y0, x1, y1 = box
+    if x0 <= 1 or y0 <= 1 or x1 >= image["width"] - 1 or y1 >= image["height"] - 1:
+        return False
+    fx, cx, fy, cy = image["pinhole"]
+    x, y = fx * center[0] / center[2] + cx, fy * center[1] / center[2] + cy
+    return not (2 * x0 - x1 <= x <= 2 * x1 - x0 and 2 * y0 - y1 <= y <= 2 * y1 - y0)
+
+
 @cache
-def _provenance(source: str, front: bool, color: bool) -> dict[str, Provenance]:
-    given: Provenance = "ground truth" if source == "rendered" else "human"
+def _provenance(source: str, stated: Provenance | None, front: bool, color: bool) -> dict[str, Provenance]:
+    given: Provenance = stated or ("ground truth" if source == "rendered" else "human")
     known = dict.fromkeys(("center", "dimensions", "R", "bbox"), given)
     return known | {"front": given if front else "unavailable", "color": given if color else "unavailable"}
 

@@ -63,8 +63,13 @@ class SceneObject:
 
     def corners(self) -> np.ndarray:
         """(8, 3) corners v0..v7 in metres: x = ±L/2, y = ±H/2, z = ±W/2, in Omni3D's order."""
-        w, h, l = self.dimensions
-        return self.center + (_CORNERS * [l, h, w]) @ self.R.T
+        return box_corners(self.center, self.dimensions, self.R)
+
+
+def box_corners(center: np.ndarray, dimensions: np.ndarray, R: np.ndarray) -> np.ndarray:
+    """(8, 3) corners in metres of a box: centre (3,), dimensions (width, height, length), R (3, 3) object -> camera."""
+    w, h, l = dimensions
+    return center + (_CORNERS * [l, h, w]) @ R.T
 
 
 _CORNERS = (

@@ -4,6 +4,7 @@ Columns: image (the key: Omni3D's file_path), bytes (JPEG or PNG as it was), wid
 import io
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,7 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
     ]
 )
+DIGESTS = "pictures.parquet"  # image, sha256: of folders that bring their own pictures, which others may hold too
 _GROUP = 64  # images per row group: what one look-up reads
 _CACHED = 16  # row groups kept in memory by a reader
 
@@ -98,25 +100,39 @@ class Images:
         images = Images("runs/tiny/scenes/train")
         rgb = images["0/000001.jpg"]        # (height, width, 3) uint8
 
+    Several folders are read as one. A key that two of them have must mean the same picture, by the digests that both
+    carry (pictures.parquet).
+
     Raises:
         InputError: no shards, a shard that is no Parquet or lacks a column, a key twice, an unknown key, an image that
             does not decode or has another size than recorded.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *others: str | Path) -> None:
         self.folder = Path(folder)
-        self._paths = sorted(self.folder.glob("images-*.parquet"))
-        if not self._paths:
-            raise InputError(f"{self.folder}: no images-*.parquet; compute the scenes first, or name their folder")
+        self._paths: list[Path] = []
+        for one in (self.folder, *map(Path, others)):
+            found = sorted(one.glob("images-*.parquet"))
+            if not found:
+                raise InputError(f"{one}: no images-*.parquet; compute the scenes first, or name their folder")
+            self._paths += found
         self._where: dict[str, tuple[int, int]] = {}
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         for shard, path in enumerate(self._paths):
             keys = self._open(shard).read(columns=["image"]).column("image").to_pylist()
             for row, key in enumerate(keys):
-                if key in self._where:
+                if key not in self._where:
+                    self._where[key] = shard, row
+                elif not self._same(key, self._paths[self._where[key][0]].parent, path.parent):
                     raise InputError(f"{path}: image key {key} occurs twice in {self.folder}; keys must be unique")
-                self._where[key] = shard, row
+
+    def _same(self, key: str, one: Path, other: Path) -> bool:
+        """Whether two folders are known to mean the same picture by a key."""
+        if one == other:
+            return False
+        known = [_digests(folder).get(key) for folder in (one, other)]
+        return known[0] is not None and known[0] == known[1]
 
     def __len__(self) -> int:
         return len(self._where)
@@ -196,3 +212,12 @@ class Images:
                 raise InputError(f"{path}: the column '{missing[0]}' is missing; a shard has {', '.join(SCHEMA.names)}")
             self._files[shard] = file
         return self._files[shard]
+
+
+@lru_cache(maxsize=8)
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 by key of the pictures of a folder, as far as it says so."""
+    if not (folder / DIGESTS).exists():
+        return {}
+    table = pq.read_table(folder / DIGESTS)
+    return dict(zip(table.column("image").to_pylist(), table.column("sha256").to_pylist(), strict=True))

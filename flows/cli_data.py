@@ -129,6 +129,26 @@ def verify(name: Name, folder: Folder = DATA, only: Only = "*", as_json: Json = 
             raise typer.Exit(EXIT_FAILED)
 
 
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="train or test (scenes), spatialvqa, or a data set, e.g. 3di-ft1m.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file; default: reports/sheets/NAME.html.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Pictures on the sheet.")] = 24,
+) -> None:
+    """A contact sheet: pictures with 3D boxes and fronts, and the questions made from them."""
+    from flows.cli import _reporting, _root, console
+
+    with _reporting():
+        from data_registry import sheet
+        from flows.sheets import entries
+
+        found, note = entries(_root(), name, count)
+        path = out or _root() / "reports" / "sheets" / f"{name}.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(sheet.page(name, note, found), encoding="utf-8")
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
 def _facts(card: "Card") -> Iterator[tuple[str, Any]]:
     obtain = card.obtain
     yield "paper", card.paper

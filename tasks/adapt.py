@@ -47,13 +47,13 @@ def compute(run: StageRun) -> Metrics:
     clip, folder = _load_clip(run)
     spec = encoder_spec("clip", run.scale)
     encoder = VisionEncoder("clip", spec, clip.vision_model)
-    found = [each for each in lmm.read_conversations(run, params.fraction) if each.image is not None]
+    found = [each for each in lmm.read_conversations(run, params.fraction, params.mix) if each.image is not None]
     import torch
 
     torch.manual_seed(run.seed)  # the adapters' random start
     adapters = add_lora(clip.vision_model, Lora(params.rank, params.alpha, params.dropout))
     clip.requires_grad_(False)
-    images = LiveImages(run.inputs["scenes"], spec.image_size)
+    images = LiveImages(lmm.image_folders(run), spec.image_size)
     metrics = objectives[objective](run, params, clip, folder, encoder, adapters, found, images)
     metrics["adapted_layers"] = merge_lora(clip.vision_model)
     clip.half().save_pretrained(run.out)

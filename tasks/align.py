@@ -31,7 +31,7 @@ def compute(run: StageRun) -> Metrics:
 
     encoders = lmm.load_encoders(run)
     model, tokenizer = lmm.assemble(run, encoders, params.connector, params.mixing)
-    found = lmm.read_conversations(run, params.fraction)
+    found = lmm.read_conversations(run, params.fraction, params.mix)
     seen = [each for each in found if each.image is not None]
     if not seen:
         raise InputError(f"align {run.name}: none of its samples has an image, so the connector has nothing to learn")

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from data_registry import benchmark, omni3d
+from data_registry import benchmark, omni3d, sheet, variants
 from data_registry.errors import InputError
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
+from data_registry.scene import Scene
 from data_registry.shards import Images
+from tasks.claim import write_json
 from tasks.stage import StageRun, main
 
 
@@ -23,12 +25,16 @@ class Params:
         questions: how many of each class.
         per_image: most questions of one image.
         margins: how clear a fact must be.
+        variants: also write variants.parquet (CircularEval, FlipEval), datasheet.json and contact.html.
+        sheet: pictures of the contact sheet.
     """
 
     seed: int
     questions: benchmark.Quotas = field(default_factory=benchmark.Quotas)
     per_image: int = 3
     margins: Margins = field(default_factory=Margins)
+    variants: bool = False
+    sheet: int = 60
 
 
 def compute(run: StageRun) -> dict[str, Any]:
@@ -50,6 +56,7 @@ def compute(run: StageRun) -> dict[str, Any]:
             "give the splits different seeds (params.yaml: scenes)"
         )
     benchmark.write(run.out / "questions.parquet", questions)
+    counted = _write_variants(run, p, questions, scenes) if p.variants else {}
     run.progress(len(questions), len(questions))
     return {
         "questions": len(questions),
@@ -62,7 +69,20 @@ def compute(run: StageRun) -> dict[str, Any]:
         "answers": dict(sorted(Counter("AB"[q.answer] for q in questions).items())),
         "read": dict(sorted(read.items())),
         "dropped": dict(sorted(drops.items())),
+        **counted,
     }
+
+
+def _write_variants(
+    run: StageRun, p: Params, questions: list[benchmark.Question], scenes: list[Scene]
+) -> dict[str, Any]:
+    """What stands beside the questions; returns how many variants there are of each kind."""
+    made = variants.build(questions, scenes, p.margins)
+    variants.write(run.out / variants.FILE, made)
+    facts = variants.datasheet(questions, made, {scene.image: scene.source for scene in scenes})
+    write_json(run.out / "datasheet.json", facts)
+    sheet.write_benchmark(run.out / "contact.html", run.out, run.inputs["scenes"], p.sheet)
+    return {"variants": facts["variants"]}
 
 
 def _encoded(images: Images, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:

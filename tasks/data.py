@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from data_registry import conversations, omni3d
@@ -13,6 +14,7 @@ from data_registry.questions import dialogue, general, probing
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
 from data_registry.scene import Scene
+from tasks import given_data
 from tasks.settings import parse
 from tasks.stage import StageRun, main
 
@@ -28,12 +30,15 @@ class Params:
         images: how many of the training scenes, from the first; all where it is null.
         margins: how clear a fact must be.
         recipe: how samples are put together; its keys depend on the data set.
+        given: nothing is made of the training scenes; the digest of the sources at `runtime.data.<name>`, LLaVA's JSON
+            or annotated scenes with pictures of their own (`tasks.given_data`).
     """
 
     seed: int
     images: int | None = None
     margins: Margins = field(default_factory=Margins)
     recipe: dict[str, Any] = field(default_factory=dict)
+    given: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,34 @@ def compute(run: StageRun) -> dict[str, Any]:
     if run.name not in DATASETS:
         raise InputError(f"plan.yaml: plan.data.{run.name}: unknown data set, {nearest(run.name, DATASETS)}")
     p = run.parse(Params)
+    if p.given is None:
+        return _make(run, p, run.inputs["scenes"] / "annotations.json")
+    source = given_data.place(run.runtime, run.name)
+    if source.annotations is not None:
+        metrics = _make(run, p, source.annotations)
+    else:
+        if p.images is not None:
+            raise InputError(
+                f"params.yaml: data.{run.scale}: images: {p.images} counts scenes, and {run.name} is given as "
+                "conversations; leave it out, and say how many samples a mix takes (mix)"
+            )
+        audit = given_data.convert(source, run.name, run.out)
+        missing = {"pictures_missing": sorted(set(audit.missing))[:20]} if audit.missing else {}
+        dropped = dict(sorted(audit.drops.items()))
+        metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing}
+    key = f"data.{run.scale}.each.{run.name}.given"
+    used = given_data.used(run.out / "conversations.parquet")
+    return metrics | {"pictures": given_data.pack(source, used, run.out, p.given, key, run.progress)}
+
+
+def _make(run: StageRun, p: Params, path: Path) -> dict[str, Any]:
+    """The data set made of scenes."""
     kind, make = DATASETS[run.name]
     recipe = parse(kind, p.recipe, f"params.yaml: data.{run.scale}.each.{run.name}.recipe")
 
     drops: Counter[str] = Counter()
     read: Counter[str] = Counter()
     types: Counter[str] = Counter()
-    path = run.inputs["scenes"] / "annotations.json"
     used = words = 0
 
     def scenes() -> Iterator[Scene]:

@@ -50,8 +50,8 @@ class CachedImages:
 class LiveImages:
     """Image lookup of a collator that decodes pixels and leaves the encoders to the model."""
 
-    def __init__(self, folder: Path, size: int):
-        self.images, self.size = Images(folder), size
+    def __init__(self, folder: Path | Sequence[Path], size: int):
+        self.images, self.size = Images(*_several(folder)), size
 
     def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
         import torch
@@ -60,9 +60,16 @@ class LiveImages:
         return {"pixel_values": torch.from_numpy(np.stack(pixels))}
 
 
+class MirroredImages(LiveImages):
+    """The same images as seen in a mirror, for FlipEval."""
+
+    def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
+        return {"pixel_values": super().__call__(keys)["pixel_values"].flip(-1)}
+
+
 def image_lookup(
     encoders: Sequence[tuple[VisionEncoder, Path]],
-    scenes: Path,
+    scenes: Path | Sequence[Path],
     bf16: bool,
     budget_gb: float,
     cache: Path = CACHE,
@@ -72,26 +79,27 @@ def image_lookup(
 
     Args:
         encoders: frozen encoders with the folders that they came from.
-        scenes: stage run with image shards.
+        scenes: folder with image shards, or several.
         budget_gb: most disk space for the features of these images.
     """
-    count = len(Images(scenes))
+    count = len(Images(*_several(scenes)))
     if sum(feature_bytes(encoder, count) for encoder, _ in encoders) > budget_gb * 2**30:
         return LiveImages(scenes, max(encoder.spec.image_size for encoder, _ in encoders))
     return CachedImages([_table(encoder, folder, scenes, bf16, cache, progress) for encoder, folder in encoders])
 
 
 def _table(
-    encoder: VisionEncoder, folder: Path, scenes: Path, bf16: bool, cache: Path, progress: Progress
+    encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, cache: Path, progress: Progress
 ) -> FeatureTable:
     from filelock import FileLock
 
+    contents = [digest.read_manifest(one)["content"] for one in _several(scenes)]
     key = digest.digest_of(
         {
             "version": _VERSION,
             "encoder": digest.read_manifest(folder)["content"],
             "spec": asdict(encoder.spec),
-            "images": digest.read_manifest(scenes)["content"],
+            "images": contents[0] if len(contents) == 1 else contents,
             "bf16": bf16,
         }
     )[:32]
@@ -103,11 +111,15 @@ def _table(
     return FeatureTable(place)
 
 
-def _write(encoder: VisionEncoder, scenes: Path, place: Path, bf16: bool, progress: Progress) -> None:
+def _several(folders: Path | Sequence[Path]) -> list[Path]:
+    return [folders] if isinstance(folders, Path) else list(folders)
+
+
+def _write(encoder: VisionEncoder, scenes: Path | Sequence[Path], place: Path, bf16: bool, progress: Progress) -> None:
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    images = Images(scenes)
+    images = Images(*_several(scenes))
     count = len(images)
     array = np.lib.format.open_memmap(partial / "features.npy", "w+", np.float16, (count, *feature_shape(encoder)))
     done = 0

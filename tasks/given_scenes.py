@@ -42,7 +42,7 @@ def pack(
     scenes = list(omni3d.read(annotations))
     with shards.Writer(out) as packed:
         for done, scene in enumerate(scenes, 1):
-            data = _picture(pictures, scene.image, annotations, (scene.camera.width, scene.camera.height))
+            data, _ = picture(pictures, scene.image, annotations, (scene.camera.width, scene.camera.height))
             digest.update(hashlib.sha256(data).digest())
             packed.add(scene.image, data, scene.camera.width, scene.camera.height)
             progress(done, len(scenes))
@@ -54,8 +54,10 @@ def pack(
     shutil.copyfile(annotations, out / "annotations.json")
 
 
-def _picture(folder: Path, name: str, annotations: Path, size: tuple[int, int]) -> bytes:
-    """The bytes of one picture, which must decode and be as large as annotated."""
+def picture(
+    folder: Path, name: str, annotations: Path, size: tuple[int, int] | None = None
+) -> tuple[bytes, tuple[int, int]]:
+    """The bytes and the size of one picture, which must decode and be as large as annotated, if that is known."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{annotations}: images: file_path {name!r} leads out of {folder}; make it relative")
@@ -67,9 +69,9 @@ def _picture(folder: Path, name: str, annotations: Path, size: tuple[int, int]) 
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: does not decode ({error}); replace it, or remove it from {annotations}") from None
-    if image.size != size:
+    if size is not None and image.size != size:
         raise InputError(
             f"{path}: is {image.size[0]}×{image.size[1]} pixels, {annotations} says {size[0]}×{size[1]}; "
             "correct width, height and K there"
         )
-    return data
+    return data, image.size

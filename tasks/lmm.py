@@ -5,12 +5,12 @@ import hashlib
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_registry import conversations
+from data_registry import conversations, mix
 from data_registry.errors import InputError
 from tasks import digest
 from tasks.stage import StageRun
@@ -37,6 +37,8 @@ class TrainParams:
         turns_alike: whether every turn weighs the same in the loss, however long its answer is.
         fraction: share of each data set.
         zero_stage: DeepSpeed's ZeRO stage; 0 trains without DeepSpeed.
+        mix: by data set the exact number of samples (a whole number) or a fraction of all (`3di-ft1m: 0.25`); a data
+            set that is not named is taken by `fraction`.
     """
 
     lr: float
@@ -53,6 +55,7 @@ class TrainParams:
     bf16: bool
     zero_stage: int
     turns_alike: bool = field(default=False, kw_only=True)
+    mix: dict[str, int | float] = field(default_factory=dict, kw_only=True)
 
     def recipe(self) -> "Recipe":
         """The part that the model's training knows."""
@@ -67,11 +70,14 @@ def folders(run: StageRun, slot: str) -> list[Path]:
     return value if isinstance(value, list) else [value]
 
 
-def read_conversations(run: StageRun, fraction: float = 1.0) -> "list[Conversation]":
+def read_conversations(
+    run: StageRun, fraction: float = 1.0, mixed: Mapping[str, mix.Amount] | None = None
+) -> "list[Conversation]":
     """The conversations of a stage's data sets, in their order.
 
     Args:
         fraction: share of each data set; a smaller share is part of every larger one, whatever the order of the file.
+        mixed: by data set how much of it instead, see `data_registry.mix`.
     """
     from model.samples import Conversation
 
@@ -80,9 +86,19 @@ def read_conversations(run: StageRun, fraction: float = 1.0) -> "list[Conversati
             f"params.yaml: {run.stage}.{run.scale}.fraction is {fraction}; it must be above 0 and at most 1"
         )
     found = []
+    mixed, where = mixed or {}, f"params.yaml: {run.stage}.{run.scale}.mix"
+    mix.check(mixed, [folder.name for folder in folders(run, "data")], where)
     for folder in folders(run, "data"):
         kept = 0
-        for record in conversations.read(folder / "conversations.parquet"):
+        path = folder / "conversations.parquet"
+        if folder.name in mixed:
+            taken = mix.chosen(conversations.ids(path), mixed[folder.name], f"{where}.{folder.name}")
+            for record, wanted in zip(conversations.read(path), taken, strict=True):
+                if wanted:
+                    found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
+            run.tracker.dataset(folder.name, digest.read_manifest(folder)["content"], int(taken.sum()))
+            continue
+        for record in conversations.read(path):
             if fraction == 1 or _chance(record["id"]) < fraction:
                 found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
                 kept += 1
@@ -193,7 +209,14 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
     if not encoders:
         return None
     budget_gb = float(run.runtime.get("feature_budget_gb", 20))
-    return image_lookup(encoders, run.inputs["scenes"], bf16, budget_gb, progress=run.progress)
+    return image_lookup(encoders, image_folders(run), bf16, budget_gb, progress=run.progress)
+
+
+def image_folders(run: StageRun) -> list[Path]:
+    """Where a stage's images lie: its scenes, and the data sets that bring pictures of their own."""
+    data = folders(run, "data") if "data" in run.inputs else []
+    own = [folder for folder in data if next(folder.glob("images-*.parquet"), None)]
+    return list(dict.fromkeys([run.inputs["scenes"], *own]))
 
 
 def fit(

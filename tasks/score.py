@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_registry import benchmark
+from data_registry import benchmark, variants
 from data_registry.conversations import multiple_choice
 from data_registry.paper import CLASSES
 from tasks import lmm
@@ -23,12 +23,15 @@ class Params:
         bootstrap: resamples for the 95 % intervals.
         generate: questions that are also answered in free words, as a cross-check; 0 for none.
         seed: of the resamples.
+        variants: also ask every question in all orders of its options and of the mirrored picture; the benchmark has
+            to have been built with variants.
     """
 
     bf16: bool
     bootstrap: int
     generate: int
     seed: int
+    variants: bool = False
 
 
 def compute(run: StageRun) -> Metrics:
@@ -47,6 +50,8 @@ def compute(run: StageRun) -> Metrics:
     predictions = [int(np.argmax(row)) for row in logprobs]
     _write(run, questions, logprobs, predictions)
     metrics = accuracies(questions, predictions, params.bootstrap, params.seed)
+    if params.variants:
+        metrics["variants"] = _variants(run, params, model, tokenizer, encoders, images, questions, predictions)
     if params.generate:
         some = range(0, len(asked), max(1, len(asked) // params.generate))
         answers = generate_answers(model, tokenizer, encoder, images, [asked[k] for k in some], max_new_tokens=16)
@@ -81,6 +86,61 @@ def accuracies(
         metrics["questions"]["all" if name == "average" else name] = len(values)
     metrics["types"] = {name: float(correct[members].mean()) for name, members in sorted(types.items())}
     return metrics
+
+
+def consistency(
+    questions: Sequence[benchmark.Question],
+    predictions: Sequence[int],
+    asked: Sequence[variants.Variant],
+    answered: Sequence[int],
+) -> Metrics:
+    """CircularEval, FlipEval and both: the share of questions that are right in every form, overall and by class."""
+    found = variants.consistent(questions, predictions, asked, answered)
+    metrics: Metrics = {}
+    for kind, right in found.items():
+        by_class = {c: [r for r, q in zip(right, questions, strict=True) if q.class_ == c] for c in CLASSES}
+        metrics[kind] = {"average": float(np.mean(right))} | {c: float(np.mean(v)) for c, v in by_class.items() if v}
+    return metrics
+
+
+def _variants(
+    run: StageRun, params: Params, model, tokenizer, encoders, images, questions, predictions: list[int]
+) -> Metrics:
+    """Ask the variants, those of mirrored pictures from pixels: no features are kept of them."""
+    from model.scoring import Asked, letter_logprobs
+    from tasks.features import MirroredImages
+
+    asked = variants.read(run.inputs["benchmark"] / variants.FILE)
+    encoder = lmm.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
+    mirror = None
+    if encoders:
+        mirror = MirroredImages(run.inputs["scenes"], max(encoder_.spec.image_size for encoder_, _ in encoders))
+    answered = [0] * len(asked)
+    for mirrored, lookup in ((False, images), (True, mirror)):
+        members = [k for k, one in enumerate(asked) if one.mirrored == mirrored]
+        put = [
+            Asked(f"{k}", asked[k].image, multiple_choice(asked[k].question, asked[k].options), len(asked[k].options))
+            for k in members
+        ]
+        rows = letter_logprobs(model, encoder, lookup, put, tokenizer.pad_token_id, bf16=params.bf16)
+        for k, row in zip(members, rows, strict=True):
+            answered[k] = int(np.argmax(row))
+    _write_variants(run, asked, answered)
+    return consistency(questions, predictions, asked, answered)
+
+
+def _write_variants(run: StageRun, asked: Sequence[variants.Variant], answered: list[int]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = {
+        "id": [one.id for one in asked],
+        "kind": [one.kind for one in asked],
+        "options": [list(one.options) for one in asked],
+        "answer": pa.array([one.answer for one in asked], pa.int32()),
+        "prediction": pa.array(answered, pa.int32()),
+    }
+    pq.write_table(pa.table(rows), run.out / variants.FILE)
 
 
 def _write(

@@ -234,6 +234,45 @@ def test_nan_is_refused(tmp_path):
         list(omni3d.read(path))
 
 
+@pytest.mark.parametrize("value", ["1e999", "-1e400"])
+def test_infinity_is_refused(tmp_path, value):
+    path = _file(tmp_path / "a.json", [_object(center_cam=[0.5, 1.0, 4242])])
+    path.write_text(path.read_text().replace("4242", value))
+    with pytest.raises(InputError, match="annotations: id 1: center_cam must be 3 numbers"):
+        list(omni3d.read(path))
+
+
+@pytest.mark.parametrize(("K", "message"), [
+    ([[80, 0, 95], [0, 80, 50], [0, 0, 1]], r"principal point at \(95, 50\), the image is 100×100; give K for"),
+    ([[80, 0, 50], [0, 80, 5], [0, 0, 1]], r"principal point at \(50, 5\)"),
+    ([[-80, 0, 50], [0, 80, 50], [0, 0, 1]], r"positive focal lengths"),
+    ([[80, 0, 50], [0, 80, 50], [0, 1, 0]], r"K must be \[\[fx, s, cx\]"),
+])  # fmt: skip
+def test_intrinsics_that_disagree_with_the_image_are_refused(tmp_path, K, message):
+    with pytest.raises(InputError, match=rf"a\.json: images: id 5: .*{message}"):
+        list(omni3d.read(_file(tmp_path / "a.json", [], K=K)))
+
+
+@pytest.mark.parametrize(
+    ("center", "reason"),
+    [
+        ([0.5, 1.0, -12.0], "its box is behind its image"),
+        ([0.5, 1.0, 0.0], "its box is behind its image"),
+        ([12.0, 1.0, 8.0], "its 3D box is not where its 2D box is"),
+        ([-1.5, -8.0, 12.0], "its 3D box is not where its 2D box is"),  # as where y points up
+    ],
+)
+def test_a_box_that_is_not_where_its_object_is_seen_is_counted(tmp_path, center, reason):
+    boxes = dict.fromkeys(("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj"), (10, 50, 50, 75))
+    drops = Counter()
+    (scene,) = omni3d.read(_file(tmp_path / "a.json", [_object(center_cam=center, **boxes)]), drops)
+    assert not scene.objects
+    assert drops[reason] == 1
+    assert scene.others == ("car",)
+    sound = _object(center_cam=[-1.5, 1.5, 6.0], **boxes)
+    assert next(omni3d.read(_file(tmp_path / "b.json", [sound]))).objects
+
+
 @pytest.mark.parametrize(("content", "message"), [("[]", "expected '{'"), ("{}", "no images"), ("", "ends too early")])
 def test_files_of_another_kind_are_refused(tmp_path, content, message):
     (tmp_path / "a.json").write_text(content)

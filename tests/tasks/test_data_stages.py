@@ -1,12 +1,13 @@
 """The stages data, benchmark and baselines under the harness: from scenes to files, counts and clear refusals."""
 
+import html
 import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from data_registry import benchmark, conversations
+from data_registry import benchmark, conversations, variants
 from data_registry.errors import InputError
 from data_registry.shards import Images
 from tasks import baselines, data, scenes, stage
@@ -100,6 +101,30 @@ def test_the_benchmark_has_its_quotas_and_only_test_images(root):
     counted = metrics(root, "benchmark/spatialvqa")
     assert counted["training_images_compared"] == 90
     assert counted["images_shared_with_training"] == 0
+
+
+def test_variants_stand_beside_the_questions_and_change_nothing(root, tmp_path):
+    """CircularEval, FlipEval, a datasheet and a contact sheet where asked for; the questions stay the same."""
+    published = root / "runs" / "tiny" / "benchmark" / "spatialvqa"
+    assert {path.name for path in published.iterdir()} == {"questions.parquet", "metrics.json", "MANIFEST.json"}
+    params = {"seed": 4, "questions": QUESTIONS, "per_image": 4, "variants": True, "sheet": 5}
+    run = stage.StageRun(
+        "tiny", "benchmark", "spatialvqa", params, {}, 4, tmp_path, tmp_path,
+        {"scenes": root / "runs" / "tiny" / "scenes" / "test", "train": root / "runs" / "tiny" / "scenes" / "train"},
+    )  # fmt: skip
+    counted = benchmark_stage.compute(run)
+    assert (tmp_path / "questions.parquet").read_bytes() == (published / "questions.parquet").read_bytes()
+    questions = benchmark.read(tmp_path / "questions.parquet")
+    assert counted["variants"] == {"circular": len(questions), "flip": len(questions)}
+    assert {one.id for one in variants.read(tmp_path / variants.FILE)} == {q.id for q in questions}
+    sheet = json.loads((tmp_path / "datasheet.json").read_text())
+    assert sheet["classes"] == QUESTIONS
+    assert sheet["sources"] == {"rendered": len(questions)}
+    page = (tmp_path / "contact.html").read_text()
+    assert page.count("<img ") == 5
+    first = questions[0]
+    assert html.escape(first.question) in page
+    assert f'class="right">{"AB"[first.answer]}. {html.escape(first.options[first.answer])}<' in page
 
 
 def test_baselines_are_fractions_by_class_and_type(root):
