@@ -101,9 +101,17 @@ def roadmap(
 
 @app.command()
 def sweep(
-    trials: Annotated[int, typer.Option(min=1, help="Distinct designs to evaluate in all.")] = 20,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Distinct designs to evaluate in all; default: 20, with --halving the whole space."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Designs in work at the same time.")] = 2,
-    sampler: Annotated[str | None, typer.Option(help="tpe, random or grid; default: sweep.sampler.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="prefix (cost- and prefix-aware), tpe, random or grid; default: sweep.sampler.")
+    ] = None,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="Rungs of stage 2 data (sweep.halving): all on a little, the best on all.")
+    ] = False,
     study: Annotated[str, typer.Option(help="Name of the study; the same name goes on with it.")] = "sweep",
     as_json: Json = False,
 ) -> None:
@@ -113,9 +121,12 @@ def sweep(
         from flows.sweep import run_sweep
 
         display = NoDisplay() if as_json else Display(console, f"sweep {study}")
-        found, result = run_sweep(_root(), study, trials, workers, sampler, display, _warn)
+        wanted = trials or (None if halving else 20)
+        found, result = run_sweep(_root(), study, wanted, workers, sampler, display, _warn, halving)
         if as_json:
-            _print_json([{"design": one.design.name, "value": one.value} for one in found])
+            from flows.study import rows_of
+
+            _print_json(rows_of(found))
         else:
             from flows.outlook import trials_table
 

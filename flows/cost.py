@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from flows.design import parse
 from flows.plan import TRAINING, Plan
 from tasks import settings
 from tasks.claim import Paths
@@ -15,14 +16,16 @@ from tasks.claim import Paths
 # LLaVA-1.5-7B on 8×A100 (`haotian-liu/LLaVA:README.md`): stage 1 in 3.5 h on 558k samples, stage 2 in 10 h on 665k.
 _ALIGN_GPU_S = 3.5 * 8 * 3600 / 558_000
 _INSTRUCT_GPU_S = 10 * 8 * 3600 / 665_000
-_SAMPLES = {
+SAMPLES = {
     "cc558k": 558_000,
     "mix665k": 665_000,
     "3di-pb-oi1m": 1_000_000,
     "3di-pb-in166k": 166_000,
     "3di-ft1m": 1_000_000,
 }
-_SIZE = {"vicuna-7b": 1.0, "llama3-8b": 8.03 / 6.74, "": 1.0}  # parameters against the published 7B
+# Of the published models (their papers and model cards): the LLMs, and the vision towers of CLIP, DINOv2 and MAE ViT-L.
+PARAMETERS = {"vicuna-7b": 6.74e9, "llama3-8b": 8.03e9, "clip": 0.304e9, "dinov2": 0.304e9, "mae": 0.304e9}
+_SIZE = {"vicuna-7b": 1.0, "llama3-8b": PARAMETERS["llama3-8b"] / PARAMETERS["vicuna-7b"], "": 1.0}  # against the 7B
 _GPUS = {"tiny": 1, "small": 1, "paper": 8}  # of one slot; at tiny scale a slot is a CPU core
 # Before anything is recorded: seconds on one core at tiny scale.
 _FIRST_GUESS_S = {
@@ -45,7 +48,7 @@ class Costs:
             ]
         self._by_stage: dict[str, list[float]] = {}
         for run, seconds in self._recorded.items():
-            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds)
+            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _share(run))
 
     def seconds(self, run: str) -> float:
         """Seconds of "stage/name" on one slot (one core at tiny, one node of eight GPUs at paper scale)."""
@@ -55,8 +58,8 @@ class Costs:
         if self._scale == "paper" and stage in TRAINING:
             return _published_gpu_seconds(stage, self._plan.entry(run)["parts"]) / _GPUS["paper"]
         if stage in self._by_stage:
-            return median(self._by_stage[stage])
-        return _FIRST_GUESS_S[stage]
+            return median(self._by_stage[stage]) * _share(run)
+        return _FIRST_GUESS_S[stage] * _share(run)
 
     def gpu_hours(self, runs: Iterable[str]) -> float:
         """Accelerator hours of these runs (core hours at tiny scale)."""
@@ -103,8 +106,18 @@ def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots
     return now
 
 
+def _share(run: str) -> float:
+    """The fraction of its data that a stage 2 run reads, which its name says; 1 for every other run."""
+    stage, _, name = run.partition("/")
+    if stage != "instruct":
+        return 1.0
+    return float(parse(name).overrides.get("fraction", 1.0))
+
+
 def _published_gpu_seconds(stage: str, parts: dict[str, Any]) -> float:
     data = {"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]
-    samples = sum(_SAMPLES[name] for name in parts[data]) * float((parts.get("set") or {}).get("fraction", 1.0))
+    shares = parts.get("shares") or {}
+    samples = sum(SAMPLES[name] * shares.get(name, 1.0) for name in parts[data])
+    samples *= float((parts.get("set") or {}).get("fraction", 1.0))
     per_sample = _INSTRUCT_GPU_S if stage == "instruct" else _ALIGN_GPU_S
     return samples * per_sample * _SIZE[parts["llm"]]

@@ -17,7 +17,7 @@ from tasks import settings
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from flows.sweep import Trial
+    from flows.study import Trial
 
 _MOST_ROWS = 60
 
@@ -108,12 +108,24 @@ def show(console: Console, seen: Outlook) -> None:
 
 
 def trials_table(trials: "list[Trial]") -> Table:
-    """The designs of a sweep, best first."""
+    """The designs of a sweep, best first; "on the front": none is both as good and cheaper."""
+    from flows.study import front
+
     table = Table(box=None, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("design", overflow="fold")
     table.add_column("accuracy", justify="right")
+    table.add_column("hours", justify="right")
+    table.add_column("")
+    best_for_its_hours = {trial.number for trial in front(trials)}
     for place, trial in enumerate(trials, start=1):
-        value = "[red]failed[/red]" if trial.value is None else f"{100 * trial.value:.1f} %"
-        table.add_row(str(place), trial.design.name, value)
+        if trial.value is not None:
+            value = f"{100 * trial.value:.1f} %"
+        elif trial.rungs:
+            value = f"[dim]stopped at {100 * trial.rungs[-1]:.1f} %[/dim]"
+        else:
+            value = f"[red]{trial.failed}[/red]"
+        hours = "" if trial.hours is None else f"{trial.hours:.3g}"
+        note = "on the front" if trial.number in best_for_its_hours else ""
+        table.add_row(str(place), trial.design.name, value, hours, note)
     return table

@@ -151,7 +151,8 @@ def _add_score(plan: Plan, design: Design) -> None:
         "stage0": design.stage0,
         "stage1": list(design.stage1),
         "stage2": list(design.stage2),
-        **({"set": design.overrides} if design.settings else {}),
+        **({"set": design.overrides} if design.overrides else {}),
+        **({"shares": design.shares} if design.shares else {}),
     }
     align = llm if design.blind else _align(plan, design, encoders_slot, llm)
     instruct = plan.add(

@@ -1,6 +1,7 @@
 """Runs a plan: a Prefect task per stage run, inputs first, then into DVC.
 Where all is there already, nothing is started, not even Prefect."""
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -106,6 +107,20 @@ class Session:
         self.commands: dict[str, str] = {}
         self._asked: set[str] = set()
         self._left: list[str] = []
+
+    def promised(self, run: str) -> bool:
+        """Whether a stage run is there or in work, as far as this flow knows; one that failed is not."""
+        return run in self._asked and run not in self.result.errors and run not in self.result.blame
+
+    def metrics(self, run: str) -> dict[str, Any]:
+        """What a stage run has measured (metrics.json)."""
+        return json.loads((self.store.paths(run).out / "metrics.json").read_text())
+
+    def want(self, plan: Plan) -> None:
+        """Add a plan's stage runs to plan.yaml and to what this flow computes."""
+        self.plan = keep_in_plan(self.root, plan)
+        self.settle(plan.runs())
+        self.result.planned = sorted({*self.result.planned, *plan.runs()})
 
     def settle(self, runs: Iterable[str]) -> list[str]:
         """Note what is there or can be restored; returns what is left to compute, inputs first."""

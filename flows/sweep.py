@@ -1,30 +1,40 @@
 """A sweep: Optuna proposes designs, the plan runs what they do not share, the score answers.
 No design is evaluated twice; a killed sweep goes on where it was."""
 
-import contextlib
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
-
 from data_registry.errors import InputError, nearest
-from flows.design import Design
+from flows.bill import Bill
+from flows.design import Design, parse
+from flows.halving import WHOLE, Halving, at
+from flows.memory import memory_gb
 from flows.plan import Plan, plan_of
-from flows.run import Result, Session, flow_over, keep_in_plan
+from flows.run import Result, Session, flow_over
 from flows.schedule import FAILED, SKIPPED
 from flows.server import prefect_server
 from flows.space import Space
+from flows.study import (
+    DESIGN,
+    HOURS,
+    LOST,
+    UNFIT,
+    Trial,
+    check_sampler,
+    make_sampler,
+    open_study,
+    trials_of,
+    write_trials,
+)
 from flows.track import Tracking
 from tasks import settings
 
 if TYPE_CHECKING:
     import optuna
 
-SAMPLERS = ("tpe", "random", "grid")
 _REDRAWS = 20
 
 
@@ -33,33 +43,49 @@ class Config:
     """params.yaml: sweep.
 
     Attributes:
-        metric: key of the score's metrics.json to maximise.
+        metric: key of the score's metrics.json that is called accuracy here.
+        objectives: "accuracy" (up), and "hours" (down) for a Pareto front.
         max_failures: designs that may fail before the sweep gives up.
+        device_gb: memory of one accelerator; a design that needs more (`flows.memory`) is skipped.
     """
 
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    sampler: Literal["prefix", "tpe", "random", "grid"] = "prefix"
     metric: str = "average"
+    objectives: list[Literal["accuracy", "hours"]] = field(default_factory=lambda: ["accuracy"])
     max_failures: int = 5
+    device_gb: float | None = None
+    halving: Halving = field(default_factory=Halving)
     space: Space = field(default_factory=Space)
+
+    def __post_init__(self) -> None:
+        if self.objectives not in (["accuracy"], ["accuracy", "hours"]):
+            raise InputError("params.yaml: sweep.objectives: [accuracy] or [accuracy, hours]")
 
 
 @dataclass
-class Trial:
-    """One evaluated design."""
+class _Work:
+    """A design that was asked for: its trials (a sampler may propose it twice) and its accuracy at earlier rungs."""
 
-    number: int
     design: Design
-    value: float | None
-    failed: str | None = None
+    trials: list["optuna.Trial"]
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def rung(self) -> int:
+        return len(self.values)
 
 
 class Sweep:
     """One study and what it has asked for.
 
     Args:
+        session: computes stage runs (`flows.run.Session`).
         trials: distinct designs that the study shall have evaluated in all, earlier sessions included.
-        workers: designs in work at the same time.
-        redraws: draws of a known design in a row before the next unknown one of the space is taken.
+        workers: designs of the first rung in work at the same time; those promoted are in work together.
+        bill: what designs cost.
+        halving: evaluate by rungs; None: every design on all of its data.
+        fits: whether a design fits into the memory; None where it does, else why not.
+        in_order: take the designs in the space's order and never ask the sampler.
     """
 
     def __init__(
@@ -69,100 +95,181 @@ class Sweep:
         config: Config,
         trials: int,
         workers: int,
-        redraws: int = _REDRAWS,
+        bill: Bill,
+        halving: Halving | None = None,
+        fits: Callable[[Design], str | None] = lambda design: None,
+        in_order: bool = False,
     ) -> None:
-        self.redraws = redraws
-        self.session, self.study, self.config = session, study, config
-        self.wanted, self.workers = min(trials, config.space.size()), workers
+        self.session, self.study, self.config, self.bill = session, study, config, bill
+        self.halving, self.fits = halving, fits
+        self.fractions = halving.fractions if halving else [WHOLE]
+        self.workers = workers
         self.values: dict[str, float] = {}
         self.failed: set[str] = set()
-        self.inflight: dict[str, list[optuna.Trial]] = {}
-        self.on_complete: Any = lambda design: None
-        from optuna.trial import TrialState
-
-        for trial in study.get_trials(deepcopy=False):
-            name = trial.user_attrs.get("design")
-            if trial.state == TrialState.RUNNING:  # its process is gone: we hold the study's lock
-                study.tell(trial.number, state=TrialState.FAIL)
-            elif trial.state == TrialState.COMPLETE and name:
-                self.values[name] = trial.value
+        self.unfit: set[str] = set()
+        self.stopped: dict[str, list[float]] = {}
+        self.inflight: dict[str, _Work] = {}
+        self.waiting: dict[str, _Work] = {}
+        self.reached = [0] * len(self.fractions)
+        self.on_complete: Callable[[Design], None] = lambda design: None
+        fitting = sum(fits(design) is None for design in config.space.designs())
+        self.wanted = min(trials, fitting)
+        self._redraws = 0 if in_order else _REDRAWS
+        self._resume()
 
     def advance(self) -> None:
         """Answer the trials whose scores are there and ask for new ones, until something is left to compute."""
         while True:
             answered = self._answer()
             asked = self._ask()
-            if not answered and not asked:
+            if not answered and not asked and not self._promote():
                 return
 
     @property
     def evaluated(self) -> int:
-        """Distinct designs with an answer."""
-        return len(self.values) + len(self.failed)
+        """Distinct designs with an answer, if only of the first rung."""
+        return len(self.values) + len(self.failed) + len(self.stopped) + len(self.waiting)
+
+    def _resume(self) -> None:
+        """What earlier sessions have answered; what they were killed over is taken up where it was."""
+        from optuna.trial import Trial as Proposed
+        from optuna.trial import TrialState
+
+        for trial in self.study.get_trials(deepcopy=False):
+            name = trial.user_attrs.get(DESIGN)
+            steps = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+            if trial.state == TrialState.RUNNING:
+                proposed = Proposed(self.study, trial._trial_id)
+                if not name:  # killed before it was noted what it proposes
+                    proposed.set_user_attr(LOST, True)
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                elif name in self.inflight or name in self.waiting:
+                    (self.inflight.get(name) or self.waiting[name]).trials.append(proposed)
+                else:
+                    work = _Work(parse(name), [proposed], steps[: len(self.fractions) - 1])
+                    (self.waiting if work.values else self.inflight)[name] = work
+            elif name and trial.state == TrialState.COMPLETE:
+                self.values[name] = trial.values[0]
+            elif name and trial.state == TrialState.PRUNED and UNFIT in trial.user_attrs:
+                self.unfit.add(name)
+            elif name and trial.state == TrialState.PRUNED:
+                self.stopped[name] = steps
+            for rung in range(1, min(len(steps), len(self.reached))):
+                self.reached[rung] += 1
+        for work in self.inflight.values():
+            self._plan(work)
 
     def _answer(self) -> bool:
         from optuna.trial import TrialState
 
         answered = False
-        for name in list(self.inflight):
-            state = self.session.result.states.get(f"score/{name}")
+        for name, work in list(self.inflight.items()):
+            variant = at(work.design, self.fractions[work.rung])
+            state = self.session.result.states.get(f"score/{variant.name}")
             if state is None:
                 continue
             answered = True
-            trials = self.inflight.pop(name)
+            del self.inflight[name]
             if state in (FAILED, SKIPPED):
                 self.failed.add(name)
-                for trial in trials:
+                for trial in work.trials:
                     self.study.tell(trial, state=TrialState.FAIL)
                 if len(self.failed) >= self.config.max_failures:
                     self.wanted = self.evaluated  # enough: no new ones, those in work end
                 continue
-            metrics = json.loads((self.session.store.paths(f"score/{name}").out / "metrics.json").read_text())
-            if self.config.metric not in metrics:
-                key = f"params.yaml: sweep.metric: {self.config.metric!r}"
-                raise InputError(f"{key} is not a metric of score, {nearest(self.config.metric, metrics)}")
-            self.values[name] = float(metrics[self.config.metric])
-            for trial in trials:
-                self.study.tell(trial, self.values[name])
-            self.on_complete(name)
+            work.values.append(self._accuracy(variant))
+            if self.halving:
+                for trial in work.trials:
+                    trial.report(work.values[-1], work.rung - 1)
+            if work.rung < len(self.fractions):
+                self.waiting[name] = work
+                continue
+            self.values[name] = work.values[-1]
+            for trial in work.trials:
+                self._complete(trial, work.design)
+            self.on_complete(work.design)
         return answered
 
     def _ask(self) -> bool:
+        from optuna.trial import TrialState
+
         asked = False
         redraws = 0
         while len(self.inflight) < self.workers and self.evaluated + len(self.inflight) < self.wanted:
-            if redraws >= self.redraws:
-                unseen = next(d for d in self.config.space.designs() if not self._known(d.name))
+            if redraws >= self._redraws:
+                unseen = next(one for one in self.config.space.designs() if not self._known(one.name))
                 self.study.enqueue_trial(self.config.space.params_of(unseen))
             trial = self.study.ask()
             design = self.config.space.suggest(trial)
-            trial.set_user_attr("design", design.name)
-            if design.name in self.values:  # the sampler repeats itself: it learns the answer at once
-                self.study.tell(trial, self.values[design.name])
-                redraws += 1
-            elif design.name in self.failed:
-                from optuna.trial import TrialState
-
+            name = design.name
+            trial.set_user_attr(DESIGN, name)
+            if name in self.values:  # the sampler repeats itself: it learns the answer at once
+                self._complete(trial, design)
+            elif name in self.failed:
                 self.study.tell(trial, state=TrialState.FAIL)
-                redraws += 1
-            elif design.name in self.inflight:
-                self.inflight[design.name].append(trial)
-                redraws += 1
+            elif name in self.stopped:
+                for rung, value in enumerate(self.stopped[name]):
+                    trial.report(value, rung)
+                self.study.tell(trial, state=TrialState.PRUNED)
+            elif work := self.inflight.get(name) or self.waiting.get(name):
+                work.trials.append(trial)
+                for rung, value in enumerate(work.values):
+                    trial.report(value, rung)
+            elif why := self.fits(design):
+                trial.set_user_attr(UNFIT, why)
+                self.unfit.add(name)
+                self.study.tell(trial, state=TrialState.PRUNED)
             else:
                 redraws = 0
                 asked = True
-                self.inflight[design.name] = [trial]
-                self._plan(design)
+                self.inflight[name] = _Work(design, [trial])
+                self._plan(self.inflight[name])
+                continue
+            redraws += 1
         return asked
 
-    def _known(self, name: str) -> bool:
-        return name in self.values or name in self.failed or name in self.inflight
+    def _promote(self) -> bool:
+        """Once a rung is full: its best designs go on, the others stop. Returns whether any went on."""
+        from optuna.trial import TrialState
 
-    def _plan(self, design: Design) -> None:
-        plan = plan_of([design])
-        self.session.plan = keep_in_plan(self.session.root, plan)
-        new = self.session.settle(plan.runs())
-        self.session.result.planned = sorted({*self.session.result.planned, *plan.runs(), *new})
+        if self.inflight or not self.waiting or not self.halving:
+            return False
+        rung = min(work.rung for work in self.waiting.values())
+        here = [name for name, work in self.waiting.items() if work.rung == rung]
+        here.sort(key=lambda name: (-self.waiting[name].values[-1], name))
+        room = max(self.halving.size(self.wanted, rung) - self.reached[rung], 0)
+        for place, name in enumerate(here):
+            work = self.waiting.pop(name)
+            if place < room:
+                self.reached[rung] += 1
+                self.inflight[name] = work
+                self._plan(work)
+            else:
+                self.stopped[name] = work.values
+                for trial in work.trials:
+                    self.study.tell(trial, state=TrialState.PRUNED)
+        return bool(self.inflight or self.waiting)
+
+    def _plan(self, work: _Work) -> None:
+        self.session.want(plan_of([at(work.design, self.fractions[work.rung])]))
+
+    def _known(self, name: str) -> bool:
+        return any(
+            name in group for group in (self.values, self.failed, self.stopped, self.unfit, self.inflight, self.waiting)
+        )
+
+    def _complete(self, trial: "optuna.Trial", design: Design) -> None:
+        hours = self.bill.alone(design)
+        trial.set_user_attr(HOURS, hours)
+        both = {"accuracy": self.values[design.name], "hours": hours}
+        self.study.tell(trial, [both[one] for one in self.config.objectives])
+
+    def _accuracy(self, design: Design) -> float:
+        metrics = self.session.metrics(f"score/{design.name}")
+        if self.config.metric not in metrics:
+            key = f"params.yaml: sweep.metric: {self.config.metric!r}"
+            raise InputError(f"{key} is not a metric of score, {nearest(self.config.metric, metrics)}")
+        return float(metrics[self.config.metric])
 
 
 def read_config(root: Path) -> Config:
@@ -171,93 +278,69 @@ def read_config(root: Path) -> Config:
 
 
 def run_sweep(
-    root: Path, name: str, trials: int, workers: int, sampler: str | None, display: Any, warn: Any
+    root: Path,
+    name: str,
+    trials: int | None,
+    workers: int,
+    sampler: str | None,
+    display: Any,
+    warn: Any,
+    halving: bool = False,
 ) -> tuple[list[Trial], Result]:
     """Evaluate designs until the study has `trials` of them; returns the best first, and what was run.
 
     Args:
         name: of the study; the same name goes on with it (`.optuna/<name>.log`).
-        sampler: "tpe", "random" or "grid"; None takes params.yaml's.
+        trials: None: every design of the space.
+        sampler: one of `flows.study.SAMPLERS`; None takes params.yaml's.
+        halving: by rungs of stage 2's data, as params.yaml has them.
 
     Raises:
         InputError: unknown sampler or part of the space; another process is running this study.
     """
     config = read_config(root)
-    sampler = sampler or config.sampler
-    if sampler not in SAMPLERS:
-        raise InputError(f"sampler {sampler!r} is unknown, {nearest(sampler, SAMPLERS)}")
+    sampler = check_sampler(sampler or config.sampler)
+    if halving and len(config.objectives) > 1:
+        raise InputError("params.yaml: sweep.objectives: halving ranks by accuracy alone; leave [accuracy]")
     started = time.monotonic()
-    with _study(root, name, sampler) as study:
+    with open_study(root, name, config.objectives) as study:
         result = Result([])
         session = Session(root, Plan(), display, result)
-        sweep = Sweep(session, study, config, trials, workers, redraws=0 if sampler == "grid" else _REDRAWS)
+        rungs = config.halving if halving else None
+        first = rungs.fractions[0] if rungs else WHOLE
+        bill = Bill(root, taken=session.promised)
+        # A sampler restarted with the same seed would repeat its draws.
+        seed = len(study.get_trials(deepcopy=False))
+        study.sampler = make_sampler(sampler, config.space, lambda one: bill.left(at(one, first)), bill.alone, seed)
+        wanted = trials if trials is not None else config.space.size()
+        fits = memory_check(root, config.device_gb)
+        sweep = Sweep(session, study, config, wanted, workers, bill, rungs, fits, in_order=sampler == "grid")
         tracking = Tracking(root, warn)
         parent = tracking.parent("sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()})
-        sweep.on_complete = lambda design: tracking.child(parent, _design(design))
+        sweep.on_complete = lambda design: tracking.child(parent, design)
         sweep.advance()
         if session.pending:
             with prefect_server(root):
                 flow_over(session, f"sweep {name}", sweep.advance)
         tracking.deliver(session.plan)
         for design in sweep.values:
-            tracking.child(parent, _design(design))
+            tracking.child(parent, parse(design))
         result.seconds = time.monotonic() - started
-        found = _trials(study)
-        path = _write_trials(root, name, found)
+        found = trials_of(study)
+        path = write_trials(root / "reports" / f"sweep-{name}", found)
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
         tracking.settle()
         tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [path])
     return found, result
 
 
-@contextlib.contextmanager
-def _study(root: Path, name: str, sampler: str) -> Iterator["optuna.Study"]:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:
+    """Says why a design cannot fit into `device_gb`; None (always, without a limit) where it may."""
+    if device_gb is None:
+        return lambda design: None
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder = root / ".optuna"
-    folder.mkdir(exist_ok=True)
-    (root / ".locks").mkdir(exist_ok=True)
-    path = folder / f"{name}.log"
-    try:
-        with FileLock(root / ".locks" / f"sweep.{name}.lock", timeout=0):
-            # Optuna's own lock file outlives a killed process; ours has just shown that there is none.
-            (folder / f"{name}.log.lock").unlink(missing_ok=True)
-            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-            study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
-            # A sampler restarted with the same seed would repeat its draws.
-            seed = len(study.get_trials(deepcopy=False))
-            # For a grid every design is enqueued in turn, and the sampler never asked.
-            samplers = optuna.samplers
-            study.sampler = samplers.TPESampler(seed=seed) if sampler == "tpe" else samplers.RandomSampler(seed=seed)
-            yield study
-    except Timeout as error:
-        raise InputError(f"sweep {name}: another process is running it; use --study for a second one") from error
+    def fits(design: Design) -> str | None:
+        needed = memory_gb(root, design)
+        return f"needs at least {needed:.3g} GB of {device_gb:g}" if needed > device_gb else None
 
-
-def _design(name: str) -> Design:
-    from flows.design import parse
-
-    return parse(name)
-
-
-def _trials(study: "optuna.Study") -> list[Trial]:
-    from optuna.trial import TrialState
-
-    best: dict[str, Trial] = {}
-    for trial in study.get_trials(deepcopy=False):
-        name = trial.user_attrs.get("design")
-        if name and name not in best and trial.state in (TrialState.COMPLETE, TrialState.FAIL):
-            failed = "failed" if trial.state == TrialState.FAIL else None
-            best[name] = Trial(trial.number, _design(name), trial.value, failed)
-    return sorted(best.values(), key=lambda t: (t.value is None, -(t.value or 0.0), t.number))
-
-
-def _write_trials(root: Path, name: str, trials: list[Trial]) -> Path:
-    path = root / "reports" / f"sweep-{name}" / "trials.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{"design": t.design.name, "trial": t.number, "value": t.value, "failed": bool(t.failed)} for t in trials]
-    path.write_text(json.dumps(rows, indent=1) + "\n")
-    return path
+    return fits

@@ -27,7 +27,7 @@ def compute(run: StageRun) -> Metrics:
     else:
         model, tokenizer = lmm.assemble(run, encoders)
         trained = freeze_all_but(model, model.language_model)
-    found = lmm.read_conversations(run, params.fraction)
+    found = lmm.read_conversations(run, params.fraction, run.parts.get("shares"))
     images = lmm.images_of(run, encoders, params.bf16)
     metrics = lmm.fit(run, params, model, tokenizer, images, found, template=model.config.template)
     lmm.save_model(model, tokenizer, run.out)

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,11 +67,14 @@ def folders(run: StageRun, slot: str) -> list[Path]:
     return value if isinstance(value, list) else [value]
 
 
-def read_conversations(run: StageRun, fraction: float = 1.0) -> "list[Conversation]":
+def read_conversations(
+    run: StageRun, fraction: float = 1.0, shares: Mapping[str, float] | None = None
+) -> "list[Conversation]":
     """The conversations of a stage's data sets, in their order.
 
     Args:
         fraction: share of each data set; a smaller share is part of every larger one, whatever the order of the file.
+        shares: of single data sets, on top of `fraction`: {"3di-ft1m": 0.5} mixes in half of it.
     """
     from model.samples import Conversation
 
@@ -82,8 +85,9 @@ def read_conversations(run: StageRun, fraction: float = 1.0) -> "list[Conversati
     found = []
     for folder in folders(run, "data"):
         kept = 0
+        share = fraction * (shares or {}).get(folder.name, 1.0)
         for record in conversations.read(folder / "conversations.parquet"):
-            if fraction == 1 or _chance(record["id"]) < fraction:
+            if share == 1 or _chance(record["id"]) < share:
                 found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
                 kept += 1
         run.tracker.dataset(folder.name, digest.read_manifest(folder)["content"], kept)

@@ -1,0 +1,54 @@
+"""Whether a design fits into an accelerator: the least that its stage 2 needs, from sizes alone.
+A sweep skips what cannot fit (`sweep.device_gb`), before anything of it is computed."""
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+from data_registry.errors import InputError
+from flows.cost import PARAMETERS
+from flows.design import Design
+from tasks import settings
+from tasks.settings import Settings
+
+
+def memory_gb(root: Path, design: Design) -> float:
+    """GB of one accelerator that stage 2 of a design needs at least: weights, gradients and optimizer states.
+
+    Trained parameters in bf16 mixed precision take 16 bytes (weights and gradients 2 + 2, fp32 master weights 4, Adam's
+    two moments 8; ZeRO, arXiv 1910.02054, Sec. 3.1), frozen ones 2; ZeRO divides the former by the number of ranks.
+    Activations come on top, so a design that does not fit by this count cannot fit.
+
+    Raises:
+        InputError: a foundation model of unknown size.
+    """
+    found = settings.load(root)
+    section: dict[str, Any] = found.params["instruct"][found.scale]
+    ranks = int(found.runtime.get("gpus", 8 if found.scale == "paper" else 1))
+    trained = parameters(found, design.llm)
+    frozen = sum(parameters(found, name) for name in design.encoders)
+    stage = int(section.get("zero_stage", 0))
+    weights, gradients, states = 2 * trained, 2 * trained, 12 * trained
+    shared = [states, gradients, weights][:stage]
+    whole = [states, gradients, weights][stage:]
+    return (sum(shared) / ranks + sum(whole) + 2 * frozen) / 1e9
+
+
+def parameters(found: Settings, model: str) -> float:
+    """Number of parameters of a foundation model: of its files where they are there, else as published."""
+    folder = found.root / "runs" / found.scale / "foundation" / model
+    files = sorted(folder.rglob("*.safetensors"))
+    if files:
+        return sum(_elements(path) for path in files)
+    if found.scale == "paper":
+        return PARAMETERS[model]
+    raise InputError(f"{folder}: no weights, so the memory of a design cannot be told; `dvc repro foundation@{model}`")
+
+
+def _elements(path: Path) -> int:
+    """Number of values in a safetensors file, from its header."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return sum(math.prod(one["shape"]) for key, one in header.items() if key != "__metadata__")
