@@ -37,14 +37,20 @@ def plan(
     design: Annotated[list[str] | None, typer.Option(help="A design by name; may be given several times.")] = None,
     row: Annotated[list[int] | None, typer.Option(help="A row of the paper's Table 2, 1 to 10.")] = None,
     all: Annotated[bool, typer.Option("--all", help="The whole space (sweep.space of params.yaml).")] = False,
-    slots: Annotated[int | None, typer.Option(help="Stage runs at the same time; default: runtime.slots.")] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Stage runs at the same time; default: runtime.slots.")
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(help="Dollars per GPU hour (core hour at tiny scale); default: runtime.dollars_per_hour."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What a set of designs would run and cost. Writes nothing."""
     with _reporting():
         from flows.outlook import outlook, show
 
-        seen = outlook(_root(), _chosen(design, row, all), slots)
+        seen = outlook(_root(), _chosen(design, row, all), slots, price)
         if as_json:
             _print_json(seen.as_json())
         else:

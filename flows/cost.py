@@ -69,6 +69,14 @@ class Costs:
         """Hours until all have ended on k slots, by the scheduler's own rule (the longest way to the end first)."""
         return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots) / 3600
 
+    def dollars(self, runs: Iterable[str], price: float | None) -> float | None:
+        """What they cost at a price per accelerator hour (core hour at tiny scale); None where no price is known."""
+        return None if price is None else self.gpu_hours(runs) * price
+
+    def critical_path(self, runs: Iterable[str]) -> list[str]:
+        """The longest chain among these runs, inputs first: no number of slots finishes sooner."""
+        return critical_path({run: self._plan.needs(run) for run in runs}, self.all(runs))
+
     def all(self, runs: Iterable[str]) -> dict[str, float]:
         """{run: seconds}."""
         return {run: self.seconds(run) for run in runs}
@@ -104,6 +112,26 @@ def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots
             if not waiting[reader]:
                 heapq.heappush(ready, (-behind[reader], reader))
     return now
+
+
+def critical_path(needs: Mapping[str, list[str]], seconds: Mapping[str, float]) -> list[str]:
+    """The chain of a graph that takes longest; what is not a key counts as there.
+
+    Args:
+        needs: {run: runs it reads}, inputs first.
+    """
+    until: dict[str, float] = {}
+    before: dict[str, str | None] = {}
+    for run, inputs in needs.items():
+        last = max((one for one in inputs if one in until), key=lambda one: until[one], default=None)
+        before[run] = last
+        until[run] = seconds[run] + (until[last] if last else 0.0)
+    chain: list[str] = []
+    run = max(until, key=lambda one: until[one], default=None)
+    while run is not None:
+        chain.append(run)
+        run = before[run]
+    return chain[::-1]
 
 
 def _share(run: str) -> float:

@@ -29,6 +29,7 @@ class Outlook:
     Attributes:
         there: stage runs whose output is there, of the identity that params.yaml asks for.
         gpu_hours: of what is left (core hours at tiny scale); finish_hours: until it is done on `slots` slots.
+        dollars: of what is left, None without a price; critical_path: the longest chain of what is left.
     """
 
     scale: str
@@ -40,6 +41,8 @@ class Outlook:
     slots: int
     gpu_hours: float
     finish_hours: float
+    dollars: float | None
+    critical_path: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -53,17 +56,26 @@ class Outlook:
             "gpu_hours": round(self.gpu_hours, 3),
             "finish_hours": round(self.finish_hours, 3),
             "slots": self.slots,
+            "dollars": None if self.dollars is None else round(self.dollars, 2),
+            "critical_path": self.critical_path,
+            "critical_path_hours": round(sum(self.seconds[run] for run in self.critical_path) / 3600, 3),
             "left": self.left,
         }
 
 
-def outlook(root: Path, designs: list[Design], slots: int | None = None) -> Outlook:
-    """What these designs would run, given what is there."""
+def outlook(root: Path, designs: list[Design], slots: int | None = None, price: float | None = None) -> Outlook:
+    """What these designs would run, given what is there.
+
+    Args:
+        price: dollars per accelerator hour (core hour at tiny scale); default: runtime.dollars_per_hour.
+    """
     plan = plan_of(designs)
     found = Settings(root, settings.load(root).params, plan.entries)
     slots = slots or int(found.runtime.get("slots", 1))
     there = [run for run in plan.runs() if is_current(found, run, contents=False)]
-    left = [run for run in plan.runs() if run not in set(there)]
+    known = set(there)
+    left = [run for run in plan.runs() if run not in known]
+    price = found.runtime.get("dollars_per_hour") if price is None else price
     costs = Costs(root, plan)
     return Outlook(
         found.scale,
@@ -75,6 +87,8 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None) -> Outl
         slots,
         costs.gpu_hours(left),
         costs.finish_hours(left, slots),
+        costs.dollars(left, price),
+        costs.critical_path(left),
     )
 
 
@@ -101,10 +115,18 @@ def show(console: Console, seen: Outlook) -> None:
     console.print(
         f"{content['designs']} designs: {content['training_runs']} training runs where one by one they need "
         f"{content['training_runs_naive']}; {content['stage_runs']} stage runs, {content['restored']} of them there.\n"
-        f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}, "
+        f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}"
+        f"{'' if seen.dollars is None else f' ({seen.dollars:,.2f} dollars)'}, "
         f"{clock(seen.finish_hours * 3600)} on {seen.slots} slots.",
         highlight=False,
     )
+    if seen.critical_path:
+        hours = content["critical_path_hours"]
+        console.print(
+            f"Longest chain, {clock(hours * 3600)} on any number of slots: {' > '.join(seen.critical_path)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def trials_table(trials: "list[Trial]") -> Table:
