@@ -180,7 +180,7 @@ if __name__ == "__main__":
         text = (Path(__file__).parents[1] / "params.yaml").read_text()
         (root / "params.yaml").write_text(text.replace("scale: tiny", "scale: paper", 1))
         runs = {name: [search(root, space, name, seed) for seed in range(SEEDS)] for name in SAMPLERS}
-        halved = [search(root, space, "prefix", seed, Halving()) for seed in range(SEEDS)]
+        halved = [search(root, space, "grid", seed, Halving()) for seed in range(SEEDS)]  # all designs begin
     paid = {name: [paid_until_near(one) for one in found] for name, found in runs.items()}
     budgets = [float(hours) for hours in range(200, 4001, 200)]
     naive = naive_samples(space)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows.design import parse
+from flows.design import read_value
 from flows.plan import TRAINING, Plan
 from tasks import settings
 from tasks.claim import Paths
@@ -137,9 +137,10 @@ def critical_path(needs: Mapping[str, list[str]], seconds: Mapping[str, float]) 
 def _share(run: str) -> float:
     """The fraction of its data that a stage 2 run reads, which its name says; 1 for every other run."""
     stage, _, name = run.partition("/")
-    if stage != "instruct":
+    if stage != "instruct" or "=" not in name:
         return 1.0
-    return float(parse(name).overrides.get("fraction", 1.0))
+    settings_of_it = dict(field.split("=", 1) for field in name.split("_") if "=" in field)
+    return float(read_value(settings_of_it.get("frac") or settings_of_it.get("fraction") or "1"))
 
 
 def _published_gpu_seconds(stage: str, parts: dict[str, Any]) -> float:

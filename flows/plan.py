@@ -64,6 +64,13 @@ class Plan:
         """Its stage 0, 1 and 2 runs."""
         return [run for run in self.runs() if run.partition("/")[0] in TRAINING]
 
+    def only(self, targets: Iterable[str]) -> "Plan":
+        """The part of it that some stage runs need."""
+        part = Plan()
+        for run in self.closure(targets):
+            part.add(run, self.entry(run))
+        return part
+
     def merge(self, other: "Plan") -> "Plan":
         """Both plans' stage runs; an entry of `other` replaces one of the same name."""
         merged = Plan()

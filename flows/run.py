@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from flows.cost import Costs
-from flows.design import kept
 from flows.execute import StageRunFailed, allow_children, execute, stop_children
-from flows.plan import Plan, plan_of, read_plan, write_plan
+from flows.keep import in_flow, keep_in_plan
+from flows.plan import Plan
 from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
 from flows.show import NoDisplay
@@ -62,17 +60,6 @@ class Result:
         }
 
 
-def keep_in_plan(root: Path, plan: Plan) -> Plan:
-    """Add stage runs, and those of the designs that params.yaml keeps, to plan.yaml; returns all of it."""
-    wanted = plan_of(kept(settings.load(root).params)).merge(plan)
-    lock = root / ".locks" / "plan.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
-        merged = read_plan(root).merge(wanted)
-        write_plan(root, merged)
-    return merged
-
-
 def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
     """Compute every stage run of a plan that is not there yet.
 
@@ -85,23 +72,27 @@ def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
         How each ended. A failure fails what depends on it and nothing else.
     """
     started = time.monotonic()
-    whole = keep_in_plan(root, plan)
     runs = plan.runs()
-    display = display or NoDisplay()
     result = Result(runs)
-    session = Session(root, whole, display, result)
-    if session.settle(runs):
-        with prefect_server(root):
-            flow_over(session, title)
+    with in_flow(root):
+        session = Session(root, keep_in_plan(root, plan), display or NoDisplay(), result)
+        if session.settle(runs):
+            with prefect_server(root):
+                flow_over(session, title)
     result.seconds = time.monotonic() - started
     return result
 
 
 class Session:
-    """One flow's work on a growing set of stage runs: what is there, what is left, how each is done."""
+    """One flow's work on a growing set of stage runs: what is there, what is left, how each is done.
 
-    def __init__(self, root: Path, plan: Plan, display: Any, result: Result) -> None:
+    Args:
+        study: the sweep whose trials these are; plan.yaml has them for as long as it runs.
+    """
+
+    def __init__(self, root: Path, plan: Plan, display: Any, result: Result, study: str | None = None) -> None:
         self.root, self.plan, self.display, self.result = root, plan, display, result
+        self.study = study
         self.store = Store(root)
         self.slots = int(settings.load(root).runtime.get("slots", 1))
         self.commands: dict[str, str] = {}
@@ -118,7 +109,7 @@ class Session:
 
     def want(self, plan: Plan) -> None:
         """Add a plan's stage runs to plan.yaml and to what this flow computes."""
-        self.plan = keep_in_plan(self.root, plan)
+        self.plan = keep_in_plan(self.root, plan, self.study)
         self.settle(plan.runs())
         self.result.planned = sorted({*self.result.planned, *plan.runs()})
 

@@ -118,6 +118,14 @@ def progress_note(session: "Session", run: str) -> dict[str, Any]:
         return {}
 
 
+def size(count: int) -> str:
+    """1_234_567 bytes -> "1.2 MB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
 def clock(seconds: float) -> str:
     """125 -> "2:05"."""
     whole = round(seconds)

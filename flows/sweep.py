@@ -11,8 +11,9 @@ from data_registry.errors import InputError, nearest
 from flows.bill import Bill
 from flows.design import Design, parse
 from flows.halving import WHOLE, Halving, at
+from flows.keep import in_flow, release_trials
 from flows.memory import memory_gb
-from flows.plan import Plan, plan_of
+from flows.plan import Plan, plan_of, write_plan
 from flows.run import Result, Session, flow_over
 from flows.schedule import FAILED, SKIPPED
 from flows.server import prefect_server
@@ -303,9 +304,9 @@ def run_sweep(
     if halving and len(config.objectives) > 1:
         raise InputError("params.yaml: sweep.objectives: halving ranks by accuracy alone; leave [accuracy]")
     started = time.monotonic()
-    with open_study(root, name, config.objectives) as study:
+    with open_study(root, name, config.objectives) as study, in_flow(root):
         result = Result([])
-        session = Session(root, Plan(), display, result)
+        session = Session(root, Plan(), display, result, study=name)
         rungs = config.halving if halving else None
         first = rungs.fractions[0] if rungs else WHOLE
         bill = Bill(root, taken=session.promised)
@@ -327,10 +328,13 @@ def run_sweep(
             tracking.child(parent, parse(design))
         result.seconds = time.monotonic() - started
         found = trials_of(study)
-        path = write_trials(root / "reports" / f"sweep-{name}", found)
+        folder = root / "reports" / f"sweep-{name}"
+        path = write_trials(folder, found)
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
         tracking.settle()
+        write_plan(folder, session.plan)
         tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [path])
+        release_trials(root, [one.design for one in found[:1] if one.value is not None])
     return found, result
 
 

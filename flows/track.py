@@ -63,7 +63,8 @@ class Tracking:
         from tasks import mlflow_log
 
         def work(client: "MlflowClient") -> None:
-            found = settings.load(self.root)
+            # By this plan: plan.yaml may have let go of a sweep's trials.
+            found = settings.Settings(self.root, settings.load(self.root).params, plan.entries)
             known = _finished(client, mlflow_log.stage_experiment(client, found))
             for run in plan.runs():
                 stage, _, name = run.partition("/")
