@@ -61,6 +61,10 @@ class Costs:
             return median(self._by_stage[stage]) * _share(run)
         return _FIRST_GUESS_S[stage] * _share(run)
 
+    def recorded(self, run: str) -> float | None:
+        """Seconds that it took on this machine, if it was computed here before this object was made."""
+        return self._recorded.get(run)
+
     def gpu_hours(self, runs: Iterable[str]) -> float:
         """Accelerator hours of these runs (core hours at tiny scale)."""
         return sum(self.seconds(run) for run in runs) * _GPUS[self._scale] / 3600

@@ -2,6 +2,7 @@
 Where all is there already, nothing is started, not even Prefect."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from typing import Any
 from flows.cost import Costs
 from flows.execute import StageRunFailed, allow_children, execute, stop_children
 from flows.keep import in_flow, keep_in_plan
+from flows.lease import Lapsed, lease_of, shared_leases
 from flows.plan import Plan
+from flows.remote import Remote
 from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
 from flows.show import NoDisplay
@@ -79,6 +82,7 @@ def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
         if session.settle(runs):
             with prefect_server(root):
                 flow_over(session, title)
+        session.remote.settle()
     result.seconds = time.monotonic() - started
     return result
 
@@ -93,6 +97,8 @@ class Session:
     def __init__(self, root: Path, plan: Plan, display: Any, result: Result, study: str | None = None) -> None:
         self.root, self.plan, self.display, self.result = root, plan, display, result
         self.study = study
+        self.remote = Remote(root, display.warn)
+        self.leases = shared_leases()
         self.store = Store(root)
         self.slots = int(settings.load(root).runtime.get("slots", 1))
         self.commands: dict[str, str] = {}
@@ -117,6 +123,7 @@ class Session:
         """Note what is there or can be restored; returns what is left to compute, inputs first."""
         new = [run for run in runs if run not in self._asked]
         self._asked.update(new)
+        self.remote.look()
         found = self.store.fetch(new)
         for run, state in found.items():
             self.end(run, state)
@@ -137,10 +144,20 @@ class Session:
         return left
 
     def perform(self, run: str) -> str:
-        """Compute one stage run, unless another process just has, and commit it to DVC."""
-        state = self.store.fetch([run]).get(run)
-        if state:
-            return state
+        """Compute one stage run, unless another process or machine just has; commit it to DVC and push it."""
+        with lease_of(self.leases, self.store, run) as lease:
+            self.remote.look()
+            state = self.store.fetch([run]).get(run)
+            if state:
+                return state
+            self._compute(run)
+            if lease is not None:
+                lease.confirm()
+            self.store.commit(run)
+            self.remote.push(run)  # before the lease is given back, so that who waits for it finds the result
+            return COMPUTED
+
+    def _compute(self, run: str) -> None:
         try:
             execute(self.store, run, self.commands[run])
         except StageRunFailed as error:
@@ -149,8 +166,6 @@ class Session:
             if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
                 raise
             execute(self.store, run, self.commands[run])
-        self.store.commit(run)
-        return COMPUTED
 
     def end(self, run: str, state: str, error: BaseException | None = None, blame: str | None = None) -> None:
         """Note how a stage run ended."""
@@ -183,7 +198,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
 
     def may_pass(task: Any, task_run: Any, state: Any) -> bool:
         error = state.result(raise_on_failure=False)
-        return isinstance(error, StageRunFailed) and error.may_pass
+        return isinstance(error, Lapsed) or (isinstance(error, StageRunFailed) and error.may_pass)
 
     @task(
         task_run_name="{run}",
@@ -231,6 +246,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
             stop_children()  # Prefect would wait for the threads that wait for them
             raise
         failed = sorted(session.result.errors)
+        _leave_artifacts(session, costs)
         return (
             Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message="all stage runs are there")
         )
@@ -240,6 +256,28 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
             flow_run(return_state=True)
     finally:
         _send_the_rest()
+
+
+def _leave_artifacts(session: Session, costs: Costs) -> None:
+    """For Prefect's UI: what became of each stage run, and where the rest is."""
+    from prefect.artifacts import create_link_artifact, create_table_artifact
+
+    result = session.result
+    rows = [
+        {
+            "stage run": run,
+            "state": result.states.get(run, ""),
+            "seconds": round(costs.recorded(run) or 0.0, 1),
+            "because of": result.blame.get(run, ""),
+            "log": str(session.store.paths(run).log.relative_to(session.root)),
+        }
+        for run in result.planned
+    ]
+    counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
+    create_table_artifact(table=rows, key="plan", description=f"Stage runs: {counts}")
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address.startswith("http"):
+        create_link_artifact(address, link_text="MLflow", key="mlflow", description="Curves, data sets and metrics")
 
 
 def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> None:

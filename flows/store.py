@@ -80,6 +80,12 @@ class Store:
                         states[run] = RESTORED
         return states
 
+    def identity(self, run: str) -> str:
+        """What a stage run is, in one word that is the same on every machine; its inputs must be there."""
+        stage, _, name = run.partition("/")
+        identity, _ = identify(settings.load(self.root), stage, name)
+        return f"{run} {digest.digest_of(identity)}"[:255]
+
     def commit(self, run: str) -> None:
         """Take a computed stage run into DVC's cache, run-cache and dvc.lock."""
         from dvc.lock import LockError
@@ -122,8 +128,13 @@ class Store:
         if out.exists() and not is_whole(out):
             shutil.rmtree(out)
         try:
-            repo.stage_cache.restore(stage)
+            repo.stage_cache.restore(stage, pull=bool(repo.config["core"].get("remote")))
         except RunCacheNotFoundError:
+            return False
+        except Exception as error:  # a remote's errors have no common base; what it does not give is computed
+            if not repo.config["core"].get("remote"):
+                raise
+            logging.getLogger("spatialllm").warning("%s: the DVC remote does not give it (%s)", run, error)
             return False
         if not is_current(found, run):
             return False

@@ -120,6 +120,17 @@ def trials_of(study: "optuna.Study") -> list[Trial]:
     return sorted(best.values(), key=place)  # of those that were stopped, who came further first
 
 
+def importances_of(study: "optuna.Study") -> dict[str, float]:
+    """Share of the variance of accuracy that each part explains (PED-ANOVA); {} with too few designs to tell."""
+    from optuna.importance import get_param_importances
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len({trial.values[0] for trial in complete}) < 4:
+        return {}
+    return get_param_importances(study, target=lambda trial: trial.values[0])
+
+
 def front(trials: Sequence[Trial]) -> list[Trial]:
     """The Pareto front of accuracy and hours: designs than which none is both as good and cheaper, cheapest first."""
     found: list[Trial] = []

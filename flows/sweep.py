@@ -14,6 +14,7 @@ from flows.halving import WHOLE, Halving, at
 from flows.keep import in_flow, release_trials
 from flows.memory import memory_gb
 from flows.plan import Plan, plan_of, write_plan
+from flows.plots import draw
 from flows.run import Result, Session, flow_over
 from flows.schedule import FAILED, SKIPPED
 from flows.server import prefect_server
@@ -25,6 +26,7 @@ from flows.study import (
     UNFIT,
     Trial,
     check_sampler,
+    importances_of,
     make_sampler,
     open_study,
     trials_of,
@@ -317,7 +319,9 @@ def run_sweep(
         fits = memory_check(root, config.device_gb)
         sweep = Sweep(session, study, config, wanted, workers, bill, rungs, fits, in_order=sampler == "grid")
         tracking = Tracking(root, warn)
-        parent = tracking.parent("sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()})
+        parent = tracking.parent(
+            "sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()}, study=name
+        )
         sweep.on_complete = lambda design: tracking.child(parent, design)
         sweep.advance()
         if session.pending:
@@ -333,6 +337,9 @@ def run_sweep(
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
         tracking.settle()
         write_plan(folder, session.plan)
+        tracking.picture(parent, draw(folder, found, config.space, importances_of(study)))
+        if best:
+            tracking.register(found[0].design, session.plan)
         tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [path])
         release_trials(root, [one.design for one in found[:1] if one.value is not None])
     return found, result
