@@ -20,9 +20,9 @@ from flows.design import ROWS, Design
 from flows.halving import WHOLE, Halving, at
 from flows.plan import TRAINING, Plan
 from flows.run import Result
+from flows.search import Config, Sweep
 from flows.space import Space
 from flows.study import make_sampler
-from flows.sweep import Config, Sweep
 
 SEEDS = 20
 NEAR = 0.5  # points

@@ -12,6 +12,7 @@ from flows.cli_base import (
     DesignName,
     Json,
     console,
+    deliver_owed,
     errors,
     leave,
     print_json,
@@ -66,15 +67,11 @@ def run(design: DesignName) -> None:
         from flows.plan import plan_of
         from flows.run import run_plan
         from flows.show import Display
-        from flows.track import Tracking
 
         chosen = parse(design)
         wanted = plan_of([chosen])
         result = run_plan(root(), wanted, chosen.name, Display(console, "run"))
-        tracking = Tracking(root(), warn)
-        if tracking.owes():
-            tracking.deliver(wanted)
-            tracking.settle()
+        deliver_owed(wanted)
         summary(result)
         if result.ok:
             score = root() / "runs" / settings().scale / "score" / chosen.name / "metrics.json"

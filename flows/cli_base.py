@@ -62,6 +62,16 @@ def summary(result: Any) -> None:
     console.print(f"{text}{failed} ({clock(result.seconds)})")
 
 
+def deliver_owed(plan: Any) -> None:
+    """Bring to MLflow what it may not have."""
+    from flows.track import Tracking
+
+    tracking = Tracking(root(), warn)
+    if tracking.owes():
+        tracking.deliver(plan)
+        tracking.settle()
+
+
 def leave(result: Any) -> None:
     """Exit with 1 if something failed."""
     if not result.ok:

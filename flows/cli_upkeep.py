@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_base import DesignName, Json, console, leave, print_json, reporting, root, summary
+from flows.cli_base import DesignName, Json, console, deliver_owed, leave, print_json, reporting, root, summary
 
 app = typer.Typer()
 
@@ -50,6 +50,7 @@ def retry(
         result = run_plan(
             root(), wanted, f"retry {name or 'all'}", NoDisplay() if as_json else Display(console, "retry")
         )
+        deliver_owed(wanted)
         if as_json:
             errors = {one: str(error) for one, error in result.errors.items()}
             print_json({**result.counts, "states": result.states, "errors": errors, "blame": result.blame})

@@ -4,12 +4,14 @@ A sweep skips what cannot fit (`sweep.device_gb`), before anything of it is comp
 import json
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_registry.errors import InputError
 from flows.cost import PARAMETERS
 from flows.design import Design
+from flows.devices import gpus_per_run
 from tasks import settings
 from tasks.settings import Settings
 
@@ -26,7 +28,7 @@ def memory_gb(root: Path, design: Design) -> float:
     """
     found = settings.load(root)
     section: dict[str, Any] = found.params["instruct"][found.scale]
-    ranks = int(found.runtime.get("gpus", 8 if found.scale == "paper" else 1))
+    ranks = gpus_per_run(found.runtime, found.scale)
     trained = parameters(found, design.llm)
     frozen = sum(parameters(found, name) for name in design.encoders)
     stage = int(section.get("zero_stage", 0))
@@ -34,6 +36,18 @@ def memory_gb(root: Path, design: Design) -> float:
     shared = [states, gradients, weights][:stage]
     whole = [states, gradients, weights][stage:]
     return (sum(shared) / ranks + sum(whole) + 2 * frozen) / 1e9
+
+
+def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:
+    """Says why a design cannot fit into `device_gb`; None (always, without a limit) where it may."""
+    if device_gb is None:
+        return lambda design: None
+
+    def fits(design: Design) -> str | None:
+        needed = memory_gb(root, design)
+        return f"needs at least {needed:.3g} GB of {device_gb:g}" if needed > device_gb else None
+
+    return fits
 
 
 def parameters(found: Settings, model: str) -> float:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from flows.cost import Costs
 from flows.design import Design
+from flows.devices import Devices
 from flows.plan import STAGES, Plan, plan_of, training_runs_naive
 from flows.show import clock
 from flows.store import is_current
@@ -71,7 +72,7 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
     """
     plan = plan_of(designs)
     found = Settings(root, settings.load(root).params, plan.entries)
-    slots = slots or int(found.runtime.get("slots", 1))
+    slots = slots or max(Devices(root, found.runtime, found.scale).slots.values())
     there = [run for run in plan.runs() if is_current(found, run, contents=False)]
     known = set(there)
     left = [run for run in plan.runs() if run not in known]

@@ -2,7 +2,6 @@
 Where all is there already, nothing is started, not even Prefect."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.cost import Costs
+from flows.devices import Devices
 from flows.execute import StageRunFailed, allow_children, execute, stop_children
 from flows.keep import in_flow, keep_in_plan
 from flows.lease import Lapsed, lease_of, shared_leases
 from flows.plan import Plan
+from flows.prefect_ui import leave_artifacts, quiet_console, send_the_rest
 from flows.remote import Remote
 from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
@@ -100,7 +101,8 @@ class Session:
         self.remote = Remote(root, display.warn)
         self.leases = shared_leases()
         self.store = Store(root)
-        self.slots = int(settings.load(root).runtime.get("slots", 1))
+        found = settings.load(root)
+        self.devices = Devices(root, found.runtime, found.scale)
         self.commands: dict[str, str] = {}
         self._asked: set[str] = set()
         self._left: list[str] = []
@@ -158,14 +160,15 @@ class Session:
             return COMPUTED
 
     def _compute(self, run: str) -> None:
-        try:
-            execute(self.store, run, self.commands[run])
-        except StageRunFailed as error:
-            # An input was damaged after it was checked: put it back from the cache and try once more.
-            inputs = self.plan.needs(run)
-            if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
-                raise
-            execute(self.store, run, self.commands[run])
+        with self.devices.hold(run) as environment:
+            try:
+                execute(self.store, run, self.commands[run], environment)
+            except StageRunFailed as error:
+                # An input was damaged after it was checked: put it back from the cache and try once more.
+                inputs = self.plan.needs(run)
+                if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
+                    raise
+                execute(self.store, run, self.commands[run], environment)
 
     def end(self, run: str, state: str, error: BaseException | None = None, blame: str | None = None) -> None:
         """Note how a stage run ended."""
@@ -191,7 +194,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
     from prefect.states import Completed, Failed
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    _quiet_console()
+    quiet_console()
     allow_children()
     states: dict[str, str] = {}
     errors: dict[str, BaseException] = {}
@@ -223,9 +226,11 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
         future.add_done_callback(lambda done: report(None if run in states else errors.get(run, _lost(run))))
         return future
 
-    @flow(name="spatialllm", flow_run_name=title, task_runner=ThreadPoolTaskRunner(max_workers=session.slots))
+    workers = sum(session.devices.slots.values())
+
+    @flow(name="spatialllm", flow_run_name=title, task_runner=ThreadPoolTaskRunner(max_workers=workers))
     def flow_run() -> Any:
-        scheduler = Scheduler(start, session.slots)
+        scheduler = Scheduler(start, session.devices.slots, session.devices.kind)
         costs = Costs(session.root, session.plan)
         try:
             while True:
@@ -246,7 +251,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
             stop_children()  # Prefect would wait for the threads that wait for them
             raise
         failed = sorted(session.result.errors)
-        _leave_artifacts(session, costs)
+        leave_artifacts(session, costs)
         return (
             Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message="all stage runs are there")
         )
@@ -255,29 +260,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
         with session.display:
             flow_run(return_state=True)
     finally:
-        _send_the_rest()
-
-
-def _leave_artifacts(session: Session, costs: Costs) -> None:
-    """For Prefect's UI: what became of each stage run, and where the rest is."""
-    from prefect.artifacts import create_link_artifact, create_table_artifact
-
-    result = session.result
-    rows = [
-        {
-            "stage run": run,
-            "state": result.states.get(run, ""),
-            "seconds": round(costs.recorded(run) or 0.0, 1),
-            "because of": result.blame.get(run, ""),
-            "log": str(session.store.paths(run).log.relative_to(session.root)),
-        }
-        for run in result.planned
-    ]
-    counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
-    create_table_artifact(table=rows, key="plan", description=f"Stage runs: {counts}")
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if address.startswith("http"):
-        create_link_artifact(address, link_text="MLflow", key="mlflow", description="Curves, data sets and metrics")
+        send_the_rest()
 
 
 def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> None:
@@ -292,23 +275,3 @@ def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> No
 
 def _lost(run: str) -> BaseException:
     return RuntimeError(f"{run}: Prefect ended its task without running it; its UI (`spatialllm ui`) says why")
-
-
-def _send_the_rest() -> None:
-    """Deliver Prefect's queued logs and events while its server still listens."""
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-
-    for worker in (EventsWorker, APILogWorker):
-        worker.drain_all(timeout=10, at_exit=False)
-
-
-def _quiet_console() -> None:
-    """Prefect's log lines stay in its UI; the terminal has our own progress."""
-    import logging
-
-    from prefect.logging.handlers import PrefectConsoleHandler
-
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", None):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, PrefectConsoleHandler)]

@@ -9,13 +9,13 @@ from data_registry.errors import InputError
 from flows.bill import Bill
 from flows.design import parse
 from flows.halving import Halving
-from flows.memory import memory_gb
+from flows.memory import memory_check, memory_gb
 from flows.plan import Plan
 from flows.run import Result
 from flows.schedule import FAILED
+from flows.search import Config, Sweep
 from flows.space import Range, Space
 from flows.study import SAMPLERS, front, make_sampler, open_study, trials_of
-from flows.sweep import Config, Sweep, memory_check
 from tests.flows.test_design import grid
 
 REPO = Path(__file__).resolve().parents[2]
