@@ -81,6 +81,15 @@ def test_settings_apply_from_stage_2_on():
     assert "set" not in plan.entry(f"instruct/{plain.name}")["parts"]
 
 
+def test_a_share_of_a_data_set_is_part_of_stage_2s_identity_alone():
+    plain, half = (parse(f"clip_vicuna-7b_cc558k_mix665k+3di-ft1m{end}") for end in ("", "_3di-ft1m=1of2"))
+    plan = plan_of([plain, half])
+    assert (len(plan.entries["align"]), len(plan.entries["instruct"])) == (1, 2)
+    assert plan.entry(f"instruct/{half.name}")["parts"]["shares"] == {"3di-ft1m": 0.5}
+    assert "shares" not in plan.entry(f"instruct/{plain.name}")["parts"]
+    assert "set" not in plan.entry(f"instruct/{half.name}")["parts"]
+
+
 def test_the_file_is_the_same_for_the_same_designs(tmp_path):
     designs = grid()[::7]
     assert write_plan(tmp_path, plan_of(designs))
