@@ -73,6 +73,7 @@ def run_sweep(
         if session.pending:
             with prefect_server(root):
                 flow_over(session, f"sweep {name}", sweep.advance)
+        session.remote.settle()
         tracking.deliver(session.plan)
         for design in sweep.values:
             tracking.child(parent, parse(design))
