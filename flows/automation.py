@@ -3,11 +3,10 @@
 
 from datetime import timedelta
 
-from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
 NAME = "spatialllm: a flow run without heartbeat has crashed"
@@ -15,11 +14,11 @@ HEARTBEAT_S = 180  # docker/compose.yaml sets PREFECT_FLOWS_HEARTBEAT_FREQUENCY 
 PATIENCE = 3  # heartbeats that may be missing
 
 
-def heartbeat_automation() -> Automation:
+def heartbeat_automation() -> AutomationCore:
     """Marks a flow run as crashed when its heartbeats end without a final state; it may then be retried."""
     over = ("Completed", "Failed", "Cancelled", "Crashed")
     beat = "prefect.flow-run.heartbeat"
-    return Automation(
+    return AutomationCore(
         name=NAME,
         description="The worker died or lost its machine. `spatialllm retry` goes on from the last checkpoint.",
         trigger=EventTrigger(
