@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli_base import EXIT_FAILED, Json, console, errors, plain, print_json, reporting, root, warn
+
 if TYPE_CHECKING:
     from data_registry.ledger import Found
     from data_registry.registry import Card
@@ -24,7 +26,6 @@ Folder = Annotated[
     typer.Option("--folder", envvar="SPATIALLLM_DATA", help="Holds a folder for each data set."),
 ]
 Only = Annotated[str, typer.Option(help="Pattern of the files meant, e.g. 'train_0*'.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DATA = Path("data")
 _WAYS = {"s3": "fetch (S3)", "hub": "fetch (hub)", "folder": "bring it", "made": "made here"}
 _COLORS = {"good": "green", "recorded": "cyan", "unchecked": "yellow", "missing": "dim", "wrong": "red"}
@@ -33,9 +34,7 @@ _COLORS = {"good": "green", "recorded": "cyan", "unchecked": "yellow", "missing"
 @app.command("list")
 def list_(folder: Folder = DATA, as_json: Json = False) -> None:
     """Every data set: what it is for, how it comes here, and how much of it is here."""
-    from flows.cli import _print_json, _reporting, console
-
-    with _reporting():
+    with reporting():
         from rich.table import Table
 
         from data_registry import registry
@@ -46,7 +45,7 @@ def list_(folder: Folder = DATA, as_json: Json = False) -> None:
             here = sum((folder / card.name / one.path).exists() for one in places)
             rows.append((card, here, len(places)))
         if as_json:
-            _print_json(
+            print_json(
                 [
                     {"name": card.name, "title": card.title, "how": card.obtain.how, "here": here, "of": of}
                     for card, here, of in rows
@@ -66,29 +65,27 @@ def list_(folder: Folder = DATA, as_json: Json = False) -> None:
 @app.command()
 def info(name: Name, folder: Folder = DATA, as_json: Json = False) -> None:
     """The card of a data set, and what of it is here. Reads no file's content."""
-    from flows.cli import _plain, _print_json, _reporting, console
-
-    with _reporting():
+    with reporting():
         from dataclasses import asdict
 
         from data_registry import registry
 
         card = registry.card(name)
         if as_json:
-            _print_json(asdict(card))
+            print_json(asdict(card))
             return
-        console.print(f"[bold]{_plain(card.title)}[/bold] ({card.name}): {_plain(' '.join(card.role.split()))}")
+        console.print(f"[bold]{plain(card.title)}[/bold] ({card.name}): {plain(' '.join(card.role.split()))}")
         for label, text in _facts(card):
-            console.print(f"[dim]{label:>10}[/dim]  {_plain(' '.join(str(text).split()))}", highlight=False)
+            console.print(f"[dim]{label:>10}[/dim]  {plain(' '.join(str(text).split()))}", highlight=False)
         for one in card.files:
             size = "size unknown" if one.size is None else _bytes(one.size)
             digest = "SHA-256 unknown" if one.sha256 is None else f"SHA-256 {one.sha256[:12]}…"
             here = "here" if (folder / name / one.path).is_file() else "not here"
-            console.print(f"      file  {_plain(one.path)}  [dim]{size}, {digest}, {here}[/dim]", highlight=False)
+            console.print(f"      file  {plain(one.path)}  [dim]{size}, {digest}, {here}[/dim]", highlight=False)
         for one in card.pictures:
             here = "here" if (folder / name / one.path).is_dir() else "not here"
             files = "number of files unknown" if one.files is None else f"{one.files:,} files"
-            console.print(f"  pictures  {_plain(one.path)}  [dim]{files}, {here}[/dim]", highlight=False)
+            console.print(f"  pictures  {plain(one.path)}  [dim]{files}, {here}[/dim]", highlight=False)
 
 
 @app.command()
@@ -100,31 +97,27 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Bring what is missing, cut off or altered; go on where a transfer broke."""
-    from flows.cli import _print_json, _reporting, _warn
-
-    with _reporting():
+    with reporting():
         from data_registry import fetch as fetching
         from data_registry import registry
 
         card = registry.card(name)
         with _progress(f"fetch {name}", shown=card.obtain.how == "s3") as progress:  # the hub's library shows its own
-            found = fetching.fetch(card, folder / name, only, workers, progress, _warn)
-        _print_json(_rows(found)) if as_json else _show(card, folder, found)
+            found = fetching.fetch(card, folder / name, only, workers, progress, warn)
+        print_json(_rows(found)) if as_json else _show(card, folder, found)
 
 
 @app.command()
 def verify(name: Name, folder: Folder = DATA, only: Only = "*", as_json: Json = False) -> None:
     """Hash every file and compare it with its card, or with the record of its download; ends with 1 if one is wrong."""
-    from flows.cli import EXIT_FAILED, _print_json, _reporting
-
-    with _reporting():
+    with reporting():
         from data_registry import fetch as fetching
         from data_registry import registry
 
         card = registry.card(name)
         with _progress(f"verify {name}") as progress:
             found = fetching.verify(card, folder / name, only, progress)
-        _print_json(_rows(found)) if as_json else _show(card, folder, found)
+        print_json(_rows(found)) if as_json else _show(card, folder, found)
         if not all(one.usable for one in found):
             raise typer.Exit(EXIT_FAILED)
 
@@ -136,14 +129,12 @@ def show(
     count: Annotated[int, typer.Option(min=1, max=1000, help="Pictures on the sheet.")] = 24,
 ) -> None:
     """A contact sheet: pictures with 3D boxes and fronts, and the questions made from them."""
-    from flows.cli import _reporting, _root, console
-
-    with _reporting():
+    with reporting():
         from data_registry import sheet
         from flows.sheets import entries
 
-        found, note = entries(_root(), name, count)
-        path = out or _root() / "reports" / "sheets" / f"{name}.html"
+        found, note = entries(root(), name, count)
+        path = out or root() / "reports" / "sheets" / f"{name}.html"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(sheet.page(name, note, found), encoding="utf-8")
         console.print(str(path), highlight=False, soft_wrap=True)
@@ -183,8 +174,6 @@ def _progress(title: str, shown: bool = True) -> Iterator[Any]:
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from flows.cli import errors
-
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=errors, transient=True) as display:
         task = display.add_task(title, total=None)
@@ -192,13 +181,11 @@ def _progress(title: str, shown: bool = True) -> Iterator[Any]:
 
 
 def _show(card: "Card", folder: Path, found: list["Found"]) -> None:
-    from flows.cli import _plain, console
-
     if not found:
-        console.print(f"{card.name}: has no files of its own: {_plain(card.obtain.put)}", soft_wrap=True)
+        console.print(f"{card.name}: has no files of its own: {plain(card.obtain.put)}", soft_wrap=True)
     for one in found:
-        where = _plain(str(folder / card.name / one.path))
-        detail = f"  [dim]{_plain(one.detail)}[/dim]" if one.detail else ""
+        where = plain(str(folder / card.name / one.path))
+        detail = f"  [dim]{plain(one.detail)}[/dim]" if one.detail else ""
         color = _COLORS[one.state]
         console.print(f"[{color}]{one.state:>9}[/{color}]  {where}{detail}", highlight=False, soft_wrap=True)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from flows.design import read_value
 from flows.plan import TRAINING, Plan
 from model import cost
 from tasks import settings
 from tasks.claim import Paths
 
 # Samples of the paper's data sets, and text tokens of each (assumed, as in model/cost.py: captions, dialogues).
-_DATA = {
+DATA = {
     "cc558k": (558_000, cost.CAPTION_TOKENS),
     "mix665k": (665_000, cost.DIALOGUE_TOKENS),
     "3di-pb-oi1m": (1_000_000, 2 * cost.CAPTION_TOKENS),
@@ -44,7 +45,7 @@ class Costs:
             ]
         self._by_stage: dict[str, list[float]] = {}
         for run, seconds in self._recorded.items():
-            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds)
+            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _share(run))
 
     def seconds(self, run: str) -> float:
         """Seconds of "stage/name" on one slot (one core at tiny, one node of eight GPUs at paper scale)."""
@@ -55,8 +56,12 @@ class Costs:
             params = self._params.get(stage, {}).get("paper", {})
             return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
         if stage in self._by_stage:
-            return median(self._by_stage[stage])
-        return _FIRST_GUESS_S[stage]
+            return median(self._by_stage[stage]) * _share(run)
+        return _FIRST_GUESS_S[stage] * _share(run)
+
+    def recorded(self, run: str) -> float | None:
+        """Seconds that it took on this machine, if it was computed here before this object was made."""
+        return self._recorded.get(run)
 
     def gpu_hours(self, runs: Iterable[str]) -> float:
         """Accelerator hours of these runs (core hours at tiny scale)."""
@@ -65,6 +70,14 @@ class Costs:
     def finish_hours(self, runs: Iterable[str], slots: int) -> float:
         """Hours until all have ended on k slots, by the scheduler's own rule (the longest way to the end first)."""
         return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots) / 3600
+
+    def dollars(self, runs: Iterable[str], price: float | None) -> float | None:
+        """What they cost at a price per accelerator hour (core hour at tiny scale); None where no price is known."""
+        return None if price is None else self.gpu_hours(runs) * price
+
+    def critical_path(self, runs: Iterable[str]) -> list[str]:
+        """The longest chain among these runs, inputs first: no number of slots finishes sooner."""
+        return critical_path({run: self._plan.needs(run) for run in runs}, self.all(runs))
 
     def all(self, runs: Iterable[str]) -> dict[str, float]:
         """{run: seconds}."""
@@ -103,11 +116,44 @@ def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots
     return now
 
 
+def critical_path(needs: Mapping[str, list[str]], seconds: Mapping[str, float]) -> list[str]:
+    """The chain of a graph that takes longest; what is not a key counts as there.
+
+    Args:
+        needs: {run: runs it reads}, inputs first.
+    """
+    until: dict[str, float] = {}
+    before: dict[str, str | None] = {}
+    for run, inputs in needs.items():
+        last = max((one for one in inputs if one in until), key=lambda one: until[one], default=None)
+        before[run] = last
+        until[run] = seconds[run] + (until[last] if last else 0.0)
+    chain: list[str] = []
+    run = max(until, key=lambda one: until[one], default=None)
+    while run is not None:
+        chain.append(run)
+        run = before[run]
+    return chain[::-1]
+
+
+def _share(run: str) -> float:
+    """The fraction of its data that a stage 2 run reads, which its name says; 1 for every other run."""
+    stage, _, name = run.partition("/")
+    if stage != "instruct" or "=" not in name:
+        return 1.0
+    settings_of_it = dict(field.split("=", 1) for field in name.split("_") if "=" in field)
+    return float(read_value(settings_of_it.get("frac") or settings_of_it.get("fraction") or "1"))
+
+
 def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, Any]) -> float:
     slot = {"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]
     section = {**params, **(parts.get("set") or {})}
-    passes = float(section.get("fraction", 1.0)) * float(section.get("epochs", 1.0))
-    return sum(
-        cost.gpu_seconds(stage, parts["encoders"], parts["llm"], passes * samples, tokens, bool(section.get("lora")))
-        for samples, tokens in (_DATA[name] for name in parts[slot])
-    )
+    mixed, shares = section.get("mix") or {}, parts.get("shares") or {}
+    seconds = 0.0
+    for name in parts[slot]:
+        samples, tokens = DATA[name]
+        amount = mixed.get(name, float(section.get("fraction", 1.0)))
+        read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0)
+        passes = read * float(section.get("epochs", 1.0))
+        seconds += cost.gpu_seconds(stage, parts["encoders"], parts["llm"], passes, tokens, bool(section.get("lora")))
+    return seconds

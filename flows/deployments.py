@@ -27,9 +27,11 @@ def design(name: str = BLIND_REFERENCE.name) -> dict[str, int]:
 
 
 @flow(name="sweep")
-def sweep(study: str = "sweep", trials: int = 20, workers: int = 2, sampler: str | None = None) -> dict[str, int]:
+def sweep(
+    study: str = "sweep", trials: int | None = 20, workers: int = 2, sampler: str | None = None, halving: bool = False
+) -> dict[str, int]:
     """Optuna over the space of params.yaml."""
-    return _counts(run_sweep(Path.cwd(), study, trials, workers, sampler, NoDisplay(), print)[1])
+    return _counts(run_sweep(Path.cwd(), study, trials, workers, sampler, NoDisplay(), print, halving)[1])
 
 
 def _counts(result: Result) -> dict[str, int]:

@@ -27,7 +27,8 @@ class Design:
     Attributes:
         encoders: none for a blind design, which sees no image and so has no stage 1.
         stage0: "" or "<data>-<objective>"; adapts CLIP.
-        settings: (spelling, value) as in the name, e.g. ("frac", "1of9"); they apply to stage 2.
+        settings: (spelling, value) as in the name, e.g. ("frac", "1of9"); they apply to stage 2. A data set as key
+            is the share of it that stage 2 reads, e.g. ("3di-ft1m", "1of2").
     """
 
     encoders: tuple[str, ...]
@@ -51,7 +52,12 @@ class Design:
     @property
     def overrides(self) -> dict[str, Value]:
         """The settings as keys and values of params.yaml's `instruct` section."""
-        return {SHORT.get(key, key): read_value(value) for key, value in self.settings}
+        return {SHORT.get(key, key): read_value(value) for key, value in self.settings if key not in DATASETS}
+
+    @property
+    def shares(self) -> dict[str, Value]:
+        """The share of each stage 2 data set that is read, for those of which a part is: {"3di-ft1m": 0.5}."""
+        return {key: read_value(value) for key, value in self.settings if key in DATASETS}
 
     @property
     def row(self) -> int | None:
@@ -86,6 +92,11 @@ def parse(name: str) -> Design:
             raise InputError(f"design {name!r}: stage 0 adapts clip, which is not among its encoders")
     stage1 = () if blind else _parts(fields[-2], "stage 1 data set", DATASETS, name)
     stage2 = _parts(fields[-1], "stage 2 data set", DATASETS, name)
+    for key, value in settings:
+        if key in DATASETS and key not in stage2:
+            raise InputError(f"design {name!r}: {key}={value} is a share of a data set that its stage 2 does not read")
+        if key in DATASETS and not (isinstance(share := read_value(value), int | float) and 0 < share < 1):
+            raise InputError(f"design {name!r}: {key}={value}: a share is above 0 and below 1 (1of2, 25e-2)")
     return Design(encoders, llm, stage0, stage1, stage2, settings)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 from flows.store import Store
@@ -39,8 +40,11 @@ class StageRunFailed(RuntimeError):
         super().__init__(f"{run} {reason}; the end of {log}:\n{tail(log)}")
 
 
-def execute(store: Store, run: str, command: str) -> float:
+def execute(store: Store, run: str, command: str, extra: Mapping[str, str] | None = None) -> float:
     """Run a stage run's command to its end; returns the seconds it took.
+
+    Args:
+        extra: environment variables of it alone (which GPUs it sees).
 
     Raises:
         StageRunFailed: with the end of the log. Children die with this process, also when it is killed with -9.
@@ -55,7 +59,7 @@ def execute(store: Store, run: str, command: str) -> float:
         child = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}"],
             cwd=store.root,
-            env=environment(store.root),
+            env={**environment(store.root), **(extra or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from flows.cost import Costs
 from flows.design import Design
+from flows.devices import Devices
 from flows.plan import STAGES, Plan, plan_of, training_runs_naive
 from flows.show import clock
 from flows.store import is_current
@@ -17,7 +18,7 @@ from tasks import settings
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from flows.sweep import Trial
+    from flows.study import Trial
 
 _MOST_ROWS = 60
 
@@ -29,6 +30,7 @@ class Outlook:
     Attributes:
         there: stage runs whose output is there, of the identity that params.yaml asks for.
         gpu_hours: of what is left (core hours at tiny scale); finish_hours: until it is done on `slots` slots.
+        dollars: of what is left, None without a price; critical_path: the longest chain of what is left.
     """
 
     scale: str
@@ -40,6 +42,8 @@ class Outlook:
     slots: int
     gpu_hours: float
     finish_hours: float
+    dollars: float | None
+    critical_path: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -53,18 +57,27 @@ class Outlook:
             "gpu_hours": round(self.gpu_hours, 3),
             "finish_hours": round(self.finish_hours, 3),
             "slots": self.slots,
+            "dollars": None if self.dollars is None else round(self.dollars, 2),
+            "critical_path": self.critical_path,
+            "critical_path_hours": round(sum(self.seconds[run] for run in self.critical_path) / 3600, 3),
             "left": self.left,
         }
 
 
-def outlook(root: Path, designs: list[Design], slots: int | None = None) -> Outlook:
-    """What these designs would run, given what is there."""
+def outlook(root: Path, designs: list[Design], slots: int | None = None, price: float | None = None) -> Outlook:
+    """What these designs would run, given what is there.
+
+    Args:
+        price: dollars per accelerator hour (core hour at tiny scale); default: runtime.dollars_per_hour.
+    """
     plan = plan_of(designs)
     found = Settings(root, settings.load(root).params, plan.entries)
     found.check()
-    slots = slots or int(found.runtime.get("slots", 1))
+    slots = slots or max(Devices(root, found.runtime, found.scale).slots.values())
     there = [run for run in plan.runs() if is_current(found, run, contents=False)]
-    left = [run for run in plan.runs() if run not in set(there)]
+    known = set(there)
+    left = [run for run in plan.runs() if run not in known]
+    price = found.runtime.get("dollars_per_hour") if price is None else price
     costs = Costs(root, plan)
     return Outlook(
         found.scale,
@@ -76,6 +89,8 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None) -> Outl
         slots,
         costs.gpu_hours(left),
         costs.finish_hours(left, slots),
+        costs.dollars(left, price),
+        costs.critical_path(left),
     )
 
 
@@ -102,19 +117,39 @@ def show(console: Console, seen: Outlook) -> None:
     console.print(
         f"{content['designs']} designs: {content['training_runs']} training runs where one by one they need "
         f"{content['training_runs_naive']}; {content['stage_runs']} stage runs, {content['restored']} of them there.\n"
-        f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}, "
+        f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}"
+        f"{'' if seen.dollars is None else f' ({seen.dollars:,.2f} dollars)'}, "
         f"{clock(seen.finish_hours * 3600)} on {seen.slots} slots.",
         highlight=False,
     )
+    if seen.critical_path:
+        hours = content["critical_path_hours"]
+        console.print(
+            f"Longest chain, {clock(hours * 3600)} on any number of slots: {' > '.join(seen.critical_path)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def trials_table(trials: "list[Trial]") -> Table:
-    """The designs of a sweep, best first."""
+    """The designs of a sweep, best first; "on the front": none is both as good and cheaper."""
+    from flows.study import front
+
     table = Table(box=None, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("design", overflow="fold")
     table.add_column("accuracy", justify="right")
+    table.add_column("hours", justify="right")
+    table.add_column("")
+    best_for_its_hours = {trial.number for trial in front(trials)}
     for place, trial in enumerate(trials, start=1):
-        value = "[red]failed[/red]" if trial.value is None else f"{100 * trial.value:.1f} %"
-        table.add_row(str(place), trial.design.name, value)
+        if trial.value is not None:
+            value = f"{100 * trial.value:.1f} %"
+        elif trial.rungs:
+            value = f"[dim]stopped at {100 * trial.rungs[-1]:.1f} %[/dim]"
+        else:
+            value = f"[red]{trial.failed}[/red]"
+        hours = "" if trial.hours is None else f"{trial.hours:.3g}"
+        note = "on the front" if trial.number in best_for_its_hours else ""
+        table.add_row(str(place), trial.design.name, value, hours, note)
     return table

@@ -64,6 +64,13 @@ class Plan:
         """Its stage 0, 1 and 2 runs."""
         return [run for run in self.runs() if run.partition("/")[0] in TRAINING]
 
+    def only(self, targets: Iterable[str]) -> "Plan":
+        """The part of it that some stage runs need."""
+        part = Plan()
+        for run in self.closure(targets):
+            part.add(run, self.entry(run))
+        return part
+
     def merge(self, other: "Plan") -> "Plan":
         """Both plans' stage runs; an entry of `other` replaces one of the same name."""
         merged = Plan()
@@ -151,7 +158,8 @@ def _add_score(plan: Plan, design: Design) -> None:
         "stage0": design.stage0,
         "stage1": list(design.stage1),
         "stage2": list(design.stage2),
-        **({"set": design.overrides} if design.settings else {}),
+        **({"set": design.overrides} if design.overrides else {}),
+        **({"shares": design.shares} if design.shares else {}),
     }
     align = llm if design.blind else _align(plan, design, encoders_slot, llm)
     instruct = plan.add(

@@ -1,26 +1,28 @@
 """Runs a plan: a Prefect task per stage run, inputs first, then into DVC.
 Where all is there already, nothing is started, not even Prefect."""
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from data_registry.errors import InputError
 from flows.cost import Costs
-from flows.design import kept
+from flows.devices import Devices
 from flows.execute import StageRunFailed, allow_children, execute, stop_children
-from flows.plan import Plan, plan_of, read_plan, write_plan
+from flows.keep import in_flow, keep_in_plan
+from flows.lease import Lapsed, lease_of, shared_leases
+from flows.plan import Plan
+from flows.prefect_ui import leave_artifacts, quiet_console, send_the_rest
+from flows.remote import Remote
 from flows.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
 from flows.server import configure, prefect_server
 from flows.show import NoDisplay
 from flows.store import RESTORED, THERE, Store
 from tasks import settings
 from tasks.full_disk import full_disk
-from tasks.settings import Settings
 from tasks.stage import EXIT_DAMAGED
 from tasks.tracking import owe
 
@@ -64,17 +66,6 @@ class Result:
         }
 
 
-def keep_in_plan(root: Path, plan: Plan) -> Plan:
-    """Add stage runs, and those of the designs that params.yaml keeps, to plan.yaml; returns all of it."""
-    wanted = plan_of(kept(settings.load(root).params)).merge(plan)
-    lock = root / ".locks" / "plan.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
-        merged = read_plan(root).merge(wanted)
-        write_plan(root, merged)
-    return merged
-
-
 def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
     """Compute every stage run of a plan that is not there yet.
 
@@ -90,35 +81,56 @@ def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
         InputError: params.yaml lacks what a stage run asks for, before anything is written.
     """
     started = time.monotonic()
-    params = settings.load(root).params
-    Settings(root, params, plan_of(kept(params)).merge(plan).entries).check()
-    whole = keep_in_plan(root, plan)
     runs = plan.runs()
-    display = display or NoDisplay()
     result = Result(runs)
-    session = Session(root, whole, display, result)
-    if session.settle(runs):
-        with prefect_server(root):
-            flow_over(session, title)
+    with in_flow(root):
+        session = Session(root, keep_in_plan(root, plan), display or NoDisplay(), result)
+        if session.settle(runs):
+            with prefect_server(root):
+                flow_over(session, title)
+        session.remote.settle()
     result.seconds = time.monotonic() - started
     return result
 
 
 class Session:
-    """One flow's work on a growing set of stage runs: what is there, what is left, how each is done."""
+    """One flow's work on a growing set of stage runs: what is there, what is left, how each is done.
 
-    def __init__(self, root: Path, plan: Plan, display: Any, result: Result) -> None:
+    Args:
+        study: the sweep whose trials these are; plan.yaml has them for as long as it runs.
+    """
+
+    def __init__(self, root: Path, plan: Plan, display: Any, result: Result, study: str | None = None) -> None:
         self.root, self.plan, self.display, self.result = root, plan, display, result
+        self.study = study
+        self.remote = Remote(root, display.warn)
+        self.leases = shared_leases()
         self.store = Store(root)
-        self.slots = int(settings.load(root).runtime.get("slots", 1))
+        found = settings.load(root)
+        self.devices = Devices(root, found.runtime, found.scale)
         self.commands: dict[str, str] = {}
         self._asked: set[str] = set()
         self._left: list[str] = []
+
+    def promised(self, run: str) -> bool:
+        """Whether a stage run is there or in work, as far as this flow knows; one that failed is not."""
+        return run in self._asked and run not in self.result.errors and run not in self.result.blame
+
+    def metrics(self, run: str) -> dict[str, Any]:
+        """What a stage run has measured (metrics.json)."""
+        return json.loads((self.store.paths(run).out / "metrics.json").read_text())
+
+    def want(self, plan: Plan) -> None:
+        """Add a plan's stage runs to plan.yaml and to what this flow computes."""
+        self.plan = keep_in_plan(self.root, plan, self.study)
+        self.settle(plan.runs())
+        self.result.planned = sorted({*self.result.planned, *plan.runs()})
 
     def settle(self, runs: Iterable[str]) -> list[str]:
         """Note what is there or can be restored; returns what is left to compute, inputs first."""
         new = [run for run in runs if run not in self._asked]
         self._asked.update(new)
+        self.remote.look()
         found = self.store.fetch(new)
         for run, state in found.items():
             self.end(run, state)
@@ -139,25 +151,37 @@ class Session:
         return left
 
     def perform(self, run: str) -> str:
-        """Compute one stage run, unless another process just has, and commit it to DVC."""
-        state = self.store.fetch([run]).get(run)
-        if state:
-            return state
-        try:
-            execute(self.store, run, self.commands[run])
-        except StageRunFailed as error:
-            # An input was damaged after it was checked: put it back from the cache and try once more.
-            inputs = self.plan.needs(run)
-            if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
-                raise
-            execute(self.store, run, self.commands[run])
+        """Compute one stage run, unless another process or machine just has; commit it to DVC and push it."""
+        with lease_of(self.leases, self.store, run) as lease:
+            self.remote.look()
+            state = self.store.fetch([run]).get(run)
+            if state:
+                return state
+            self._compute(run)
+            if lease is not None:
+                lease.confirm()
+            self._commit(run)
+            self.remote.push(run)  # before the lease is given back, so that who waits for it finds the result
+            return COMPUTED
+
+    def _compute(self, run: str) -> None:
+        with self.devices.hold(run) as environment:
+            try:
+                execute(self.store, run, self.commands[run], environment)
+            except StageRunFailed as error:
+                # An input was damaged after it was checked: put it back from the cache and try once more.
+                inputs = self.plan.needs(run)
+                if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
+                    raise
+                execute(self.store, run, self.commands[run], environment)
+
+    def _commit(self, run: str) -> None:
         try:
             self.store.commit(run)
         except Exception as error:
             if full := full_disk(error, f"{run}: taking it into DVC's cache", self.root):
                 raise InputError(full) from error
             raise
-        return COMPUTED
 
     def end(self, run: str, state: str, error: BaseException | None = None, blame: str | None = None) -> None:
         """Note how a stage run ended."""
@@ -183,14 +207,14 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
     from prefect.states import Completed, Failed
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    _quiet_console()
+    quiet_console()
     allow_children()
     states: dict[str, str] = {}
     errors: dict[str, BaseException] = {}
 
     def may_pass(task: Any, task_run: Any, state: Any) -> bool:
         error = state.result(raise_on_failure=False)
-        return isinstance(error, StageRunFailed) and error.may_pass
+        return isinstance(error, Lapsed) or (isinstance(error, StageRunFailed) and error.may_pass)
 
     @task(
         task_run_name="{run}",
@@ -215,9 +239,11 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
         future.add_done_callback(lambda done: report(None if run in states else errors.get(run, _lost(run))))
         return future
 
-    @flow(name="spatialllm", flow_run_name=title, task_runner=ThreadPoolTaskRunner(max_workers=session.slots))
+    workers = sum(session.devices.slots.values())
+
+    @flow(name="spatialllm", flow_run_name=title, task_runner=ThreadPoolTaskRunner(max_workers=workers))
     def flow_run() -> Any:
-        scheduler = Scheduler(start, session.slots)
+        scheduler = Scheduler(start, session.devices.slots, session.devices.kind)
         costs = Costs(session.root, session.plan)
         try:
             while True:
@@ -238,6 +264,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
             stop_children()  # Prefect would wait for the threads that wait for them
             raise
         failed = sorted(session.result.errors)
+        leave_artifacts(session, costs)
         return (
             Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message="all stage runs are there")
         )
@@ -246,7 +273,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
         with session.display:
             flow_run(return_state=True)
     finally:
-        _send_the_rest()
+        send_the_rest()
 
 
 def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> None:
@@ -261,23 +288,3 @@ def _note(session: Session, ended: list[Finished], states: dict[str, str]) -> No
 
 def _lost(run: str) -> BaseException:
     return RuntimeError(f"{run}: Prefect ended its task without running it; its UI (`spatialllm ui`) says why")
-
-
-def _send_the_rest() -> None:
-    """Deliver Prefect's queued logs and events while its server still listens."""
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-
-    for worker in (EventsWorker, APILogWorker):
-        worker.drain_all(timeout=10, at_exit=False)
-
-
-def _quiet_console() -> None:
-    """Prefect's log lines stay in its UI; the terminal has our own progress."""
-    import logging
-
-    from prefect.logging.handlers import PrefectConsoleHandler
-
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", None):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, PrefectConsoleHandler)]

@@ -31,20 +31,24 @@ class Scheduler:
     Args:
         start: called as start(run, tokens of its inputs, report); begins the run elsewhere, returns a token, and calls
             report(error or None) from any thread when it has ended.
-        slots: most runs at a time.
+        slots: most runs at a time, by kind.
+        kind: of a run.
     """
 
-    def __init__(self, start: Start, slots: int) -> None:
-        if slots < 1:
+    def __init__(
+        self, start: Start, slots: int | Mapping[str, int], kind: Callable[[str], str] = lambda run: ""
+    ) -> None:
+        self._slots = {"": slots} if isinstance(slots, int) else dict(slots)
+        if min(self._slots.values()) < 1:
             raise ValueError("at least one slot is needed")
-        self._start, self._slots = start, slots
+        self._start, self._kind = start, kind
         self._needs: dict[str, set[str]] = {}
         self._order: dict[str, tuple[float, int]] = {}
         self._inputs: dict[str, list[str]] = {}
         self._readers: dict[str, list[str]] = {}
         self._tokens: dict[str, Any] = {}
         self._ended: dict[str, Finished] = {}
-        self._ready: list[tuple[float, int, str]] = []
+        self._ready: dict[str, list[tuple[float, int, str]]] = {one: [] for one in self._slots}
         self._running: set[str] = set()
         self._events: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
 
@@ -72,13 +76,13 @@ class Scheduler:
                 continue
             self._needs[run] = {one for one in self._inputs[run] if one not in self._ended}
             if not self._needs[run] and run not in self._ended:
-                heapq.heappush(self._ready, (*self._order[run], run))
+                self._push(run)
         return skipped
 
     @property
     def busy(self) -> bool:
         """Whether anything runs or could start."""
-        return bool(self._running or self._ready)
+        return bool(self._running or any(self._ready.values()))
 
     @property
     def running(self) -> list[str]:
@@ -92,8 +96,8 @@ class Scheduler:
 
     @property
     def slots(self) -> int:
-        """Most runs at a time."""
-        return self._slots
+        """Most runs at a time, of all kinds."""
+        return sum(self._slots.values())
 
     def token(self, run: str) -> Any:
         """What `start` returned for a run that has been started."""
@@ -101,11 +105,12 @@ class Scheduler:
 
     def step(self, timeout: float | None = None) -> list[Finished]:
         """Start what can start, wait for one run to end (or `timeout` seconds), and say what has ended by that."""
-        while self._ready and len(self._running) < self._slots:
-            *_, run = heapq.heappop(self._ready)
-            self._running.add(run)
-            inputs = [self._tokens[one] for one in self._inputs[run] if one in self._tokens]
-            self._tokens[run] = self._start(run, inputs, lambda error, run=run: self._events.put((run, error)))
+        for kind, slots in self._slots.items():
+            while self._ready[kind] and sum(self._kind(run) == kind for run in self._running) < slots:
+                *_, run = heapq.heappop(self._ready[kind])
+                self._running.add(run)
+                inputs = [self._tokens[one] for one in self._inputs[run] if one in self._tokens]
+                self._tokens[run] = self._start(run, inputs, lambda error, run=run: self._events.put((run, error)))
         if not self._running:
             return []
         try:
@@ -124,8 +129,11 @@ class Scheduler:
             if reader in self._needs and reader not in self._ended:
                 self._needs[reader].discard(run)
                 if not self._needs[reader]:
-                    heapq.heappush(self._ready, (*self._order[reader], reader))
+                    self._push(reader)
         return [self._ended[run]]
+
+    def _push(self, run: str) -> None:
+        heapq.heappush(self._ready[self._kind(run)], (*self._order[run], run))
 
     def _state(self, run: str) -> str | None:
         return self._ended[run].state if run in self._ended else None

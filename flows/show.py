@@ -2,6 +2,7 @@
 Into a file or pipe it writes one line per stage run instead."""
 
 import json
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ class NoDisplay:
 
     def __exit__(self, *exit: Any) -> None:
         return None
+
+    def warn(self, text: str) -> None:
+        """Something that stops nothing but should be known."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def started(self, run: str) -> None:
         """A stage run has begun."""
@@ -65,6 +70,9 @@ class Display(NoDisplay):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
+
+    def warn(self, text: str) -> None:
+        self.console.print(Text(f"warning: {text}", style="yellow"), soft_wrap=True)
 
     def started(self, run: str) -> None:
         self._begun[run] = time.monotonic()
@@ -116,6 +124,14 @@ def progress_note(session: "Session", run: str) -> dict[str, Any]:
         return json.loads(session.store.paths(run).owner.read_text())
     except (OSError, ValueError):
         return {}
+
+
+def size(count: int) -> str:
+    """1_234_567 bytes -> "1.2 MB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
 
 
 def clock(seconds: float) -> str:

@@ -67,7 +67,7 @@ class Store:
 
         states = {}
         found = settings.load(self.root)
-        with self._repo() as repo:
+        with self.repo() as repo:
             stages = {stage.addressing: stage for stage in repo.index.stages}
             for run in runs:
                 stage = self._stage(stages, run)
@@ -80,13 +80,19 @@ class Store:
                         states[run] = RESTORED
         return states
 
+    def identity(self, run: str) -> str:
+        """What a stage run is, in one word that is the same on every machine; its inputs must be there."""
+        stage, _, name = run.partition("/")
+        identity, _ = identify(settings.load(self.root), stage, name)
+        return f"{run} {digest.digest_of(identity)}"[:255]
+
     def commit(self, run: str) -> None:
         """Take a computed stage run into DVC's cache, run-cache and dvc.lock."""
         from dvc.lock import LockError
 
         while True:
             try:
-                with self._repo() as repo:
+                with self.repo() as repo:
                     repo.commit(run.replace("/", "@", 1), force=True)
                 return
             except LockError:  # `dvc repro` waited for the same run and is about to commit it
@@ -94,9 +100,23 @@ class Store:
 
     def commands(self, runs: Iterable[str]) -> dict[str, str]:
         """The command of each stage run exactly as dvc.yaml has it."""
-        with self._repo() as repo:
+        with self.repo() as repo:
             stages = {stage.addressing: stage for stage in repo.index.stages}
             return {run: self._stage(stages, run).cmd for run in runs}
+
+    def forget(self, runs: Iterable[str]) -> None:
+        """Take stage runs that have left plan.yaml out of dvc.lock, whose length every commit pays for.
+
+        Their outputs stay in DVC's cache, and its run-cache finds them again.
+        """
+        from dvc.utils.serialize import modify_yaml
+
+        path = self.root / "dvc.lock"
+        with self.repo():
+            if path.exists():
+                with modify_yaml(path) as content:
+                    for run in runs:
+                        (content.get("stages") or {}).pop(run.replace("/", "@", 1), None)
 
     def _restore(self, repo: "Repo", stage: "Stage", found: Settings, run: str) -> bool:
         from dvc.stage.cache import RunCacheNotFoundError
@@ -108,8 +128,13 @@ class Store:
         if out.exists() and not is_whole(out):
             shutil.rmtree(out)
         try:
-            repo.stage_cache.restore(stage)
+            repo.stage_cache.restore(stage, pull=bool(repo.config["core"].get("remote")))
         except RunCacheNotFoundError:
+            return False
+        except Exception as error:  # a remote's errors have no common base; what it does not give is computed
+            if not repo.config["core"].get("remote"):
+                raise
+            logging.getLogger("spatialllm").warning("%s: the DVC remote does not give it (%s)", run, error)
             return False
         if not is_current(found, run):
             return False
@@ -124,7 +149,8 @@ class Store:
         return stages[address]
 
     @contextlib.contextmanager
-    def _repo(self) -> Iterator["Repo"]:
+    def repo(self) -> Iterator["Repo"]:
+        """DVC's repository, opened afresh, under our lock and its own."""
         from filelock import FileLock
 
         os.environ.setdefault("DVC_NO_ANALYTICS", "1")

@@ -63,7 +63,8 @@ class Tracking:
         from tasks import mlflow_log
 
         def work(client: "MlflowClient") -> None:
-            found = settings.load(self.root)
+            # By this plan: plan.yaml may have let go of a sweep's trials.
+            found = settings.Settings(self.root, settings.load(self.root).params, plan.entries)
             known = _finished(client, mlflow_log.stage_experiment(client, found))
             for run in plan.runs():
                 stage, _, name = run.partition("/")
@@ -76,19 +77,29 @@ class Tracking:
 
         self._try(work)
 
-    def parent(self, kind: str, title: str, identity: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:
-        """The parent run of a roadmap or sweep, found by its identity or created; None while MLflow is down."""
+    def parent(
+        self, kind: str, title: str, identity: Mapping[str, Any], params: Mapping[str, Any], study: str | None = None
+    ) -> str | None:
+        """The parent run of a roadmap or sweep, found by its identity or created; None while MLflow is down.
+
+        Args:
+            study: of a sweep, which has an experiment of its own; its parent run is open again until it finishes.
+        """
         from tasks import mlflow_log
 
         def work(client: "MlflowClient") -> str:
             found = settings.load(self.root)
-            where = mlflow_log.experiment(client, self.root, f"{kind} ({found.scale})")
+            title_of_all = f"{kind} {study} ({found.scale})" if study else f"{kind} ({found.scale})"
+            where = mlflow_log.experiment(client, self.root, title_of_all)
             wanted = digest.digest_of(dict(identity))
             with mlflow_log.lock(self.root):
                 runs = client.search_runs([where], f"tags.identity = '{wanted}'")
                 if runs:
+                    if study:
+                        client.update_run(runs[0].info.run_id, status="RUNNING")
                     return runs[0].info.run_id
                 tags = {"identity": wanted, "kind": kind, "git_commit": mlflow_log.git_commit(self.root)}
+                tags |= {"study": study} if study else {}
                 run = client.create_run(where, run_name=title, tags=tags)
             mlflow_log.log_params(client, run.info.run_id, params)
             return run.info.run_id
@@ -99,10 +110,12 @@ class Tracking:
         """A design's run below its parent: parts as parameters, the score's metrics, its stage runs' ids as tags."""
         from tasks import mlflow_log
 
-        def work(client: "MlflowClient") -> str:
+        def work(client: "MlflowClient") -> str | None:
             found = settings.load(self.root)
             experiment_id = client.get_run(parent).info.experiment_id
             score = Paths(found.root, found.scale, "score", design.name).out
+            if not (score / digest.MANIFEST).exists():
+                return None  # of an earlier session, and removed since (`spatialllm gc`); recorded then
             content = digest.read_manifest(score)["content"]
             query = f"tags.`{_PARENT}` = '{parent}' and tags.design = '{design.name}' and tags.score = '{content}'"
             runs = client.search_runs([experiment_id], query)
@@ -136,6 +149,31 @@ class Tracking:
         if parent:
             self._try(work)
 
+    def picture(self, parent: str | None, files: Iterable[Path]) -> None:
+        """Attach pictures to a parent run; those of an earlier session are replaced."""
+
+        def work(client: "MlflowClient") -> None:
+            for path in files:
+                client.log_artifact(parent, str(path), "plots")
+
+        if parent:
+            self._try(work)
+
+    def register(self, design: Design, plan: Plan) -> None:
+        """Enter a sweep's best design into the model registry, with its lineage."""
+        from flows import winner
+        from tasks import mlflow_log
+
+        def work(client: "MlflowClient") -> str:
+            found = settings.Settings(self.root, settings.load(self.root).params, plan.entries)
+            run_id = mlflow_log.deliver(client, found, "instruct", design.name)
+            metrics = json.loads((Paths(self.root, found.scale, "score", design.name).out / "metrics.json").read_text())
+            numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+            made_of = winner.lineage(self.root, plan, design)
+            return winner.register(client, f"spatialllm-{found.scale}", run_id, made_of, numbers)
+
+        self._try(work)
+
     def is_finished(self, run_id: str | None) -> bool:
         """Whether a run is there and was closed before."""
         return bool(run_id) and self._try(lambda client: client.get_run(run_id).info.status) == "FINISHED"
@@ -151,6 +189,21 @@ class Tracking:
                     client.set_terminated(run.info.run_id, "KILLED")
             except Timeout:
                 continue
+        self._close_sweeps(client)
+
+    def _close_sweeps(self, client: "MlflowClient") -> None:
+        """Parents and children of sweeps that were killed: whoever sweeps has the study's lock."""
+        for one in client.search_experiments():
+            open_runs = _pages(client, one.experiment_id, "attributes.status = 'RUNNING' and tags.kind = 'sweep'")
+            for run in open_runs:
+                try:
+                    with FileLock(self.root / ".locks" / f"sweep.{run.data.tags.get('study')}.lock", timeout=0):
+                        query = f"attributes.status = 'RUNNING' and tags.`{_PARENT}` = '{run.info.run_id}'"
+                        for child in _pages(client, one.experiment_id, query):
+                            client.set_terminated(child.info.run_id, "KILLED")
+                        client.set_terminated(run.info.run_id, "KILLED")
+                except Timeout:
+                    continue
 
     def _try(self, work: Any) -> Any:
         if self._down:

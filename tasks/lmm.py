@@ -89,21 +89,28 @@ def read_conversations(
     mixed, where = mixed or {}, f"params.yaml: {run.stage}.{run.scale}.mix"
     mix.check(mixed, [folder.name for folder in folders(run, "data")], where)
     for folder in folders(run, "data"):
-        kept = 0
         path = folder / "conversations.parquet"
-        if folder.name in mixed:
-            taken = mix.chosen(conversations.ids(path), mixed[folder.name], f"{where}.{folder.name}")
-            for record, wanted in zip(conversations.read(path), taken, strict=True):
-                if wanted:
-                    found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
-            run.tracker.dataset(folder.name, digest.read_manifest(folder)["content"], int(taken.sum()))
-            continue
-        for record in conversations.read(path):
-            if fraction == 1 or _chance(record["id"]) < fraction:
+        taken = _taken(run, folder.name, conversations.ids(path), fraction, mixed)
+        for record, wanted in zip(conversations.read(path), taken, strict=True):
+            if wanted:
                 found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
-                kept += 1
-        run.tracker.dataset(folder.name, digest.read_manifest(folder)["content"], kept)
+        run.tracker.dataset(folder.name, digest.read_manifest(folder)["content"], int(sum(taken)))
     return found
+
+
+def _taken(
+    run: StageRun, name: str, ids: Sequence[str], fraction: float, mixed: Mapping[str, mix.Amount]
+) -> Sequence[bool]:
+    """Which samples of a data set are read: `mix`, else `fraction` of params.yaml, and of that the design's share.
+
+    Samples are chosen by their ids' hash in both, so that a smaller part lies within every larger one.
+    """
+    share = (run.parts.get("shares") or {}).get(name, 1.0)
+    if name in mixed:
+        amount = mixed[name]
+        part = max(1, round(amount * share)) if isinstance(amount, int) else amount * share
+        return mix.chosen(ids, part, f"params.yaml: {run.stage}.{run.scale}.mix.{name}").tolist()
+    return [fraction * share == 1 or _chance(id_) < fraction * share for id_ in ids]
 
 
 def _chance(id: str) -> float:

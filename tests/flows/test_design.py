@@ -57,6 +57,8 @@ def test_rows_are_those_of_table_2():
         ("mae_llama3-8b_3di-pb-oi1m-clip_cc558k_mix665k", "stage 0 adapts clip"),
         ("clip_llama3-8b", "2 fields"),
         ("clip_llama3-8b_cc558k_mix665k_lr=0.1", "dotless"),
+        ("clip_llama3-8b_cc558k_mix665k_3di-ft1m=1of2", "that its stage 2 does not read"),
+        ("clip_llama3-8b_cc558k_mix665k_mix665k=2", "above 0 and below 1"),
         ("", "1 fields"),
     ],
 )

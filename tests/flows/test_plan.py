@@ -1,12 +1,13 @@
 """The plan: each stage run once, inputs before readers, the same file for the same designs, and dvc.yaml to match."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from flows.cost import Costs, makespan
+from flows.cost import Costs, critical_path, makespan
 from flows.design import ROWS, parse
 from flows.outlook import outlook
 from flows.plan import (
@@ -19,6 +20,7 @@ from flows.plan import (
     training_runs_naive,
     write_plan,
 )
+from flows.space import Range, Space
 from tests.flows.test_design import grid
 
 REPO = Path(__file__).resolve().parents[2]
@@ -79,6 +81,15 @@ def test_settings_apply_from_stage_2_on():
     assert "set" not in plan.entry(f"instruct/{plain.name}")["parts"]
 
 
+def test_a_share_of_a_data_set_is_part_of_stage_2s_identity_alone():
+    plain, half = (parse(f"clip_vicuna-7b_cc558k_mix665k+3di-ft1m{end}") for end in ("", "_3di-ft1m=1of2"))
+    plan = plan_of([plain, half])
+    assert (len(plan.entries["align"]), len(plan.entries["instruct"])) == (1, 2)
+    assert plan.entry(f"instruct/{half.name}")["parts"]["shares"] == {"3di-ft1m": 0.5}
+    assert "shares" not in plan.entry(f"instruct/{plain.name}")["parts"]
+    assert "set" not in plan.entry(f"instruct/{half.name}")["parts"]
+
+
 def test_the_file_is_the_same_for_the_same_designs(tmp_path):
     designs = grid()[::7]
     assert write_plan(tmp_path, plan_of(designs))
@@ -125,6 +136,26 @@ def test_makespan_of_a_diamond():
     assert makespan(needs, seconds, 2) == 7
     assert makespan({"d": ["b"]}, seconds, 2) == 1  # b is there
     assert makespan({}, {}, 2) == 0
+
+
+def test_the_longest_chain_of_a_diamond():
+    needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+    assert critical_path(needs, {"a": 1.0, "b": 5.0, "c": 2.0, "d": 1.0}) == ["a", "b", "d"]
+    assert critical_path(needs, {"a": 1.0, "b": 5.0, "c": 7.0, "d": 1.0}) == ["a", "c", "d"]
+    assert critical_path({"d": ["b"]}, {"d": 1.0}) == ["d"]
+    assert critical_path({}, {}) == []
+
+
+def test_ten_thousand_designs_are_planned_within_five_seconds(project):
+    space = Space(settings={"lr": Range(1e-4, 1e-1, 70, log=True)})
+    designs = list(space.designs())
+    assert len(designs) > 9_900
+    started = time.process_time()
+    seen = outlook(project.root, designs, slots=8, price=2.0)
+    assert time.process_time() - started < 5
+    assert len(seen.plan.training_runs()) == len(designs) + 72 + 3, "stages 0 and 1 do not depend on lr"
+    assert seen.dollars == pytest.approx(2.0 * seen.gpu_hours)
+    assert seen.finish_hours >= seen.as_json()["critical_path_hours"] > 0
 
 
 def test_paper_scale_costs_follow_the_published_hours(tmp_path):

@@ -78,6 +78,23 @@ def test_the_longest_way_to_the_end_goes_first():
     assert workers.started == ["long", "after long", "short"]
 
 
+def test_each_kind_has_its_own_slots():
+    workers, ended = Workers(), set()
+    scheduler = Scheduler(workers.start, {"cpu": 1, "gpu": 2}, kind=lambda run: "gpu" if run.startswith("g") else "cpu")
+    scheduler.add({**{f"c{i}": [] for i in range(4)}, **{f"g{i}": ["c0"] for i in range(5)}})
+    seen = set()
+    while scheduler.busy:
+        scheduler.step(timeout=0)
+        running = sorted(workers.reports)
+        assert sum(run.startswith("c") for run in running) <= 1
+        assert sum(run.startswith("g") for run in running) <= 2
+        seen.add(tuple(run[0] for run in running))
+        workers.end(running[0])
+        ended |= {one.run for one in scheduler.step()}
+    assert len(ended) == 9
+    assert ("c", "g", "g") in seen, "neither kind waits for the other"
+
+
 def test_a_failure_fails_what_depends_on_it_and_nothing_else():
     workers = Workers()
     scheduler = Scheduler(workers.start, slots=2)

@@ -1,19 +1,24 @@
 """A sweep: no design twice, failures told, killed sweeps resumed, the space checked."""
 
-import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from data_registry.errors import InputError
+from flows.bill import Bill
 from flows.design import parse
+from flows.halving import Halving
+from flows.memory import memory_check, memory_gb
 from flows.plan import Plan
 from flows.run import Result
 from flows.schedule import FAILED
-from flows.space import Space
-from flows.sweep import Config, Sweep, _study, _trials
+from flows.search import Config, Sweep
+from flows.space import Range, Space
+from flows.study import SAMPLERS, front, make_sampler, open_study, trials_of
 from tests.flows.test_design import grid
 
+REPO = Path(__file__).resolve().parents[2]
 SMALL = Space(stage0=["none"], stage1=["cc558k"])  # 3 encoder sets, 2 LLMs, 2 data sets: 12 designs
 
 
@@ -22,45 +27,56 @@ class Instant:
 
     def __init__(self, root, fails=()):
         self.root, self.plan, self.result = root, Plan(), Result([])
-        self.fails, self.scored = set(fails), []
-        self.store = self
+        self.fails, self.scored, self.trained = set(fails), [], []
 
-    def settle(self, runs):
-        for run in runs:
-            if run.startswith("score/") and run not in self.result.states:
-                name = run.partition("/")[2]
-                self.scored.append(name)
-                self.result.states[run] = FAILED if name in self.fails else "computed"
-                out = self.paths(run).out
-                out.mkdir(parents=True)
-                value = 0.5 + 0.2 * ("dinov2" in name) + 0.1 * ("3di-ft1m" in name) + 0.05 * ("llama" in name)
-                (out / "metrics.json").write_text(json.dumps({"average": value}))
-        return []
+    def want(self, plan):
+        for run in plan.runs():
+            name = run.partition("/")[2]
+            if run not in self.result.states:
+                self.scored += [name] if run.startswith("score/") else []
+                self.trained += [run] if run.startswith(("adapt/", "align/", "instruct/")) else []
+                self.result.states[run] = FAILED if run.startswith("score/") and name in self.fails else "computed"
 
-    def paths(self, run):
-        from tasks.claim import Paths
+    def metrics(self, run):
+        name = run.partition("/")[2]
+        return {"average": 0.5 + 0.2 * ("dinov2" in name) + 0.1 * ("3di-ft1m" in name) + 0.05 * ("llama" in name)}
 
-        stage, _, name = run.partition("/")
-        return Paths(self.root, "tiny", stage, name)
+    def promised(self, run):
+        return run in self.result.states
+
+
+class Never(Instant):
+    """A session whose stage runs never end: the sweep is killed over them."""
+
+    def want(self, plan):
+        self.scored += [run.partition("/")[2] for run in plan.runs() if run.startswith("score/")]
 
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / "params.yaml").write_text("scale: tiny\n")
+    (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text())
     return tmp_path
 
 
-def sweep(root, trials, sampler="tpe", space=SMALL, config=None, **session):
-    """Run to the end; returns the session and the trials."""
-    worker = Instant(root, **session)
+def sweep(root, trials, sampler="prefix", space=SMALL, config=None, worker=None, halving=None, workers=2, **session):
+    """Run to the end; returns the session, the trials and the study."""
+    worker = worker or Instant(root, **session)
     config = replace(config or Config(), space=space)
-    with _study(root, "s", sampler) as study:
-        made = Sweep(worker, study, config, trials, workers=2, redraws=0 if sampler == "grid" else 20)
+    bill = Bill(root, taken=worker.promised)
+    with open_study(root, "s", config.objectives) as study:
+        study.sampler = make_sampler(sampler, space, bill.left, bill.alone, len(study.trials))
+        fits = memory_check(root, config.device_gb)
+        made = Sweep(worker, study, config, trials, workers, bill, halving, fits, in_order=sampler == "grid")
         made.advance()
-        return worker, _trials(study), study
+        return worker, trials_of(study), study
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def at_paper_scale(root):
+    params = (root / "params.yaml").read_text().replace("scale: tiny", "scale: paper", 1)
+    (root / "params.yaml").write_text(params)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_no_design_is_evaluated_twice_and_all_are_reached(root, sampler):
     worker, trials, _ = sweep(root, 100, sampler)
     assert len(worker.scored) == len(set(worker.scored)) == 12
@@ -80,15 +96,24 @@ def test_a_sweep_goes_on_where_it_was(root):
     assert set(first.scored).isdisjoint(more.scored)
 
 
-def test_a_killed_sweeps_open_trials_are_told_to_have_failed(root):
+def test_a_killed_sweep_takes_up_what_was_in_work(root):
+    killed, _, _ = sweep(root, 6, worker=Never(root), workers=3)
+    assert len(killed.scored) == 3
+    again, trials, study = sweep(root, 6)
+    assert set(killed.scored) < set(again.scored), "asked for before, so evaluated now"
+    assert len(again.scored) == len(trials) == len(study.trials) == 6
+    assert all(trial.value is not None for trial in trials)
+
+
+def test_a_trial_that_was_killed_before_it_proposed_is_told_to_have_failed(root):
     from optuna.trial import TrialState
 
-    with _study(root, "s", "random") as study:
+    with open_study(root, "s") as study:
         lost = study.ask()
-    sweep(root, 2, "random")
-    with _study(root, "s", "random") as study:
-        assert study.trials[lost.number].state == TrialState.FAIL
-        assert all(trial.state.is_finished() for trial in study.trials)
+    _, trials, study = sweep(root, 2, "random")
+    assert study.trials[lost.number].state == TrialState.FAIL
+    assert all(trial.state.is_finished() for trial in study.trials)
+    assert len(trials) == 2
 
 
 def test_failures_are_told_and_capped(root):
@@ -101,12 +126,65 @@ def test_failures_are_told_and_capped(root):
     assert all(trial.failed for trial in trials)
 
 
-def test_one_failure_among_many_stops_nothing(root):
+@pytest.mark.parametrize("sampler", ["grid", "prefix"])
+def test_one_failure_among_many_stops_nothing(root, sampler):
     names = [design.name for design in SMALL.designs()]
-    worker, trials, _ = sweep(root, 12, "grid", fails=names[3:4])
+    worker, trials, _ = sweep(root, 12, sampler, fails=names[3:4])
     assert len(worker.scored) == 12
     assert [trial.design.name for trial in trials if trial.failed] == names[3:4]
     assert trials[-1].failed
+
+
+def test_halving_promotes_the_best_and_trains_their_first_stages_once(root):
+    worker, trials, study = sweep(root, 12, halving=Halving(["1of9", "1of3", "1"], 3))
+    at_rung = [[n for n in worker.scored if f"frac={f}" in n] for f in ("1of9", "1of3")]
+    whole = [name for name in worker.scored if "frac=" not in name]
+    assert [len(at_rung[0]), len(at_rung[1]), len(whole)] == [12, 4, 2]
+    assert whole == ["clip+dinov2_llama3-8b_cc558k_mix665k+3di-ft1m", "clip+dinov2_vicuna-7b_cc558k_mix665k+3di-ft1m"]
+    assert sum(run.startswith("align/") for run in worker.trained) == 6, "per encoder set and LLM, whatever the rung"
+    assert [trial.value is not None for trial in trials] == [True] * 2 + [False] * 10
+    assert [len(trial.rungs) for trial in trials] == [3, 3, 2, 2] + [1] * 8
+    assert all(trial.state.is_finished() for trial in study.trials)
+    again, _, _ = sweep(root, 12, halving=Halving(["1of9", "1of3", "1"], 3))
+    assert again.scored == []
+
+
+def test_a_killed_halving_goes_on_at_its_rung(root):
+    class StopsAtSecondRung(Instant):
+        def want(self, plan):
+            if not any("frac=1of3" in run for run in plan.runs()):
+                super().want(plan)
+
+    rungs = Halving(["1of9", "1of3", "1"], 3)
+    first, _, _ = sweep(root, 12, worker=StopsAtSecondRung(root), halving=rungs)
+    assert len(first.scored) == 12
+    again, trials, _ = sweep(root, 12, halving=rungs)
+    assert [sum(f"frac={f}" in name for name in again.scored) for f in ("1of9", "1of3")] == [0, 4]
+    assert sum(trial.value is not None for trial in trials) == 2
+
+
+def test_two_objectives_give_a_pareto_front(root):
+    at_paper_scale(root)  # where hours differ: by LLM and data
+    config = Config(objectives=["accuracy", "hours"])
+    _, trials, study = sweep(root, 12, config=config)
+    found = front(trials)
+    assert len(study.best_trials) == len(found) > 1
+    assert {trial.number for trial in found} == {trial.number for trial in study.best_trials}
+    for one in found:
+        assert not any(other.value >= one.value and other.hours < one.hours for other in trials)
+    with pytest.raises(InputError, match="has other objectives"):
+        sweep(root, 12)
+
+
+def test_a_design_that_does_not_fit_the_memory_is_skipped(root):
+    at_paper_scale(root)
+    vicuna, llama = (memory_gb(root, parse(f"clip_{llm}_cc558k_mix665k")) for llm in ("vicuna-7b", "llama3-8b"))
+    assert vicuna == pytest.approx((16 * 6.74 + 2 * 0.304) / 8, rel=1e-3)  # ZeRO-3 on 8 ranks
+    worker, trials, _ = sweep(root, 12, config=Config(device_gb=(vicuna + llama) / 2), sampler="random")
+    assert len(worker.scored) == 6
+    assert all("vicuna" in name for name in worker.scored)
+    skipped = [trial for trial in trials if trial.value is None]
+    assert all("needs at least" in trial.failed for trial in skipped)
 
 
 def test_the_default_space_is_the_papers_grid():
@@ -123,6 +201,37 @@ def test_settings_multiply_the_space_and_show_in_the_names():
         assert space.design(space.params_of(design)) == design
 
 
+def test_a_range_is_a_list_of_numbers_with_one_spelling():
+    assert Range(1e-4, 1e-2, 3, log=True).spelled() == ["1e-4", "1e-3", "1e-2"]
+    assert Range(0.0, 1.0, 5).spelled() == ["0e0", "25e-2", "5e-1", "75e-2", "1e0"]
+    with pytest.raises(InputError, match="low < high"):
+        Range(1.0, 1.0, 2)
+
+
+def test_what_does_not_apply_is_not_varied():
+    """Shares of a data set only where it is read, a setting only under its condition: fewer designs, each reachable."""
+    space = Space(
+        stage0=["none"],
+        stage1=["cc558k"],
+        settings={"3di-ft1m": ["1of4", "1of2"], "lr": Range(1e-4, 1e-3, 2)},
+        when={"lr": {"llm": ["llama3-8b"]}},
+    )
+    # 3 encoder sets; vicuna: 1 + 2 shares; llama: (1 + 2 shares) * 2 learning rates
+    assert space.size() == 3 * (3 + 6)
+    for design in space.designs():
+        assert space.design(space.params_of(design)) == design
+        assert ("lr" in dict(design.settings)) == (design.llm == "llama3-8b")
+        assert bool(design.shares) == ("3di-ft1m" in design.stage2)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_conditional_space_is_searched_whole(root, sampler):
+    space = replace(SMALL, encoders=["clip"], settings={"lr": [1e-3, 2e-3]}, when={"lr": {"llm": ["vicuna-7b"]}})
+    worker, _, _ = sweep(root, 100, sampler, space=space)
+    assert sorted(worker.scored) == sorted(design.name for design in space.designs())
+    assert len(worker.scored) == 2 + 4
+
+
 def test_without_clip_there_is_no_stage_0():
     space = Space(encoders=["dinov2", "clip"], stage0=["none", "3di-pb-oi1m-clip"], llm=["vicuna-7b"])
     stage0 = {(design.encoders, design.stage0) for design in space.designs()}
@@ -135,6 +244,8 @@ def test_without_clip_there_is_no_stage_0():
         ({"encoders": ["clipp"]}, "params.yaml: sweep.space.encoders: design 'clipp_"),
         ({"stage2": []}, "sweep.space.stage2: empty"),
         ({"llm": ["llama3-8b", "llama3-8b"]}, "listed twice"),
+        ({"when": {"lr": {"llm": ["llama3-8b"]}}}, "sweep.space.when.lr: no such setting"),
+        ({"settings": {"lr": [1e-3]}, "when": {"lr": {"llm": ["llama"]}}}, "'llama' is not in the space"),
     ],
 )
 def test_a_wrong_space_is_refused(changes, says):
@@ -144,8 +255,18 @@ def test_a_wrong_space_is_refused(changes, says):
 
 
 def test_one_process_per_study(root):
-    with _study(root, "s", "tpe"):
-        with pytest.raises(InputError, match="another process"), _study(root, "s", "tpe"):
+    with open_study(root, "s"):
+        with pytest.raises(InputError, match="another process"), open_study(root, "s"):
             pass
-        with _study(root, "another", "tpe"):
+        with open_study(root, "another"):
             pass
+
+
+def test_a_study_may_lie_in_a_database(root, monkeypatch):
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{root / 'studies.db'}")
+    first, _, _ = sweep(root, 3)
+    again, trials, _ = sweep(root, 5)
+    assert len(first.scored) == 3
+    assert len(again.scored) == 2
+    assert len(trials) == 5
+    assert not (root / ".optuna").exists()

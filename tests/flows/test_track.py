@@ -152,3 +152,20 @@ def test_what_was_recorded_is_not_asked_for_again(root):
     assert Tracking(root).owes({"a": "another"})
     (root / "mlflow.db").unlink()
     assert Tracking(root).owes(scores)
+
+
+def test_a_killed_sweep_leaves_no_run_open_and_goes_on_in_the_same_one(root):
+    from filelock import FileLock
+
+    parent = Tracking(root).parent("sweep", "s", {"study": "s"}, {"sampler": "prefix"}, study="s")
+    client = connect(settings.load(root))
+    assert client.get_experiment_by_name("sweep s (tiny)")
+    experiment = client.get_run(parent).info.experiment_id
+    child = client.create_run(experiment, tags={"mlflow.parentRunId": parent}).info.run_id
+    with FileLock(root / ".locks" / "sweep.s.lock"):  # as the sweep itself holds it
+        Tracking(root).deliver(plan_of_two())
+        assert client.get_run(parent).info.status == "RUNNING"
+    Tracking(root).deliver(plan_of_two())
+    assert [client.get_run(one).info.status for one in (parent, child)] == ["KILLED", "KILLED"]
+    assert Tracking(root).parent("sweep", "s", {"study": "s"}, {}, study="s") == parent
+    assert client.get_run(parent).info.status == "RUNNING"

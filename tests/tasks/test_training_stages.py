@@ -276,6 +276,9 @@ def test_fractions_are_nested_and_independent_of_order(root, tmp_path):
     assert len(ids[1.0]) == IMAGES
     with pytest.raises(InputError, match=r"instruct\.tiny\.fraction is 0"):
         lmm.read_conversations(run, 0)
+    (name,) = {folder.name for folder in run.inputs["data"]}
+    shared = [c.id for c in lmm.read_conversations(run, 0.6, {name: 0.5, "another": 0.1})]
+    assert shared == ids[0.3], "half of the data set at 0.6 of all is 0.3 of it"
 
 
 def test_regrouped_turns_are_all_there_once():

@@ -1,0 +1,59 @@
+"""What designs cost in accelerator hours: alone, and now, where stage runs that are there or in work cost nothing."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from flows.cost import Costs
+from flows.design import Design
+from flows.plan import TRAINING, Plan, plan_of
+from flows.store import is_current
+from tasks import settings
+from tasks.settings import Settings
+
+
+class Bill:
+    """Prices of designs.
+
+    Args:
+        root: whose records and outputs count.
+        designs: those that will be asked about first; others are added when they are asked about.
+        taken: whether a stage run is there by now or in work, as the flow knows; what lay there at the start is looked
+            up once.
+    """
+
+    def __init__(self, root: Path, designs: Iterable[Design] = (), taken: Callable[[str], bool] = lambda run: False):
+        self._taken = taken
+        self._plan = Plan()
+        self._costs = Costs(root, self._plan)
+        self._found = Settings(root, settings.load(root).params, self._plan.entries)
+        self._runs: dict[Design, list[str]] = {}
+        self._there: dict[str, bool] = {}
+        for design in designs:
+            self._runs_of(design)
+
+    def left(self, design: Design) -> float:
+        """Accelerator hours of what this design would still have to compute."""
+        return self._costs.gpu_hours(run for run in self._runs_of(design) if not self._free(run))
+
+    def alone(self, design: Design) -> float:
+        """Accelerator hours of its training and score runs with nothing there."""
+        return self._costs.gpu_hours(
+            run for run in self._runs_of(design) if run.partition("/")[0] in (*TRAINING, "score")
+        )
+
+    def hours(self, plan: Plan, runs: Iterable[str]) -> float:
+        """Accelerator hours of some stage runs of a plan."""
+        return self._costs.gpu_hours(self._plan.add(run, plan.entry(run)) for run in runs)
+
+    def _runs_of(self, design: Design) -> list[str]:
+        if design not in self._runs:
+            plan = plan_of([design])
+            self._runs[design] = [self._plan.add(run, plan.entry(run)) for run in plan.runs()]
+        return self._runs[design]
+
+    def _free(self, run: str) -> bool:
+        if self._taken(run):
+            return True
+        if run not in self._there:
+            self._there[run] = is_current(self._found, run, contents=False)
+        return self._there[run]

@@ -1,0 +1,79 @@
+"""Slots by kind: training and scoring ask for GPUs where this machine has some, all else for the CPU.
+A stage run gets GPUs of its own: each is an operating-system lock, which a killed flow frees and two flows respect."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from data_registry.errors import InputError
+
+CPU, GPU = "cpu", "gpu"
+_ON_GPU = ("foundation", "probe", "adapt", "align", "instruct", "score")
+_POLL_S = 0.5
+
+
+def gpus_per_run(runtime: Mapping[str, Any], scale: str) -> int:
+    """GPUs of one stage run; the published recipe has eight."""
+    return int(runtime.get("gpus_per_run") or (8 if scale == "paper" else 1))
+
+
+class Devices:
+    """The GPUs of this machine, as `runtime` of params.yaml has them.
+
+    Args:
+        runtime: `gpus` (none or 0: everything takes CPU slots), `gpus_per_run`, and `slots` for the CPU.
+
+    Raises:
+        InputError: a stage run asks for more GPUs than there are.
+    """
+
+    def __init__(self, root: Path, runtime: Mapping[str, Any], scale: str = "tiny") -> None:
+        self._locks = root / ".locks"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        count = int(runtime.get("gpus") or 0)
+        self._ids = visible.split(",")[:count] if visible else [str(one) for one in range(count)]
+        self._per_run = gpus_per_run(runtime, scale)
+        if count and len(self._ids) < self._per_run:
+            raise InputError(
+                f"params.yaml: runtime.gpus_per_run: {self._per_run} GPUs for a stage run, of {len(self._ids)} here"
+            )
+        self.slots = {CPU: int(runtime.get("slots", 1))}
+        if self._ids:
+            self.slots[GPU] = len(self._ids) // self._per_run
+
+    def kind(self, run: str) -> str:
+        """What a stage run "stage/name" takes a slot of."""
+        return GPU if self._ids and run.partition("/")[0] in _ON_GPU else CPU
+
+    @contextlib.contextmanager
+    def hold(self, run: str) -> Iterator[dict[str, str]]:
+        """GPUs for a stage run as its environment; waits while another flow of this folder has them."""
+        if self.kind(run) == CPU:
+            yield {"CUDA_VISIBLE_DEVICES": ""} if self._ids else {}
+            return
+        held = self._take()
+        try:
+            yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}
+        finally:
+            for lock in held.values():
+                lock.release()
+
+    def _take(self) -> dict[str, FileLock]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        while True:
+            held: dict[str, FileLock] = {}
+            for one in self._ids:
+                lock = FileLock(self._locks / f"gpu.{one}.lock")
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=0)
+                    held[one] = lock
+                if len(held) == self._per_run:
+                    return held
+            for lock in held.values():  # all or nothing: two that wait for each other's half would wait for ever
+                lock.release()
+            time.sleep(_POLL_S)

