@@ -11,7 +11,7 @@ from tasks.foundation import Schedule, rng, train
 from tasks.stage import StageRun
 
 _TOKENIZER_PASSAGES = 1500
-_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ = 0, 1, 2, 3  # which passages: seeds of these never meet
+_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ, _CAPTIONS = range(5)  # which passages: seeds of these never meet
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Params:
         rows, length: of a batch, in positions.
         schedule: of the notes, from which it learns to find things and to reason.
         quizzes: of the second phase, in which it learns to answer lettered questions.
+        captions: of the last one, in which it learns to say all that is there, each thing seen in several places.
         sets, chat: see `model.pretrain.language.Packer`.
         held_out: batches of unseen passages that understanding is measured on.
     """
@@ -36,6 +37,7 @@ class Params:
     inner: int
     schedule: Schedule
     quizzes: Schedule
+    captions: Schedule
     vocabulary: int = 1600
     rows: int = 8
     length: int = 256
@@ -48,7 +50,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     """Train and save a Llama; metrics: share right by kind of reasoning, on unseen passages."""
     import torch
 
-    from data_registry.text.passages import Passage, passage
+    from data_registry.text.passages import passage
     from model.pretrain import language
     from model.pretrain.optimizer import Optimizer
     from model.pretrain.tokenizer import train_tokenizer
@@ -58,30 +60,32 @@ def compute(run: StageRun) -> dict[str, Any]:
     torch.manual_seed(p.seed)
     model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
 
-    def batch(part: int, step: int, ease: float, quiz: float, sets: float, letters: float = 0.0) -> language.Batch:
-        packer = language.Packer(tokenizer, run.name, p.rows, p.length, sets, p.chat * quiz)
+    def batch(part: int, step: int, sets: float, copies: int, **how: float) -> language.Batch:
+        packer = language.Packer(tokenizer, run.name, p.rows, p.length, sets, p.chat * how["quiz"])
         count = itertools.count()
-
-        def draw() -> Passage:
-            return passage((p.seed, part, step, next(count)), ease=ease, quiz=quiz, letters=letters)
-
-        return packer.pack(draw, rng(p.seed, part, step), copies=round(1 - ease))
+        return packer.pack(lambda: passage((p.seed, part, step, next(count)), **how), rng(p.seed, part, step), copies)
 
     def notes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         ease, quiz = _lesson(step / p.schedule.steps)
-        return language.loss(model, batch(_TRAIN, step, ease, quiz, 1 - (1 - p.sets) * quiz)), {}
+        words = batch(_TRAIN, step, 1 - (1 - p.sets) * quiz, round(1 - ease), ease=ease, quiz=quiz)
+        return language.loss(model, words), {}
 
     def quizzes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         drills = 0.35 - 0.25 * step / p.quizzes.steps  # first to read options at all
-        return language.loss(model, batch(_QUIZ, step, 0.0, 0.8, p.sets, drills)), {}
+        return language.loss(model, batch(_QUIZ, step, p.sets, 1, quiz=0.8, letters=drills)), {}
 
-    for phase, schedule, lesson in (("train", p.schedule, notes), ("quiz", p.quizzes, quizzes)):
+    def captions(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        words = batch(_CAPTIONS, step, 1.0, 4, quiz=0.6, letters=0.1, captions=0.4)
+        return language.loss(model, words), {}
+
+    phases = {"train": (p.schedule, notes), "quiz": (p.quizzes, quizzes), "captions": (p.captions, captions)}
+    for phase, (schedule, lesson) in phases.items():
         optimizer = Optimizer([model], schedule.steps, schedule.matrix_lr, schedule.other_lr)
         train(run, {"model": model}, optimizer, lesson, phase)
 
     metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
     for name, sets in (("text", 0.0), ("word_sets", 1.0)):
-        draw = partial(batch, _HELD_OUT, ease=0.0, quiz=1.0, sets=sets)
+        draw = partial(batch, _HELD_OUT, sets=sets, copies=1, quiz=1.0)
         metrics[name] = {k: round(v, 4) for k, v in language.understanding(model, map(draw, range(p.held_out))).items()}
     model.config._attn_implementation = "sdpa"
     model.half().save_pretrained(run.out)

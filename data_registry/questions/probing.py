@@ -13,8 +13,8 @@ from data_registry.questions.statements import several
 from data_registry.scene import Scene
 
 DEPTH = ("object_distance", "pair_distance", "object_distance", "depth_order")
-POSE = ("object_azimuth", "object_azimuth", "object_elevation", "object_size")
-QUESTION = "Describe the objects in 3D."
+POSE = ("object_azimuth",) * 5 + ("object_elevation",)
+QUESTION = "Describe the objects."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ def captions(
         rng = random.Random(f"{seed} {name} {scene.image}")
         wanted = rng.randint(*recipe.sentences)
         if statements := several(layout(scene, margins, drops), wanted, types, rng, margins):
+            place = {o.id: o.bbox[0] + o.bbox[2] for o in scene.objects if o.bbox is not None}
+            statements.sort(key=lambda statement: place[statement.objects[0]])  # from the left to the right
             caption = " ".join(statement.answer(rng) for statement in statements)
             yield record(f"{name}/{scene.image}", scene.image, [Turn(QUESTION, caption, "caption")])
         else:

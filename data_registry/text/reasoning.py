@@ -67,6 +67,7 @@ def talk(
     ease: float = 0.0,
     quiz: float = 1.0,
     letters: float = 0.0,
+    captions: float = 0.0,
 ) -> list[Exchange]:
     """Different exchanges about the things: `turns`, or fewer where the scene does not have that many.
 
@@ -75,6 +76,7 @@ def talk(
             anything else), to 0, mostly what follows from it.
         quiz: from 0, only notes, which are short, to 1, mostly questions, most of them with lettered options.
         letters: share of drills in reading lettered options, which ask nothing but under which letter a word stands.
+        captions: share of captions and poses beside those that come anyway.
     """
     said: dict[str, Exchange] = {}
     for _ in range(turns * 8):
@@ -82,6 +84,10 @@ def talk(
             break
         if letters and rng.random() < letters:
             made = drill(known, rng)
+            said.setdefault(made.question, made)
+            continue
+        if captions and rng.random() < captions:
+            made = rng.choice((caption, poses))(rng.sample(list(known), len(known)), rng)
             said.setdefault(made.question, made)
             continue
         makers = RECALL if rng.random() < 0.2 + 0.8 * ease else REASONING
