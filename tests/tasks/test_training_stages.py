@@ -277,8 +277,12 @@ def test_fractions_are_nested_and_independent_of_order(root, tmp_path):
     with pytest.raises(InputError, match=r"instruct\.tiny\.fraction is 0"):
         lmm.read_conversations(run, 0)
     (name,) = {folder.name for folder in run.inputs["data"]}
-    shared = [c.id for c in lmm.read_conversations(run, 0.6, {name: 0.5, "another": 0.1})]
+    half = dataclasses.replace(run, parts={**run.parts, "shares": {name: 0.5}})
+    shared = [c.id for c in lmm.read_conversations(half, 0.6)]
     assert shared == ids[0.3], "half of the data set at 0.6 of all is 0.3 of it"
+    mixed = [c.id for c in lmm.read_conversations(half, 1.0, {name: IMAGES})]
+    assert len(mixed) == IMAGES // 2, "the design's share is of the number that the mix names"
+    assert mixed == [c.id for c in lmm.read_conversations(run, 1.0, {name: IMAGES // 2})]
 
 
 def test_regrouped_turns_are_all_there_once():
