@@ -39,10 +39,10 @@ def made(name: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "expected"), [
-    ("cc558k", "cf02d1defad2e31d"),
+    ("cc558k", "194c9a410e70c012"),
     ("mix665k", "bf4cd1150b03220d"),
-    ("3di-pb-oi1m", "abd19509308ce891"),
-    ("3di-pb-in166k", "bc8887723f33c888"),
+    ("3di-pb-oi1m", "b43aca37495dc85f"),
+    ("3di-pb-in166k", "7d211c3b031093f5"),
     ("3di-ft1m", "aeab45429775bcc2"),
     ("spatialvqa", "c560d6cb482da140"),
 ])  # fmt: skip
