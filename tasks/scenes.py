@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,8 +82,9 @@ def _drawn(params: Params, name: str, workers: int) -> Iterator[tuple[str, bytes
             yield from draw(start)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(starts)), initializer=die_with_owner) as pool:
-        for chunk in pool.imap(draw, starts):
+    # Unlike multiprocessing's own pool, this one says so when a worker is killed; that one waits for ever.
+    with ProcessPoolExecutor(min(workers, len(starts)), context, die_with_owner) as pool:
+        for chunk in pool.map(draw, starts):
             yield from chunk
 
 
