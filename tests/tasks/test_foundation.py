@@ -11,7 +11,7 @@ from tasks.stage import StageRun
 
 TOY = {
     "vicuna-7b": {"width": 16, "layers": 1, "heads": 2, "inner": 32, "vocabulary": 700, "rows": 2, "length": 160,
-                  "held_out": 1, "schedule": {"steps": 4}},
+                  "held_out": 1, "schedule": {"steps": 4}, "quizzes": {"steps": 4}, "captions": {"steps": 3}},
     "clip": {"scenes": 8, "batch": 4, "layers": 1, "width": 16, "heads": 2, "schedule": {"steps": 3}},
     "dinov2": {"scenes": 8, "batch": 4, "layers": 1, "width": 16, "heads": 2, "schedule": {"steps": 3}},
     "mae": {"scenes": 8, "batch": 4, "layers": 1, "width": 16, "heads": 2, "schedule": {"steps": 3}},
