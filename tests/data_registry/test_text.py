@@ -319,3 +319,24 @@ def test_captions_tell_what_but_not_where():
     assert not any("one dog" in t or "white dog" in t for t in texts)
     numbers = re.compile(r"\d|metre|meter|degree|near|far|left|right")
     assert not any(numbers.search(t) for t in texts)
+
+
+def test_drills_ask_under_which_letter_a_word_stands():
+    drills = 0
+    for seed in range(200):
+        rng = Random(f"drill {seed}")
+        scene = imagine(rng)
+        if len(things(scene)) < 2:
+            continue
+        world = World(scene)
+        for exchange in tell(scene, rng, letters=0.5).talk:
+            if exchange.kind != "drill":
+                continue
+            stem, *lines = exchange.question.split("\n")
+            options = {line[0]: line[3:] for line in lines}
+            named = labels_in(stem, world) if "colour" in stem else []
+            asked = world.objects[named[0]].color if named else stem.removeprefix("It is ").removesuffix(".")
+            assert options[exchange.answer] == asked.removeprefix("the ")
+            assert len(set(options.values())) == len(options) >= 2
+            drills += 1
+    assert drills > 200
