@@ -4,6 +4,7 @@ import itertools
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tiny_models import make_collator, make_model, make_samples, make_tokenizer,
 from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete
+from model.collate import Collator
 from model.optimizers import build_optimizer
 from model.training import Machine, Recipe, freeze_all_but, train
 
@@ -185,3 +187,25 @@ def test_muon_takes_matrices_only():
     assert not any("embed" in name or "norm" in name or name.endswith("bias") for name in names)
     total = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     assert total == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_turns_that_weigh_alike_give_the_mean_of_the_turns_own_losses():
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    samples = []
+    for sample in make_samples(model, tokenizer, count=8, blind_every=1):
+        first, *others = sample.turns  # one long answer beside the short ones
+        longer = replace(first, ids=first.ids + first.ids[:4], targets=first.targets + (True,) * 4)
+        samples.append(replace(sample, turns=(longer, *others)))
+
+    def loss(chosen: list, turns_alike: bool) -> float:
+        batch = Collator(tokenizer.pad_token_id, dict, turns_alike)(chosen)
+        del batch["sample_ids"]
+        with torch.no_grad():
+            return model(**batch).loss.item()
+
+    turns = [(sample, turn) for sample in samples for turn in sample.turns]
+    assert len({sum(turn.targets) for _, turn in turns}) > 1
+    own = [loss([replace(sample, turns=(turn,))], turns_alike=False) for sample, turn in turns]
+    assert loss(samples, turns_alike=True) == pytest.approx(sum(own) / len(own), rel=1e-4)
+    assert loss(samples, turns_alike=False) != pytest.approx(sum(own) / len(own), rel=1e-4)
