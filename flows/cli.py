@@ -143,7 +143,7 @@ def sweep(
 def status(as_json: Json = False) -> None:
     """The stage runs of plan.yaml: what is there, what runs and how far it is, what is missing."""
     with reporting():
-        from flows.inspect import status_of, status_table
+        from flows.runs import status_of, status_table
 
         rows = status_of(root())
         if as_json:
@@ -159,7 +159,7 @@ def info(
 ) -> None:
     """Everything about a stage run: what it is, its inputs, who uses it, how to reproduce it."""
     with reporting():
-        from flows.inspect import info_of, show_info
+        from flows.runs import info_of, show_info
 
         about = info_of(root(), name)
         if as_json:

@@ -107,7 +107,7 @@ def unlock(
 ) -> None:
     """Show who holds claims; with a name, end the process that holds it (a frozen one, say)."""
     with reporting():
-        from flows.inspect import claims, end_owner
+        from flows.runs import claims, end_owner
 
         held = claims(root())
         if not held:

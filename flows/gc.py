@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.inspect import owner_note
+from flows.runs import owner_note
 from flows.plan import read_plan
 from flows.store import Store
 from tasks import settings

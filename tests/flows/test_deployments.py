@@ -1,6 +1,7 @@
 """prefect.yaml lists flows that exist, with parameters they take."""
 
 import inspect
+import sys
 from pathlib import Path
 
 import yaml
@@ -20,3 +21,9 @@ def test_every_deployment_is_a_flow_with_its_parameters():
         assert one["pull"] == [
             {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $SPATIALLLM_ROOT }}"}}
         ]
+
+
+def test_no_flow_module_hides_one_of_pythons_own():
+    # Prefect puts the folder of an entrypoint first on sys.path, and worker processes start with that path.
+    ours = {path.stem for path in (ROOT / "flows").glob("*.py")}
+    assert not ours & (set(sys.stdlib_module_names) - set(sys.builtin_module_names))
