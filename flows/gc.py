@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.runs import owner_note
 from flows.plan import read_plan
+from flows.runs import owner_note
 from flows.store import Store
 from tasks import settings
 from tasks.claim import Paths

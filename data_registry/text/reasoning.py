@@ -50,12 +50,14 @@ class Choice:
     """A question with a right and some wrong answers, before it is put into a form.
 
     `note` says the same as `stem` in the fewest words, ending with a name, so that the answer may follow at once.
+    `everyday` says it in common words: stem, right and wrong answers.
     """
 
     stem: str
     note: str
     right: str
     wrong: tuple[str, ...]
+    everyday: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 def talk(
@@ -68,6 +70,7 @@ def talk(
     quiz: float = 1.0,
     letters: float = 0.0,
     captions: float = 0.0,
+    everyday: float = 0.0,
 ) -> list[Exchange]:
     """Different exchanges about the things: `turns`, or fewer where the scene does not have that many.
 
@@ -77,6 +80,7 @@ def talk(
         quiz: from 0, only notes, which are short, to 1, mostly questions, most of them with lettered options.
         letters: share of drills in reading lettered options, which ask nothing but under which letter a word stands.
         captions: share of captions and poses beside those that come anyway.
+        everyday: share of reasoning in common words, always as a question (see `EVERYDAY`).
     """
     said: dict[str, Exchange] = {}
     for _ in range(turns * 8):
@@ -89,6 +93,11 @@ def talk(
         if captions and rng.random() < captions:
             made = rng.choice((caption, poses))(rng.sample(list(known), len(known)), rng)
             said.setdefault(made.question, made)
+            continue
+        if everyday and rng.random() < everyday:
+            made = common_question(known, rng)
+            if made:
+                said.setdefault(made.question, made)
             continue
         makers = RECALL if rng.random() < 0.2 + 0.8 * ease else REASONING
         name = rng.choices(list(makers), [weight for _, weight in makers.values()])[0]
@@ -124,6 +133,16 @@ def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3) -> Exchange:
     return Exchange(kind, f"{choice.stem}, {' or '.join(options)}?", choice.right)
 
 
+def common_question(known: Sequence[Thing], rng: Random) -> Exchange | None:
+    """A question in common words about one to three things, most often with lettered options."""
+    name = rng.choices(list(EVERYDAY), [weight for _, weight in EVERYDAY.values()])[0]
+    choice = EVERYDAY[name][0](rng.sample(list(known), len(known)), rng)
+    if choice is None:
+        return None
+    stem, right, wrong = rng.choice(choice.everyday)
+    return put(f"{name}, asked", Choice(stem, choice.note, right, wrong), rng, notes=0.0)
+
+
 def drill(known: Sequence[Thing], rng: Random) -> Exchange:
     """Under which letter a word stands; nothing of the scene, or the colour of a thing of it."""
     pools = (COLORS, NAMES, WINDS, ORDINALS, ("left", "right", "front", "back"), ("yes", "no"), ("alike", "unlike"))
@@ -157,9 +176,10 @@ def nearer(known: list[Thing], rng: Random) -> Choice | None:
         return None
     if rng.random() < 0.5:
         stem = rng.choice(("Which would I bump into sooner", "Which is the shorter walk for me", "Which is nearer me"))
-        return Choice(stem, f"nearer me of {_pair(known[0], known[1])}", near.label, (far.label,))
+        note = f"nearer me of {_pair(known[0], known[1])}"
+        return _named(stem, note, near, far, _NEARER)
     stem = rng.choice(("Which would I reach last", "Which is the longer walk for me", "Which is farther off"))
-    return Choice(stem, f"farther from me of {_pair(known[0], known[1])}", far.label, (near.label,))
+    return _named(stem, f"farther from me of {_pair(known[0], known[1])}", far, near, _FARTHER)
 
 
 def nearer_thing(known: list[Thing], rng: Random) -> Choice | None:
@@ -173,9 +193,9 @@ def nearer_thing(known: list[Thing], rng: Random) -> Choice | None:
         return None
     if rng.random() < 0.5:
         stem = rng.choice(("Which has the shorter walk to {}", "Which could touch {} sooner", "Which is nearer {}"))
-        return Choice(stem.format(_the(hub)), f"nearer {_the(hub)} of {pair}", near.label, (far.label,))
+        return _named(stem.format(_the(hub)), f"nearer {_the(hub)} of {pair}", near, far, _NEARER_THING, _the(hub))
     stem = rng.choice(("Which has the longer walk to {}", "Which is farther off from {}"))
-    return Choice(stem.format(_the(hub)), f"farther off {_the(hub)} of {pair}", far.label, (near.label,))
+    return _named(stem.format(_the(hub)), f"farther off {_the(hub)} of {pair}", far, near, _FARTHER_THING, _the(hub))
 
 
 def alike(known: list[Thing], rng: Random) -> Choice | None:
@@ -186,7 +206,11 @@ def alike(known: list[Thing], rng: Random) -> Choice | None:
         return None
     stem = rng.choice(("How do the noses of {} and {} point", "Beside each other, how would {} and {} look"))
     words = ("alike", "unlike") if apart < 30 else ("unlike", "alike")
-    return Choice(stem.format(_the(a), _the(b)), f"noses of {_pair(a, b)}", words[0], words[1:])
+    everyday = tuple(
+        (form.format(_the(a), _the(b)), *((same, (other,)) if apart < 30 else (other, (same,))))
+        for form, same, other in _ALIKE
+    )
+    return Choice(stem.format(_the(a), _the(b)), f"noses of {_pair(a, b)}", words[0], words[1:], everyday)
 
 
 def aimed(known: list[Thing], rng: Random) -> Choice | None:
@@ -198,7 +222,7 @@ def aimed(known: list[Thing], rng: Random) -> Choice | None:
     if abs(a.toward(hit)) > 45 or abs(a.toward(miss)) < abs(a.toward(hit)) + 20:
         return None
     stem = rng.choice(("Going straight on, what would {} run into", "What does the nose of {} aim at"))
-    return Choice(stem.format(_the(a)), f"aim of {_the(a)} of {_pair(b, c)}", hit.label, (miss.label,))
+    return _named(stem.format(_the(a)), f"aim of {_the(a)} of {_pair(b, c)}", hit, miss, _AIMED, _the(a))
 
 
 def heading(known: list[Thing], rng: Random) -> Choice | None:
@@ -214,7 +238,8 @@ def shown(known: list[Thing], rng: Random) -> Choice | None:
     if side is None:
         return None
     stem = rng.choice(("What do I see of {}", "What does {} show me"))
-    return Choice(stem.format(_the(known[0])), f"seen of {_the(known[0])}", side[0], _some(side[1], rng))
+    everyday = _sided(_SHOWN, ("its front", "its right side", "its back", "its left side"), known[0].shown(), known)
+    return Choice(stem.format(_the(known[0])), f"seen of {_the(known[0])}", side[0], _some(side[1], rng), everyday)
 
 
 def hand(known: list[Thing], rng: Random) -> Choice | None:
@@ -224,7 +249,9 @@ def hand(known: list[Thing], rng: Random) -> Choice | None:
     if side is None:
         return None
     stem = rng.choice(("Riding {}, where is {}", "For who rides {}, where is {}"))
-    return Choice(stem.format(_the(a), _the(b)), f"riding {_the(a)}, {_the(b)}", side[0], _some(side[1], rng))
+    everyday = _sided(_HAND, ("in front", "on the right", "behind", "on the left"), a.toward(b), known)
+    note = f"riding {_the(a)}, {_the(b)}"
+    return Choice(stem.format(_the(a), _the(b)), note, side[0], _some(side[1], rng), everyday)
 
 
 def on_hand(known: list[Thing], rng: Random) -> Choice | None:
@@ -239,7 +266,8 @@ def on_hand(known: list[Thing], rng: Random) -> Choice | None:
     stem = rng.choice(("Riding {}, what is {}", "For who rides {}, what is {}"))
     pair = _pair(b, c) if rng.random() < 0.5 else _pair(c, b)  # the right one must not always come first
     note = f"riding {_the(a)}, {side[0]} of {pair}"
-    return Choice(stem.format(_the(a), side[0]), note, b.label, (c.label,))
+    forms = tuple(form.replace("{side}", _SIDES[words.index(side[0])]) for form in _ON_HAND)
+    return _named(stem.format(_the(a), side[0]), note, b, c, forms, _the(a))
 
 
 def way(known: list[Thing], rng: Random) -> Choice | None:
@@ -294,6 +322,40 @@ def present(known: list[Thing], rng: Random) -> Choice | None:
         return Choice(f"Did I speak of a {known[0].name}", f"spoke of a {known[0].name}", "yes", ("no",))
     absent = rng.choice([n for n in (*NAMES, *OTHER_NAMES) if n not in {t.name for t in known}])
     return Choice(f"Did I speak of a {absent}", f"spoke of a {absent}", "no", ("yes",))
+
+
+def towards(known: list[Thing], rng: Random) -> Choice | None:
+    """Whether a nose points to the narrator's side or to the far one."""
+    off = abs(wrap(known[0].shown()))
+    if 65 < off < 115:
+        return None
+    words = ("towards me", "away from me") if off < 90 else ("away from me", "towards me")
+    everyday = tuple((form.format(_the(known[0])), words[0], words[1:]) for form in _TOWARDS)
+    return Choice(everyday[0][0], f"to me or off, {_the(known[0])}", words[0], words[1:], everyday)
+
+
+def sideways(known: list[Thing], rng: Random) -> Choice | None:
+    """Whether a nose points to the left or the right as the narrator sees it."""
+    if abs(math.sin(math.radians(known[0].heading))) < 0.5:
+        return None
+    words = ("left", "right") if known[0].heading % 360 > 180 else ("right", "left")
+    everyday = tuple((form.format(_the(known[0])), words[0], words[1:]) for form in _SIDEWAYS)
+    return Choice(everyday[0][0], f"left or right, {_the(known[0])}", words[0], words[1:], everyday)
+
+
+def _named(stem: str, note: str, right: Thing, wrong: Thing, forms: Sequence[str], about: str = "") -> Choice:
+    """A choice between two things, with everyday forms of its stem."""
+    everyday = tuple((form.format(about), right.label, (wrong.label,)) for form in forms)
+    return Choice(stem, note, right.label, (wrong.label,), everyday)
+
+
+def _sided(
+    forms: Sequence[str], words: tuple[str, str, str, str], degrees: float, known: list[Thing]
+) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Everyday forms of a choice between a side and its opposite."""
+    index = round(degrees / 90) % 4
+    named = [_the(thing) for thing in known[:2]]
+    return tuple((form.format(*named), words[index], (words[(index + 2) % 4],)) for form in forms)
 
 
 def _quarter(degrees: float, words: tuple[str, str, str, str]) -> tuple[str, tuple[str, ...]] | None:
@@ -429,4 +491,90 @@ REASONING: dict[str, tuple[Maker | None, float]] = {
     "on_hand": (on_hand, 5.0),
     "way": (way, 1.5),
     "picture_side": (picture_side, 1.0),
+}
+
+# The same in the words that people use, in none of the benchmark's phrasings.
+_NEARER = (
+    "Which one stands closer to me",
+    "What is the closest to my eyes",
+    "Closer to me, which one",
+    "Which do I have at the smaller distance",
+    "Who of the pair is nearer",
+)
+_FARTHER = (
+    "Which one stands farther from me",
+    "What is the farthest from my eyes",
+    "Farther away from me, which one",
+    "Which do I have at the larger distance",
+    "Who of the pair is less close",
+)
+_NEARER_THING = (
+    "Which one stands closer to {}",
+    "Closer to {}, which one",
+    "What has the smaller distance to {}",
+    "Who is the nearest neighbour of {}",
+    "Who of the pair is less far off {}",
+)
+_FARTHER_THING = (
+    "Which one stands farther from {}",
+    "Farther from {}, which one",
+    "What has the larger distance to {}",
+    "Who is the farthest neighbour of {}",
+    "Who of the pair is less close by {}",
+)
+_ALIKE = (
+    ("How do {} and {} face", "the same way", "different ways"),
+    ("Same or different, where {} and {} point", "the same", "different"),
+    ("Do the fronts of {} and {} look in one direction", "in the same direction", "in different directions"),
+    ("Would {} and {} go in one direction", "yes", "no"),
+)
+_AIMED = (
+    "Which one does {} look at",
+    "What is {} facing",
+    "Going forward, what does {} meet",
+    "What stands before the front of {}",
+    "At which one does {} point",
+)
+_SHOWN = (
+    "What side does {} show me",
+    "Looking at {}, what do I see",
+    "What does {} turn to my eyes",
+    "What is nearest me of {}",
+)
+_HAND = (
+    "Sitting in {}, where do I have {}",
+    "For {}, where is {}",
+    "Who faces as {} does has {} where",
+    "Where does {} have {}",
+)
+_SIDES = ("in front", "on the right", "behind", "on the left")
+_ON_HAND = (
+    "Sitting in {}, which one do I have {side}",
+    "For {}, what is {side}",
+    "Who faces as {} does has what {side}",
+    "Which one does {} have {side}",
+)
+_TOWARDS = (
+    "Which way does {} look, to me or off",
+    "Does the front of {} point to me or away",
+    "Going forward, would {} come to me or leave",
+    "Is {} turned to me",
+)
+_SIDEWAYS = (
+    "Left or right, where does {} look as I see it",
+    "In my view, where does the front of {} point",
+    "Going forward, where in my view does {} move",
+    "As I see it, where is {} turned",
+)
+
+EVERYDAY: dict[str, tuple[Maker, float]] = {
+    "nearer": (nearer, 2.0),
+    "nearer_thing": (nearer_thing, 4.0),
+    "alike": (alike, 3.0),
+    "aimed": (aimed, 5.0),
+    "shown": (shown, 2.0),
+    "towards": (towards, 1.5),
+    "sideways": (sideways, 1.5),
+    "hand": (hand, 3.0),
+    "on_hand": (on_hand, 5.0),
 }
