@@ -119,13 +119,13 @@ def talk(
     return list(said.values())
 
 
-def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3) -> Exchange:
+def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3, letters: float = 0.75) -> Exchange:
     """A choice as a note, else as a quiz with lettered options, or as a question that lists them."""
     if rng.random() < notes:
         return Exchange(kind, choice.note, choice.right, note=True)
     options = [choice.right, *choice.wrong]
     rng.shuffle(options)
-    if rng.random() < 0.75:
+    if rng.random() < letters:
         lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
         glue = "\n" if rng.random() < 0.7 else " "
         question = f"{choice.stem}?{glue}{glue.join(lines)}"
@@ -135,12 +135,15 @@ def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3) -> Exchange:
 
 def common_question(known: Sequence[Thing], rng: Random) -> Exchange | None:
     """A question in common words about one to three things, most often with lettered options."""
-    name = rng.choices(list(EVERYDAY), [weight for _, weight in EVERYDAY.values()])[0]
+    name = rng.choices(["ordered", *EVERYDAY], [ORDERED, *(weight for _, weight in EVERYDAY.values())])[0]
+    if name == "ordered":
+        return ordered(rng.sample(list(known), len(known)), rng)
     choice = EVERYDAY[name][0](rng.sample(list(known), len(known)), rng)
     if choice is None:
         return None
     stem, right, wrong = rng.choice(choice.everyday)
-    return put(f"{name}, asked", Choice(stem, choice.note, right, wrong), rng, notes=0.0)
+    letters = 0.75 if right.startswith("the ") else 1.0  # sides in a row are the benchmark's
+    return put(f"{name}, asked", Choice(stem, choice.note, right, wrong), rng, notes=0.0, letters=letters)
 
 
 def drill(known: Sequence[Thing], rng: Random) -> Exchange:
@@ -345,7 +348,7 @@ def sideways(known: list[Thing], rng: Random) -> Choice | None:
 
 def _named(stem: str, note: str, right: Thing, wrong: Thing, forms: Sequence[str], about: str = "") -> Choice:
     """A choice between two things, with everyday forms of its stem."""
-    everyday = tuple((form.format(about), right.label, (wrong.label,)) for form in forms)
+    everyday = tuple((form.format(about), _the(right), (_the(wrong),)) for form in forms)
     return Choice(stem, note, right.label, (wrong.label,), everyday)
 
 
@@ -376,6 +379,21 @@ def nearness(known: list[Thing], rng: Random) -> Exchange | None:
     if rng.random() < 0.5:
         return _ranking("nearness", "the nearest to me first", known, lambda t: math.log(t.range_m))
     return _ranking("nearness", "the farthest off first", known, lambda t: -math.log(t.range_m))
+
+
+def ordered(known: list[Thing], rng: Random) -> Exchange | None:
+    """Some of the things from near to far or from far to near, in common words."""
+    near = rng.random() < 0.5
+    asked = known[: rng.randint(2, 4)]
+    told = _ranking("ordered", "", asked, lambda t: math.log(t.range_m) * (1 if near else -1))
+    if told is None or told.answer.count(",") + 1 < len(asked):
+        return None
+    names = [_the(thing) for thing in asked]
+    stem = f"Put {', '.join(names[:-1])} and {names[-1]} in order, "
+    stem += rng.choice(
+        ("nearest first", "from close by to far off") if near else ("farthest first", "from far off to close by")
+    )
+    return Exchange("ordered, asked", stem, ", ".join(f"the {name}" for name in told.answer.split(", ")))
 
 
 def panorama(known: list[Thing], rng: Random) -> Exchange | None:
@@ -500,6 +518,8 @@ _NEARER = (
     "Closer to me, which one",
     "Which do I have at the smaller distance",
     "Who of the pair is nearer",
+    "For the viewer, which one is closer",
+    "Which is closest to you",
 )
 _FARTHER = (
     "Which one stands farther from me",
@@ -507,6 +527,8 @@ _FARTHER = (
     "Farther away from me, which one",
     "Which do I have at the larger distance",
     "Who of the pair is less close",
+    "For the viewer, which one is farther away",
+    "Which is farthest from you",
 )
 _NEARER_THING = (
     "Which one stands closer to {}",
@@ -514,6 +536,7 @@ _NEARER_THING = (
     "What has the smaller distance to {}",
     "Who is the nearest neighbour of {}",
     "Who of the pair is less far off {}",
+    "Seen from {}, what is nearer",
 )
 _FARTHER_THING = (
     "Which one stands farther from {}",
@@ -521,11 +544,12 @@ _FARTHER_THING = (
     "What has the larger distance to {}",
     "Who is the farthest neighbour of {}",
     "Who of the pair is less close by {}",
+    "Seen from {}, what is farther off",
 )
 _ALIKE = (
-    ("How do {} and {} face", "the same way", "different ways"),
-    ("Same or different, where {} and {} point", "the same", "different"),
-    ("Do the fronts of {} and {} look in one direction", "in the same direction", "in different directions"),
+    ("How do {} and {} face", "one way", "different ways"),
+    ("Same or different, where {} and {} point", "alike", "different"),
+    ("Do the fronts of {} and {} look in one direction", "in one direction", "in two directions"),
     ("Would {} and {} go in one direction", "yes", "no"),
 )
 _AIMED = (
@@ -539,13 +563,14 @@ _SHOWN = (
     "What side does {} show me",
     "Looking at {}, what do I see",
     "What does {} turn to my eyes",
-    "What is nearest me of {}",
+    "What of {} is towards the viewer",
 )
 _HAND = (
     "Sitting in {}, where do I have {}",
     "For {}, where is {}",
     "Who faces as {} does has {} where",
     "Where does {} have {}",
+    "Seen from {}, where is {}",
 )
 _SIDES = ("in front", "on the right", "behind", "on the left")
 _ON_HAND = (
@@ -553,12 +578,13 @@ _ON_HAND = (
     "For {}, what is {side}",
     "Who faces as {} does has what {side}",
     "Which one does {} have {side}",
+    "Seen from {}, what is {side}",
 )
 _TOWARDS = (
     "Which way does {} look, to me or off",
     "Does the front of {} point to me or away",
     "Going forward, would {} come to me or leave",
-    "Is {} turned to me",
+    "Does {} look to the viewer or off",
 )
 _SIDEWAYS = (
     "Left or right, where does {} look as I see it",
@@ -569,12 +595,13 @@ _SIDEWAYS = (
 
 EVERYDAY: dict[str, tuple[Maker, float]] = {
     "nearer": (nearer, 2.0),
-    "nearer_thing": (nearer_thing, 4.0),
-    "alike": (alike, 3.0),
-    "aimed": (aimed, 5.0),
-    "shown": (shown, 2.0),
-    "towards": (towards, 1.5),
-    "sideways": (sideways, 1.5),
-    "hand": (hand, 3.0),
-    "on_hand": (on_hand, 5.0),
+    "nearer_thing": (nearer_thing, 5.0),
+    "alike": (alike, 4.0),
+    "aimed": (aimed, 4.0),
+    "shown": (shown, 1.0),
+    "towards": (towards, 1.0),
+    "sideways": (sideways, 1.0),
+    "hand": (hand, 4.0),
+    "on_hand": (on_hand, 6.0),
 }
+ORDERED = 2.0  # how often an order is asked for beside them
