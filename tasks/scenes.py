@@ -16,7 +16,7 @@ from PIL import Image
 from data_registry import omni3d, render, shards
 from data_registry.errors import InputError
 from tasks import given_scenes
-from tasks.owner import die_with_owner
+from tasks.owner import die_with
 from tasks.stage import StageRun, main
 
 _CHUNK = 32  # images per message from a worker
@@ -81,7 +81,7 @@ def _drawn(params: Params, name: str, workers: int) -> Iterator[tuple[str, bytes
             yield from draw(start)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(starts)), initializer=die_with_owner) as pool:
+    with context.Pool(min(workers, len(starts)), initializer=die_with, initargs=(os.getpid(),)) as pool:
         for chunk in pool.imap(draw, starts):
             yield from chunk
 
