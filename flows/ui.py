@@ -3,97 +3,71 @@ They show the project's own databases; nothing has to run before."""
 
 import contextlib
 import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-from data_registry.errors import InputError
-from flows.server import prefect_server
+from flows.local_server import LocalServer
+from flows.server import prefect_process
 from tasks import mlflow_log, settings
-from tasks.owner import OWNER, die_with_owner
 
-_START_SECONDS = 300  # the first start creates the database, and the machine may be busy
+_POLL_SECONDS = 0.2
 
 
 def serve(root: Path, mlflow_port: int, prefect_port: int, console: Console) -> None:
-    """Start both, print their addresses, and wait for Ctrl-C.
+    """Start both at the same time, print each one's address as soon as it answers, and wait for Ctrl-C.
+
+    A server of the user's own (MLFLOW_TRACKING_URI, PREFECT_API_URL) is named and not started.
 
     Raises:
-        InputError: one of them did not start, e.g. because its port is taken; names its log.
+        InputError: a port is taken, or a server did not start or ended; names its log.
     """
-    console.print("Starting MLflow and Prefect (the first time takes half a minute) ...")
-    with _mlflow(root, mlflow_port) as mlflow_address:
-        console.print(f"MLflow:  {mlflow_address}", soft_wrap=True)
-        with prefect_server(root, port=prefect_port, with_ui=True) as api:
-            console.print(f"Prefect: {api.removesuffix('/api')}", soft_wrap=True)
-            console.print("Ctrl-C stops both.")
-            threading.Event().wait()
+    with contextlib.ExitStack() as running:
+        starting: dict[str, LocalServer] = {}
+        uri = mlflow_log.tracking_uri(settings.load(root))
+        if uri.startswith("http"):
+            _say(console, "MLflow", uri, "your own server")
+        else:
+            starting["MLflow"] = running.enter_context(_mlflow_process(root, uri, mlflow_port))
+        if os.environ.get("PREFECT_API_URL"):
+            _say(console, "Prefect", os.environ["PREFECT_API_URL"].removesuffix("/api"), "your own server")
+        else:
+            server = prefect_process(root, prefect_port, with_ui=True, option="--prefect-port")
+            starting["Prefect"] = running.enter_context(server)
+        started = list(starting.values())
+        _announce(console, starting)
+        if (root / "reports" / "roadmap" / "report.html").exists():
+            _say(console, "Report", str(Path("reports/roadmap/report.html")), "open it in a browser")
+        if started:
+            console.print("Ctrl-C stops " + ("both." if len(started) == 2 else "it."))
+            while True:
+                time.sleep(_POLL_SECONDS)
+                for server in started:
+                    server.check()
 
 
-@contextlib.contextmanager
-def _mlflow(root: Path, port: int) -> Iterator[str]:
-    found = settings.load(root)
-    uri = mlflow_log.tracking_uri(found)
-    if uri.startswith("http"):
-        yield uri  # the user's own server
-        return
-    _refuse_taken(port)
-    mlflow_log.connect(found)
-    log = root / "logs" / "mlflow-ui.log"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "flows.ui", uri, (root / "mlartifacts").as_uri(), str(port)],
-            cwd=root,
-            env={**os.environ, OWNER: str(os.getpid()), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _answers(f"http://127.0.0.1:{port}/health"):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise InputError(f"MLflow's UI did not start; {log} says why")
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)  # its workers are in its group
-        server.wait()
+def _announce(console: Console, starting: dict[str, LocalServer]) -> None:
+    """Print the address of each server once it answers; empties `starting`."""
+    begun = time.monotonic()
+    if not console.is_terminal and starting:  # where no live line can be shown
+        console.print(f"Starting {' and '.join(starting)} ...")
+    with console.status("") as status:
+        while starting:
+            names = " and ".join(starting)
+            status.update(f"Starting {names} (seconds; on a busy machine a minute): {time.monotonic() - begun:.0f} s")
+            for name, server in list(starting.items()):
+                if server.answers():
+                    del starting[name]
+                    _say(console, name, server.address, f"ready after {time.monotonic() - begun:.0f} s")
+            time.sleep(_POLL_SECONDS)
 
 
-def _refuse_taken(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise InputError(f"port {port} is taken; give another with --mlflow-port") from error
+def _say(console: Console, name: str, address: str, note: str) -> None:
+    console.print(f"{name + ':':<8} {address}  [dim]({note})[/dim]", soft_wrap=True, highlight=False)
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-if __name__ == "__main__":
-    die_with_owner()
-    _, uri, artifacts, port = sys.argv
-    options = ["--backend-store-uri", uri, "--default-artifact-root", artifacts, "--workers", "1"]
-    sys.exit(
-        subprocess.call([sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, *options])
+def _mlflow_process(root: Path, uri: str, port: int) -> LocalServer:
+    return LocalServer(
+        root, "MLflow", "flows.mlflow_server", [str(root), uri, str(port)], port, "/health", "--mlflow-port"
     )

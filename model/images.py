@@ -15,7 +15,7 @@ def decode_image(data: bytes, name: str) -> Image.Image:
     """An RGB image from an encoded file; InputError names it when it does not decode."""
     try:
         return Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"image {name}: does not decode ({error}); replace the file or drop the sample") from None
 
 

@@ -121,16 +121,23 @@ def _write(encoder: VisionEncoder, scenes: Path | Sequence[Path], place: Path, b
     partial.mkdir()
     images = Images(*_several(scenes))
     count = len(images)
-    array = np.lib.format.open_memmap(partial / "features.npy", "w+", np.float16, (count, *feature_shape(encoder)))
+    layout = {"descr": "<f2", "fortran_order": False, "shape": (count, *feature_shape(encoder))}
     done = 0
-    for features in extract(encoder, _pixels(images, encoder.spec.image_size), bf16):
-        array[done : done + len(features)] = features
-        done += len(features)
-        progress(done, count)
-    array.flush()
-    del array
-    (partial / "keys.json").write_text(json.dumps(list(images)))
-    partial.replace(place)
+    try:
+        # Not through a memory map: on a full disk the system would kill the process without a word.
+        with (partial / "features.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, layout)
+            for features in extract(encoder, _pixels(images, encoder.spec.image_size), bf16):
+                file.write(np.ascontiguousarray(features, "<f2").tobytes())
+                done += len(features)
+                progress(done, count)
+        if done != count:  # a header that promises more than follows would be read as damage later
+            raise RuntimeError(f"{done} features of {count} images")
+        (partial / "keys.json").write_text(json.dumps(list(images)))
+        partial.replace(place)
+    except Exception:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _pixels(images: Images, size: int) -> Iterator[np.ndarray]:

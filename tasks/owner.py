@@ -25,9 +25,14 @@ def die_with_owner() -> None:
         watched = _parents()
     else:
         return
-    if any(not _alive(pid) for pid in watched):
+    die_with(*watched)
+
+
+def die_with(*pids: int) -> None:
+    """Watch these processes, and end this one (and its group, if it leads one) as soon as one of them ends."""
+    if any(not _alive(pid) for pid in pids):
         _end()
-    threading.Thread(target=_watch, args=(watched,), name="owner watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(list(pids),), name="owner watch", daemon=True).start()
 
 
 def _parents() -> list[int]:

@@ -17,7 +17,7 @@ from PIL import Image
 from data_registry import omni3d, render, shards
 from data_registry.errors import InputError
 from tasks import given_scenes
-from tasks.owner import die_with_owner
+from tasks.owner import die_with
 from tasks.stage import StageRun, main
 
 _CHUNK = 32  # images per message from a worker
@@ -83,7 +83,7 @@ def _drawn(params: Params, name: str, workers: int) -> Iterator[tuple[str, bytes
         return
     context = multiprocessing.get_context("spawn")
     # Unlike multiprocessing's own pool, this one says so when a worker is killed; that one waits for ever.
-    with ProcessPoolExecutor(min(workers, len(starts)), context, die_with_owner) as pool:
+    with ProcessPoolExecutor(min(workers, len(starts)), context, die_with, (os.getpid(),)) as pool:
         for chunk in pool.map(draw, starts):
             yield from chunk
 

@@ -201,6 +201,32 @@ def test_a_damaged_output_is_found_and_put_back(served):
     assert (project.out("data/mix665k") / "MANIFEST.json").exists()
 
 
+def test_what_is_damaged_between_plan_and_run_is_put_back_before_it_is_read(served):
+    """The flow found both inputs whole; by the time that score reads them one is altered and one is gone."""
+    project = served
+    project.spatialllm("run", ONE)
+    altered, deleted = project.out("benchmark/spatialvqa") / "output.json", project.out("scenes/test")
+    content, manifest = altered.read_bytes(), (deleted / "MANIFEST.json").read_bytes()
+    params = project.params()
+    params["instruct"]["tiny"]["lr"] = 2e-3
+    project.set_params(params)
+    project.forget()
+
+    begun, go = project.hold(f"instruct/{ONE}")
+    flow = project.start(*project.command("run", ONE))
+    begun.read_text()
+    altered.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    shutil.rmtree(deleted)
+    go.write_text("on")
+    printed, _ = flow.communicate()
+    assert flow.returncode == 0, printed
+    assert project.executed == [f"instruct/{ONE}", f"score/{ONE}"], "put back from the cache, not computed"
+    assert altered.read_bytes() == content
+    assert (deleted / "MANIFEST.json").read_bytes() == manifest
+    read = json.loads((project.out(f"score/{ONE}") / "output.json").read_text())["read"]
+    assert read["benchmark"] == [content.decode()]
+
+
 def test_eight_processes_compute_it_once(project):
     begun, go = project.hold("scenes/train")
     asked = [project.start(sys.executable, "-m", "fake.scenes", "train") for _ in range(8)]

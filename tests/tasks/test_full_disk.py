@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.full_disk import full_disk
 from tests.tasks.test_stage import PARAMS, PLAN
 
 REPO = Path(__file__).resolve().parents[2]
@@ -30,6 +31,14 @@ def run(compute):
             code = 0
     left = sorted(str(p) for p in Path("runs").rglob("*") if p.is_file())
     return {"code": code, "said": said.getvalue(), "left": left}
+
+def fill():
+    '''Take all the space there is.'''
+    with open("ballast", "wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
 """
 
 
@@ -71,6 +80,12 @@ WRITERS = {
     "parquet": (
         "import numpy, pandas; pandas.DataFrame({'a': numpy.random.rand(1_000_000)}).to_parquet(run.out / 'a.parquet')"
     ),
+    "weights": (
+        "import torch; from safetensors.torch import save_file\n"
+        "    save_file({'a': torch.zeros(2_000_000)}, run.out / 'a.safetensors')"
+    ),
+    "checkpoint": "import torch; torch.save({'a': torch.zeros(2_000_000)}, run.work / 'a.pt')",
+    "manifest": "(run.out / 'a').write_text('a'); fill()",
 }
 
 
@@ -78,3 +93,49 @@ WRITERS = {
 def test_it_is_said_and_leaves_nothing_whatever_was_being_written(tmp_path, writer):
     scenario = f"\ndef compute(run):\n    {WRITERS[writer]}\n    return {{}}\n\nprint(json.dumps(run(compute)))\n"
     check(on_a_small_disk(tmp_path, 1, scenario))
+
+
+_TRAINING = """
+from tiny_models import train_tiny
+import torch
+
+whole, result = train_tiny(Path("whole"))
+results = []
+
+def compute(run):
+    def on_log(step, values):
+        if step == 8 and not results:
+            fill()
+    try:
+        model, result = train_tiny(run.work, on_log=on_log)
+    finally:
+        results.append(None)
+    same = all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), model.state_dict().values()))
+    (run.out / "weights").write_text(f"{same}")
+    return {"resumed_from": result.resumed_from, "same": int(same)}
+
+refused = run(compute)
+os.unlink("ballast")
+again = run(compute)
+metrics = json.loads(Path("runs/tiny/scenes/train/metrics.json").read_text())
+print(json.dumps({"refused": refused, "again": again["code"], **metrics}))
+"""
+
+
+@pytest.mark.slow
+def test_training_goes_on_once_there_is_space_again(tmp_path):
+    """The disk fills up between two checkpoints: an error, then the same weights as if nothing had happened."""
+    told = on_a_small_disk(tmp_path, 64, _TRAINING)
+    check(told["refused"])
+    assert told["again"] == 0
+    assert told["resumed_from"] == 6
+    assert told["same"] == 1
+
+
+def test_other_failures_are_not_taken_for_a_full_disk(tmp_path):
+    for error in (
+        OSError("disk on fire"),
+        PermissionError(13, "Permission denied"),
+        RuntimeError("unexpected pos 9 vs 3"),
+    ):
+        assert full_disk(error, "scenes train", tmp_path) is None

@@ -11,7 +11,7 @@ from PIL import Image
 from data_registry import conversations, omni3d
 from data_registry.errors import InputError
 from data_registry.shards import Images
-from tasks import data, scenes
+from tasks import data, scenes, stage
 from tasks.stage import StageRun
 
 SAMPLES = Path(__file__).parents[3] / "shared/samples"
@@ -104,6 +104,28 @@ def test_what_is_wrong_is_named(own, tmp_path, fault):
     message = broken(fault, annotations, pictures)
     with pytest.raises(InputError, match=message):
         scenes.compute(stage_run(tmp_path / "out", annotations, pictures, ""))
+
+
+@pytest.mark.parametrize("fault", ["undecodable", "missing key", "missing picture"])
+def test_the_command_says_what_is_wrong_in_one_line_and_leaves_nothing(own, tmp_path, monkeypatch, capsys, fault):
+    annotations, pictures = own
+    message = broken(fault, annotations, pictures)
+    params = {
+        "scale": "tiny", "seed": 0, "versions": {"scenes": 1},
+        "runtime": {"scenes": {"train": {"annotations": str(annotations), "pictures": str(pictures)}}},
+        "scenes": {"tiny": {"common": {}, "each": {"train": {"given": "0" * 64}}}},
+    }  # fmt: skip
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    (tmp_path / "plan.yaml").write_text(json.dumps({"plan": {"scenes": {"train": {"parts": {"split": "train"}}}}}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        stage.main("scenes", scenes.compute, ["train"])
+    assert ended.value.code == stage.EXIT_INPUT
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert re.search(message, said)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "runs" in path.parts]
 
 
 def test_the_place_must_be_said(tmp_path):

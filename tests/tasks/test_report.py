@@ -4,7 +4,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -314,24 +313,49 @@ def test_a_readme_without_markers_is_refused(report, tmp_path):
 
 
 @pytest.mark.browser
+def test_what_a_reader_sees(browser, report):
+    """The page in a real Chromium: bars, table, twelve examples; it fetches nothing and logs no error."""
+    results, folder = report
+    page = (folder / "report.html").as_uri()
+    browser.look(1280, 2400)
+    browser.open(page)
+    assert browser.requests == [page], "the page fetches nothing"
+    assert browser.errors == []
+
+    bars = browser.read(
+        "[...document.querySelectorAll('section[aria-labelledby=roadmap] svg[role=img] rect')]"
+        ".filter(bar => bar.matches('.plain, .informed')).map(bar => bar.getBoundingClientRect().width)"
+    )
+    averages = [row["accuracy"]["average"] for row in results["designs"]]
+    assert np.argsort(bars, kind="stable").tolist() == np.argsort(averages, kind="stable").tolist()
+
+    lines = browser.read(
+        "[...document.querySelectorAll('section[aria-labelledby=table] tbody tr')].map(line => line.innerText)"
+    )
+    for row, shown in zip(results["designs"], lines):
+        for name in ("average", *CLASSES):
+            assert f"{row['accuracy'][name]:.1f}" in shown
+
+    examples = browser.read(
+        "Promise.all([...document.querySelectorAll('.example')].map(async example => {"
+        "  const picture = new Image(); picture.src = example.querySelector('image').href.baseVal;"
+        "  await picture.decode();"
+        "  return {pixels: picture.naturalWidth, options: example.querySelectorAll('ol li').length,"
+        "          answers: example.querySelectorAll('table tr').length}; }))"
+    )
+    assert len(examples) == 12
+    assert {one["pixels"] for one in examples} == {96}
+    assert all(one["options"] >= 2 and one["answers"] >= len(results["designs"]) for one in examples)
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (420, True)])
-def test_a_real_browser_renders_it(report, tmp_path, width, dark):
-    """Chromium draws the page without an error, and it is neither blank nor missing its figures."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    picture = tmp_path / "page.png"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += [
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    flags += [f"--window-size={width},2400", "--hide-scrollbars", f"--screenshot={picture}"]
-    flags += ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
-    page = (report[1] / "report.html").as_uri()
-    subprocess.run([chromium, *flags, page], check=True, capture_output=True, timeout=300)
-    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+def test_it_can_be_read_on_any_screen(browser, report, tmp_path, width, dark):
+    """Neither blank nor wider than the window, by day and by night, with bars in both colours."""
+    browser.look(width, 2400, dark)
+    browser.open((report[1] / "report.html").as_uri())
+    assert browser.read("document.documentElement.scrollWidth") <= width
+    pixels = np.asarray(Image.open(browser.picture(tmp_path / "page.png")).convert("RGB")).astype(int)
     assert pixels.shape[1] == width
     assert (pixels.mean() < 80) == dark
     blue, orange = ([86, 169, 220], [240, 168, 48]) if dark else ([0, 114, 178], [224, 138, 0])
