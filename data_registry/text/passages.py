@@ -44,7 +44,6 @@ def passage(
     quiz: float = 1.0,
     letters: float = 0.0,
     captions: float = 0.0,
-    everyday: float = 0.0,
 ) -> Passage:
     """The passage of a seed: a new imagined scene and a talk of `turns` exchanges about it.
 
@@ -53,14 +52,13 @@ def passage(
         quiz: from 0, only notes, to 1, mostly questions (see `reasoning.talk`).
         letters: share of drills in lettered options.
         captions: share of additional captions.
-        everyday: share of questions in common words.
     """
     rng = Random(repr(seed))
     most = 3 + round(3 * (1 - ease))
     while True:
         scene = imagine(rng, most)
         if len(things(scene)) >= 2:
-            return tell(scene, rng, turns, ease, quiz, letters, captions, everyday)
+            return tell(scene, rng, turns, ease, quiz, letters, captions)
 
 
 def tell(
@@ -71,7 +69,6 @@ def tell(
     quiz: float = 1.0,
     letters: float = 0.0,
     captions: float = 0.0,
-    everyday: float = 0.0,
 ) -> Passage:
     """Describe a scene and talk about it. At least two of its objects must have names of their own."""
     known = things(scene)
@@ -80,5 +77,5 @@ def tell(
     rng.shuffle(phrases)
     around = rng.sample(SURROUNDINGS[scene.kind], rng.randint(1, 3))
     opening = rng.choice(_OPENINGS).format(kind=scene.kind)
-    talk = reasoning.talk(known, scene.kind, rng, turns, digits, ease, quiz, letters, captions, everyday)
+    talk = reasoning.talk(known, scene.kind, rng, turns, digits, ease, quiz, letters, captions)
     return Passage(opening, tuple(phrases), tuple(around), tuple(talk), digits)
