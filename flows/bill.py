@@ -55,5 +55,5 @@ class Bill:
         if self._taken(run):
             return True
         if run not in self._there:
-            self._there[run] = is_current(self._found, run, contents=False)
+            self._there[run] = is_current(self._found, run, False, self._there)
         return self._there[run]

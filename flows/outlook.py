@@ -74,9 +74,9 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
     found = Settings(root, settings.load(root).params, plan.entries)
     found.check()
     slots = slots or max(Devices(root, found.runtime, found.scale).slots.values())
-    there = [run for run in plan.runs() if is_current(found, run, contents=False)]
-    known = set(there)
-    left = [run for run in plan.runs() if run not in known]
+    known: dict[str, bool] = {}
+    there = [run for run in plan.runs() if is_current(found, run, False, known)]
+    left = [run for run in plan.runs() if not known[run]]
     price = found.runtime.get("dollars_per_hour") if price is None else price
     costs = Costs(root, plan)
     return Outlook(

@@ -170,7 +170,7 @@ class Session:
                 execute(self.store, run, self.commands[run], environment)
             except StageRunFailed as error:
                 # An input was damaged after it was checked: put it back from the cache and try once more.
-                inputs = self.plan.needs(run)
+                inputs = self.plan.closure([run])[:-1]
                 if error.code != EXIT_DAMAGED or len(self.store.fetch(inputs)) < len(inputs):
                     raise
                 execute(self.store, run, self.commands[run], environment)

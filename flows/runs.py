@@ -25,11 +25,12 @@ def status_of(root: Path) -> list[dict[str, Any]]:
     """Every stage run of plan.yaml: {"run", "state": "there" | "running" | "missing" | "outdated", progress...}."""
     found = settings.load(root)
     rows = []
+    known: dict[str, bool] = {}
     for run in read_plan(root).runs():
         stage, _, name = run.partition("/")
         paths = Paths(root, found.scale, stage, name)
         note = owner_note(paths)
-        state = {"state": _state(found, paths, run, note, contents=False)}
+        state = {"state": _state(found, paths, run, note, False, known)}
         state |= {k: note[k] for k in ("pid", "host", "done", "total", "remaining_s") if note and k in note}
         with contextlib.suppress(OSError, ValueError):
             state["seconds"] = json.loads(paths.record.read_text())["seconds"]
@@ -66,7 +67,7 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
     about: dict[str, Any] = {
         "run": run,
         "output": str(paths.out.relative_to(root)),
-        "state": _state(found, paths, run, owner_note(paths), contents=True),
+        "state": _state(found, paths, run, owner_note(paths), True, {}),
         "version": found.version(stage),
         "seed": found.seed(stage, short),
         "parts": plan.entry(run).get("parts") or {},
@@ -89,10 +90,17 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
     return about
 
 
-def _state(found: settings.Settings, paths: Paths, run: str, note: dict[str, Any] | None, contents: bool) -> str:
+def _state(
+    found: settings.Settings,
+    paths: Paths,
+    run: str,
+    note: dict[str, Any] | None,
+    contents: bool,
+    known: dict[str, bool],
+) -> str:
     if note is not None:
         return "running"
-    if is_current(found, run, contents):
+    if is_current(found, run, contents, known):
         return "there"
     return "outdated" if paths.out.exists() else "missing"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_registry.errors import InputError
+from flows.plan import Plan
 from tasks import digest, settings
 from tasks.claim import Paths
 from tasks.digest import Damaged
@@ -24,12 +25,28 @@ if TYPE_CHECKING:
 THERE, RESTORED = "there", "restored"
 
 
-def is_current(found: Settings, run: str, contents: bool = True) -> bool:
+def is_current(found: Settings, run: str, contents: bool = True, known: dict[str, bool] | None = None) -> bool:
     """Whether the output of "stage/name" is there, unaltered, and what params.yaml and the plan ask for now.
 
+    All that it reads must be so too: what was made from an input that is to be computed again is not what is asked for,
+    though it fits the input that still lies there.
+
     Args:
-        contents: digest every file; False compares names and sizes only.
+        contents: digest every file of this output; False compares names and sizes only, as for what it reads.
+        known: answers about what it reads, so that each is found once; this call adds its own.
     """
+    known = {} if known is None else known
+    known[run] = inputs_are_current(found, run, known) and _fits(found, run, contents)
+    return known[run]
+
+
+def inputs_are_current(found: Settings, run: str, known: dict[str, bool]) -> bool:
+    """Whether all that a stage run reads is what is asked for now; `known` as for `is_current`."""
+    needs = Plan(found.plan).needs(run)
+    return all(known[one] if one in known else is_current(found, one, False, known) for one in needs)
+
+
+def _fits(found: Settings, run: str, contents: bool) -> bool:
     stage, _, name = run.partition("/")
     try:
         identity, _ = identify(found, stage, name)
@@ -65,18 +82,19 @@ class Store:
         """
         from dvc.lock import LockError
 
-        states = {}
+        states: dict[str, str] = {}
+        known: dict[str, bool] = {}
         found = settings.load(self.root)
         with self.repo() as repo:
             stages = {stage.addressing: stage for stage in repo.index.stages}
             for run in runs:
                 stage = self._stage(stages, run)
                 with contextlib.suppress(LockError):  # `dvc repro` is computing it: our own command will wait for that
-                    if is_current(found, run):
+                    if is_current(found, run, known=known):
                         if stage.changed():
                             repo.commit(stage.addressing, force=True)
                         states[run] = THERE
-                    elif self._restore(repo, stage, found, run):
+                    elif inputs_are_current(found, run, known) and self._restore(repo, stage, found, run, known):
                         states[run] = RESTORED
         return states
 
@@ -118,13 +136,10 @@ class Store:
                     for run in runs:
                         (content.get("stages") or {}).pop(run.replace("/", "@", 1), None)
 
-    def _restore(self, repo: "Repo", stage: "Stage", found: Settings, run: str) -> bool:
+    def _restore(self, repo: "Repo", stage: "Stage", found: Settings, run: str, known: dict[str, bool]) -> bool:
         from dvc.stage.cache import RunCacheNotFoundError
 
         out = self.paths(run).out
-        inputs = [Path(dep.fs_path) for dep in stage.deps if (self.root / "runs") in Path(dep.fs_path).parents]
-        if not all((folder / digest.MANIFEST).is_file() for folder in inputs):
-            return False
         if out.exists() and not is_whole(out):
             shutil.rmtree(out)
         try:
@@ -136,7 +151,7 @@ class Store:
                 raise
             logging.getLogger("spatialllm").warning("%s: the DVC remote does not give it (%s)", run, error)
             return False
-        if not is_current(found, run):
+        if not is_current(found, run, known=known):
             return False
         repo.commit(stage.addressing, force=True)
         return True

@@ -174,7 +174,7 @@ def is_whole(out: Path, identity: dict[str, Any] | None = None, contents: bool =
     """Whether an output is there, unaltered (by size only, unless `contents`), and, if given, of this identity."""
     try:
         manifest = digest.verify(out, contents)
-    except Damaged:
+    except (Damaged, FileNotFoundError):  # the latter where another process publishes it anew at this moment
         return False
     return identity is None or manifest["identity"] == json.loads(json.dumps(identity))
 

@@ -11,6 +11,7 @@ from flows.cost import Costs, critical_path, makespan
 from flows.design import ROWS, parse
 from flows.outlook import outlook
 from flows.plan import (
+    BASELINES,
     STAGES,
     adapt_name,
     align_name,
@@ -20,7 +21,9 @@ from flows.plan import (
     training_runs_naive,
     write_plan,
 )
+from flows.runs import status_of
 from flows.space import Range, Space
+from tasks.stage import execute
 from tests.flows.test_design import grid
 
 REPO = Path(__file__).resolve().parents[2]
@@ -176,3 +179,20 @@ def test_an_outlook_writes_nothing(project):
     assert (seen["designs"], seen["training_runs_naive"], seen["training_runs"]) == (144, 384, 219)
     assert seen["restored"] == 0
     assert seen["gpu_hours"] > seen["finish_hours"] > 0
+
+
+def test_what_was_made_from_an_outdated_stage_run_is_left_too(project):
+    """The baselines fit the benchmark that lies there, and that fits the scenes, which are asked for anew."""
+    plan = plan_of([ROWS[1]]).only([BASELINES])
+    for run in plan.runs():
+        stage, _, name = run.partition("/")
+        execute(stage, name, lambda run: {}, project.root)
+    there = outlook(project.root, [ROWS[1]]).there
+    assert there == plan.runs()
+
+    params = project.params()
+    params["scenes"]["tiny"]["each"]["train"]["size"] = 2
+    project.set_params(params)
+    assert outlook(project.root, [ROWS[1]]).there == ["scenes/test"]
+    states = {row["run"]: row["state"] for row in status_of(project.root)}
+    assert {run for run, state in states.items() if state == "outdated"} == set(there) - {"scenes/test"}

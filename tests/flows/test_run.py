@@ -110,6 +110,21 @@ def test_a_flow_and_dvc_find_each_others_work(served):
             assert ours == theirs
 
 
+@pytest.mark.slow
+def test_one_flow_recomputes_all_that_depends_on_a_changed_key(served):
+    """Also what is two stage runs away, whose own inputs lie there unchanged when the flow begins."""
+    project = served
+    project.want(1)
+    project.spatialllm("run", ONE)
+    params = project.params()
+    params["align"]["tiny"]["lr"] = 2e-3
+    project.set_params(params)
+    project.forget()
+    project.spatialllm("run", ONE)
+    assert project.executed == [f"align/{align_name(ROWS[1])}", f"instruct/{ONE}", f"score/{ONE}"]
+    assert "up to date" in project.run(sys.executable, "-m", "dvc", "status")
+
+
 def test_a_failure_fails_its_dependents_only_with_the_original_error(served):
     project = served
     broken = f"align/{align_name(ROWS[8])}"
