@@ -28,7 +28,7 @@ class Browser:
         folder: for its profile; must be new.
 
     Attributes:
-        requests: addresses asked for since `open`, embedded data left out.
+        requests: addresses asked for since `open`, data that the page itself holds (data:, blob:) left out.
         errors: what the page has logged as an error, and requests that failed, since `open`.
     """
 
@@ -46,7 +46,8 @@ class Browser:
         port = self._port(folder / "DevToolsActivePort")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=_SECONDS) as answer:
             page = next(one for one in json.load(answer) if one["type"] == "page")
-        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None, open_timeout=_SECONDS)
+        # No pings: on a busy machine a browser at work may answer them too late, and the connection would be dropped.
+        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None, open_timeout=_SECONDS, ping_interval=None)
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._ask(f"{domain}.enable")
 
@@ -127,7 +128,7 @@ class Browser:
     def _note(self, message: dict[str, Any]) -> None:
         method, params = message.get("method"), message.get("params", {})
         if method == "Network.requestWillBeSent":
-            if not params["request"]["url"].startswith("data:"):
+            if not params["request"]["url"].startswith(("data:", "blob:")):
                 self.requests.append(params["request"]["url"])
         elif method == "Network.loadingFailed" and not params.get("canceled"):
             self.errors.append(f"request failed: {params.get('errorText')}")
