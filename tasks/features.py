@@ -128,7 +128,7 @@ def _write(encoder: VisionEncoder, scenes: Path | Sequence[Path], place: Path, b
         with (partial / "features.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, layout)
             for features in extract(encoder, _pixels(images, encoder.spec.image_size), bf16):
-                file.write(np.ascontiguousarray(features, "<f2").tobytes())
+                file.write(np.asarray(features, "<f2").tobytes())
                 done += len(features)
                 progress(done, count)
         if done != count:  # a header that promises more than follows would be read as damage later
