@@ -29,11 +29,12 @@ def mix_channels(features: Sequence[torch.Tensor], grid: int) -> torch.Tensor:
 class MLPConnector(nn.Module):
     """mlp2x_gelu: two linear layers with a GELU between. (n, tokens, d_in) -> (n, tokens, d_out)."""
 
-    def __init__(self, d_in: int, d_out: int):
+    def __init__(self, d_in: int, d_out: int, hidden: int | None = None):
         super().__init__()
-        self.linear_1 = nn.Linear(d_in, d_out)
+        hidden = hidden or d_out
+        self.linear_1 = nn.Linear(d_in, hidden)
         self.act = nn.GELU()
-        self.linear_2 = nn.Linear(d_out, d_out)
+        self.linear_2 = nn.Linear(hidden, d_out)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.linear_2(self.act(self.linear_1(features)))
@@ -44,11 +45,12 @@ class NormedMLPConnector(MLPConnector):
 
     Raw features of small encoders are tens of times as long as the words of a small LLM. Tokens of that length drown
     whatever its layers add to them, so that it cannot find an object by its name among them (measured: tokens of norm
-    115 beside words of norm 1.7).
+    115 beside words of norm 1.7). Between the layers it is several times as wide as a small LLM, which is narrower than
+    what it must tell apart.
     """
 
     def __init__(self, d_in: int, d_out: int):
-        super().__init__(d_in, d_out)
+        super().__init__(d_in, d_out, hidden=6 * d_out)
         self.gain = nn.Parameter(torch.ones(d_out))
 
     def match(self, embeddings: torch.Tensor) -> None:
@@ -56,8 +58,13 @@ class NormedMLPConnector(MLPConnector):
         with torch.no_grad():
             self.gain.fill_(embeddings.float().pow(2).mean(-1).sqrt().median().item())
 
+    @staticmethod
+    def unit(features: torch.Tensor) -> torch.Tensor:
+        """Features at unit scale, as the first layer sees them."""
+        return nn.functional.layer_norm(features, features.shape[-1:])
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        tokens = super().forward(nn.functional.layer_norm(features, features.shape[-1:]))
+        tokens = super().forward(self.unit(features))
         return nn.functional.rms_norm(tokens, tokens.shape[-1:]) * self.gain.to(tokens.dtype)
 
 

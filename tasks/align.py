@@ -1,11 +1,21 @@
 """Stage 1, alignment: only the connector trains, on captions, between frozen encoders and LLM.
 `python -m tasks.align NAME` writes the connector: config.json and model.safetensors."""
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from data_registry.errors import InputError
+from data_registry.errors import InputError, nearest
 from tasks import lmm
 from tasks.stage import Metrics, StageRun, main
+
+if TYPE_CHECKING:
+    from model.collate import ImageLookup
+    from model.modeling import SpatialLLMForConditionalGeneration
+    from model.samples import Conversation
+
+STARTS = ("random", "words")
 
 
 @dataclass(frozen=True)
@@ -16,11 +26,13 @@ class Params(lmm.TrainParams):
         connector: kind of connector (`model/connector.py`).
         mixing: how features of several encoders become one sequence.
         template: `plain` (captions without their questions, as LLaVA does) or `own`, the LLM's conversation template.
+        start: `random`, or `words` (`model/word_start.py`), for `normed_mlp2x_gelu` after `channel` mixing.
     """
 
     connector: str
     mixing: str
     template: str
+    start: str = field(default="random", kw_only=True)
 
 
 def compute(run: StageRun) -> Metrics:
@@ -37,10 +49,54 @@ def compute(run: StageRun) -> Metrics:
         raise InputError(f"align {run.name}: none of its samples has an image, so the connector has nothing to learn")
     trained = freeze_all_but(model, model.connector)
     images = lmm.images_of(run, encoders, params.bf16)
+    detectors = _start(run, params, model, tokenizer, images, seen)
     template = model.config.template if params.template == "own" else params.template
     metrics = lmm.fit(run, params, model, tokenizer, images, seen, template)
     lmm.save_connector(model, run.out)
-    return {**metrics, "trained_parameters": trained, "dropped_without_image": len(found) - len(seen)}
+    return {
+        **metrics,
+        "trained_parameters": trained,
+        "dropped_without_image": len(found) - len(seen),
+        "words_at_start": detectors,
+    }
+
+
+def _start(
+    run: StageRun,
+    params: Params,
+    model: "SpatialLLMForConditionalGeneration",
+    tokenizer,
+    images: "ImageLookup",
+    seen: "Sequence[Conversation]",
+) -> int:
+    """Give the connector its start; returns how many of its hidden units stand for a word."""
+    where = f"params.yaml: {run.stage}.{run.scale}"
+    if params.start not in STARTS:
+        raise InputError(f"{where}.start is {params.start!r}; {nearest(params.start, STARTS)}")
+    if params.start == "random":
+        return 0
+    if params.connector != "normed_mlp2x_gelu" or params.mixing != "channel":
+        raise InputError(
+            f"{where}.start: words needs connector: normed_mlp2x_gelu and mixing: channel, not "
+            f"{params.connector} and {params.mixing}; or use start: random"
+        )
+    from model import word_start
+
+    texts: dict[str, list[int]] = defaultdict(list)
+    for each in seen:
+        for _, answer in each.turns:
+            texts[each.image] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
+    embeddings = model.get_input_embeddings().weight
+    batches = _features(model, images, list(texts))
+    return word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
+
+
+def _features(
+    model: "SpatialLLMForConditionalGeneration", images: "ImageLookup", keys: Sequence[str], batch: int = 256
+) -> "Iterator":
+    for start in range(0, len(keys), batch):
+        found = images(keys[start : start + batch])
+        yield found["image_features"] if "image_features" in found else model.encode_images(found["pixel_values"])
 
 
 if __name__ == "__main__":
