@@ -11,7 +11,9 @@ from tasks.foundation import Schedule, rng, train
 from tasks.stage import StageRun
 
 _TOKENIZER_PASSAGES = 1500
-_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ, _CAPTIONS = range(5)  # which passages: seeds of these never meet
+_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ, _CAPTIONS, _ANSWERS, _STATEMENTS = range(
+    7
+)  # which passages: seeds of these never meet
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,10 @@ class Params:
         rows, length: of a batch, in positions.
         schedule: of the notes, from which it learns to find things and to reason.
         quizzes: of the second phase, in which it learns to answer lettered questions.
-        captions: of the last one, in which it learns to say all that is there, each thing seen in several places.
+        captions: of the third, in which it learns to say all that is there, each thing seen in several places.
+        answers: of the fourth, in which it learns to answer in common words.
+        statements: of the last one, in which it learns to state the same plainly, with metres and heights.
+        long: length of a batch in the last two, in positions.
         sets, chat: see `model.pretrain.language.Packer`.
         held_out: batches of unseen passages that understanding is measured on.
     """
@@ -38,9 +43,12 @@ class Params:
     schedule: Schedule
     quizzes: Schedule
     captions: Schedule
+    answers: Schedule
+    statements: Schedule
     vocabulary: int = 1600
     rows: int = 8
     length: int = 256
+    long: int = 256
     sets: float = 0.8
     chat: float = 0.5
     held_out: int = 12
@@ -60,33 +68,51 @@ def compute(run: StageRun) -> dict[str, Any]:
     torch.manual_seed(p.seed)
     model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
 
-    def batch(part: int, step: int, sets: float, copies: int, **how: float) -> language.Batch:
-        packer = language.Packer(tokenizer, run.name, p.rows, p.length, sets, p.chat * how["quiz"])
+    def batch(
+        part: int, step: int, sets: float, copies: int, length: int = p.length, chat: float = p.chat, **how: float
+    ) -> language.Batch:
+        packer = language.Packer(tokenizer, run.name, p.rows, length, sets, chat)
         count = itertools.count()
         return packer.pack(lambda: passage((p.seed, part, step, next(count)), **how), rng(p.seed, part, step), copies)
 
     def notes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         ease, quiz = _lesson(step / p.schedule.steps)
-        words = batch(_TRAIN, step, 1 - (1 - p.sets) * quiz, round(1 - ease), ease=ease, quiz=quiz)
+        sets = 1 - (1 - p.sets) * quiz
+        words = batch(_TRAIN, step, sets, round(1 - ease), chat=p.chat * quiz, ease=ease, quiz=quiz)
         return language.loss(model, words), {}
 
     def quizzes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         drills = 0.35 - 0.25 * step / p.quizzes.steps  # first to read options at all
-        return language.loss(model, batch(_QUIZ, step, p.sets, 1, quiz=0.8, letters=drills)), {}
+        return language.loss(model, batch(_QUIZ, step, p.sets, 1, chat=0.8 * p.chat, quiz=0.8, letters=drills)), {}
 
     def captions(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        words = batch(_CAPTIONS, step, 1.0, 4, quiz=0.6, letters=0.1, captions=0.4)
+        words = batch(_CAPTIONS, step, 1.0, 4, chat=0.6 * p.chat, quiz=0.6, letters=0.1, captions=0.4)
         return language.loss(model, words), {}
 
-    phases = {"train": (p.schedule, notes), "quiz": (p.quizzes, quizzes), "captions": (p.captions, captions)}
+    def answers(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.7}
+        return language.loss(model, batch(_ANSWERS, step, 1.0, 4, p.long, **how)), {}
+
+    def statements(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.75, "statements": 0.45}
+        return language.loss(model, batch(_STATEMENTS, step, 1.0, 4, p.long, **how)), {}
+
+    phases = {
+        "train": (p.schedule, notes),
+        "quiz": (p.quizzes, quizzes),
+        "captions": (p.captions, captions),
+        "answers": (p.answers, answers),
+        "statements": (p.statements, statements),
+    }
     for phase, (schedule, lesson) in phases.items():
         optimizer = Optimizer([model], schedule.steps, schedule.matrix_lr, schedule.other_lr)
         train(run, {"model": model}, optimizer, lesson, phase)
 
     metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
-    for name, sets in (("text", 0.0), ("word_sets", 1.0)):
-        draw = partial(batch, _HELD_OUT, sets=sets, copies=1, quiz=1.0)
-        metrics[name] = {k: round(v, 4) for k, v in language.understanding(model, map(draw, range(p.held_out))).items()}
+    for name, sets, common in (("text", 0.0, 0.0), ("word_sets", 1.0, 0.0), ("common_words", 1.0, 1.0)):
+        draw = partial(batch, _HELD_OUT, sets=sets, copies=1, quiz=1.0, everyday=common, statements=0.4 * common)
+        shares = language.understanding(model, map(draw, range(p.held_out)))
+        metrics[name] = {kind: round(share, 4) for kind, share in shares.items()}
     model.config._attn_implementation = "sdpa"
     model.half().save_pretrained(run.out)
     tokenizer.save_pretrained(run.out)

@@ -7,6 +7,7 @@ from random import Random
 from data_registry.scene import Scene
 from data_registry.text import reasoning
 from data_registry.text.reasoning import Exchange
+from data_registry.text.statements import height
 from data_registry.text.wording import portrait
 from data_registry.text.worlds import SURROUNDINGS, imagine, things
 
@@ -44,6 +45,8 @@ def passage(
     quiz: float = 1.0,
     letters: float = 0.0,
     captions: float = 0.0,
+    everyday: float = 0.0,
+    statements: float = 0.0,
 ) -> Passage:
     """The passage of a seed: a new imagined scene and a talk of `turns` exchanges about it.
 
@@ -52,13 +55,15 @@ def passage(
         quiz: from 0, only notes, to 1, mostly questions (see `reasoning.talk`).
         letters: share of drills in lettered options.
         captions: share of additional captions.
+        everyday: share of questions in common words.
+        statements: share of plain statements among them.
     """
     rng = Random(repr(seed))
     most = 3 + round(3 * (1 - ease))
     while True:
         scene = imagine(rng, most)
         if len(things(scene)) >= 2:
-            return tell(scene, rng, turns, ease, quiz, letters, captions)
+            return tell(scene, rng, turns, ease, quiz, letters, captions, everyday, statements)
 
 
 def tell(
@@ -69,13 +74,20 @@ def tell(
     quiz: float = 1.0,
     letters: float = 0.0,
     captions: float = 0.0,
+    everyday: float = 0.0,
+    statements: float = 0.0,
 ) -> Passage:
     """Describe a scene and talk about it. At least two of its objects must have names of their own."""
     known = things(scene)
     digits = rng.random() < 0.1 * quiz
     phrases = [portrait(thing, scene.kind, rng, digits) for thing in known]
+    views = statements > 0 and rng.random() < 0.5
+    if views:
+        phrases = [f"{phrase}, seen {height(thing)}" for phrase, thing in zip(phrases, known, strict=True)]
     rng.shuffle(phrases)
     around = rng.sample(SURROUNDINGS[scene.kind], rng.randint(1, 3))
     opening = rng.choice(_OPENINGS).format(kind=scene.kind)
-    talk = reasoning.talk(known, scene.kind, rng, turns, digits, ease, quiz, letters, captions)
+    talk = reasoning.talk(
+        known, scene.kind, rng, turns, digits, ease, quiz, letters, captions, everyday, statements, views
+    )
     return Passage(opening, tuple(phrases), tuple(around), tuple(talk), digits)

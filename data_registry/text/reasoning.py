@@ -8,6 +8,8 @@ from random import Random
 
 from data_registry.render.catalog import NAMES
 from data_registry.render.palette import COLORS
+from data_registry.text import common
+from data_registry.text.statements import statement
 from data_registry.text.wording import (
     FINE_WINDS,
     ORDINALS,
@@ -50,12 +52,14 @@ class Choice:
     """A question with a right and some wrong answers, before it is put into a form.
 
     `note` says the same as `stem` in the fewest words, ending with a name, so that the answer may follow at once.
+    `everyday` says it in common words: stem, right and wrong answers.
     """
 
     stem: str
     note: str
     right: str
     wrong: tuple[str, ...]
+    everyday: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 def talk(
@@ -68,6 +72,9 @@ def talk(
     quiz: float = 1.0,
     letters: float = 0.0,
     captions: float = 0.0,
+    everyday: float = 0.0,
+    statements: float = 0.0,
+    views: bool = False,
 ) -> list[Exchange]:
     """Different exchanges about the things: `turns`, or fewer where the scene does not have that many.
 
@@ -77,6 +84,9 @@ def talk(
         quiz: from 0, only notes, which are short, to 1, mostly questions, most of them with lettered options.
         letters: share of drills in reading lettered options, which ask nothing but under which letter a word stands.
         captions: share of captions and poses beside those that come anyway.
+        everyday: share of reasoning in common words, always as a question (see `EVERYDAY`).
+        statements: share of plain statements (`data_registry.text.statements`) among them.
+        views: whether the description tells from how high each thing is seen.
     """
     said: dict[str, Exchange] = {}
     for _ in range(turns * 8):
@@ -89,6 +99,11 @@ def talk(
         if captions and rng.random() < captions:
             made = rng.choice((caption, poses))(rng.sample(list(known), len(known)), rng)
             said.setdefault(made.question, made)
+            continue
+        if everyday and rng.random() < everyday:
+            made = common_question(known, rng, statements, views)
+            if made:
+                said.setdefault(made.question, made)
             continue
         makers = RECALL if rng.random() < 0.2 + 0.8 * ease else REASONING
         name = rng.choices(list(makers), [weight for _, weight in makers.values()])[0]
@@ -110,18 +125,34 @@ def talk(
     return list(said.values())
 
 
-def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3) -> Exchange:
+def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3, letters: float = 0.75) -> Exchange:
     """A choice as a note, else as a quiz with lettered options, or as a question that lists them."""
     if rng.random() < notes:
         return Exchange(kind, choice.note, choice.right, note=True)
     options = [choice.right, *choice.wrong]
     rng.shuffle(options)
-    if rng.random() < 0.75:
+    if rng.random() < letters:
         lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
         glue = "\n" if rng.random() < 0.7 else " "
         question = f"{choice.stem}?{glue}{glue.join(lines)}"
         return Exchange(kind, question, LETTERS[options.index(choice.right)])
     return Exchange(kind, f"{choice.stem}, {' or '.join(options)}?", choice.right)
+
+
+def common_question(known: Sequence[Thing], rng: Random, statements: float, views: bool) -> Exchange | None:
+    """A question in common words about one to three things, most often with lettered options."""
+    if statements and rng.random() < statements:
+        told = statement(rng.sample(list(known), len(known)), rng, views)
+        return told and Exchange(*told)
+    name = rng.choices(["ordered", *EVERYDAY], [ORDERED, *(weight for _, weight in EVERYDAY.values())])[0]
+    if name == "ordered":
+        return ordered(rng.sample(list(known), len(known)), rng)
+    choice = EVERYDAY[name][0](rng.sample(list(known), len(known)), rng)
+    if choice is None:
+        return None
+    stem, right, wrong = rng.choice(choice.everyday)
+    letters = 0.75 if right.startswith("the ") else 1.0  # sides in a row are the benchmark's
+    return put(f"{name}, asked", Choice(stem, choice.note, right, wrong), rng, notes=0.0, letters=letters)
 
 
 def drill(known: Sequence[Thing], rng: Random) -> Exchange:
@@ -157,9 +188,10 @@ def nearer(known: list[Thing], rng: Random) -> Choice | None:
         return None
     if rng.random() < 0.5:
         stem = rng.choice(("Which would I bump into sooner", "Which is the shorter walk for me", "Which is nearer me"))
-        return Choice(stem, f"nearer me of {_pair(known[0], known[1])}", near.label, (far.label,))
+        note = f"nearer me of {_pair(known[0], known[1])}"
+        return _named(stem, note, near, far, common.NEARER)
     stem = rng.choice(("Which would I reach last", "Which is the longer walk for me", "Which is farther off"))
-    return Choice(stem, f"farther from me of {_pair(known[0], known[1])}", far.label, (near.label,))
+    return _named(stem, f"farther from me of {_pair(known[0], known[1])}", far, near, common.FARTHER)
 
 
 def nearer_thing(known: list[Thing], rng: Random) -> Choice | None:
@@ -173,9 +205,13 @@ def nearer_thing(known: list[Thing], rng: Random) -> Choice | None:
         return None
     if rng.random() < 0.5:
         stem = rng.choice(("Which has the shorter walk to {}", "Which could touch {} sooner", "Which is nearer {}"))
-        return Choice(stem.format(_the(hub)), f"nearer {_the(hub)} of {pair}", near.label, (far.label,))
+        return _named(
+            stem.format(_the(hub)), f"nearer {_the(hub)} of {pair}", near, far, common.NEARER_THING, _the(hub)
+        )
     stem = rng.choice(("Which has the longer walk to {}", "Which is farther off from {}"))
-    return Choice(stem.format(_the(hub)), f"farther off {_the(hub)} of {pair}", far.label, (near.label,))
+    return _named(
+        stem.format(_the(hub)), f"farther off {_the(hub)} of {pair}", far, near, common.FARTHER_THING, _the(hub)
+    )
 
 
 def alike(known: list[Thing], rng: Random) -> Choice | None:
@@ -186,7 +222,11 @@ def alike(known: list[Thing], rng: Random) -> Choice | None:
         return None
     stem = rng.choice(("How do the noses of {} and {} point", "Beside each other, how would {} and {} look"))
     words = ("alike", "unlike") if apart < 30 else ("unlike", "alike")
-    return Choice(stem.format(_the(a), _the(b)), f"noses of {_pair(a, b)}", words[0], words[1:])
+    everyday = tuple(
+        (form.format(_the(a), _the(b)), *((same, (other,)) if apart < 30 else (other, (same,))))
+        for form, same, other in common.ALIKE
+    )
+    return Choice(stem.format(_the(a), _the(b)), f"noses of {_pair(a, b)}", words[0], words[1:], everyday)
 
 
 def aimed(known: list[Thing], rng: Random) -> Choice | None:
@@ -198,7 +238,7 @@ def aimed(known: list[Thing], rng: Random) -> Choice | None:
     if abs(a.toward(hit)) > 45 or abs(a.toward(miss)) < abs(a.toward(hit)) + 20:
         return None
     stem = rng.choice(("Going straight on, what would {} run into", "What does the nose of {} aim at"))
-    return Choice(stem.format(_the(a)), f"aim of {_the(a)} of {_pair(b, c)}", hit.label, (miss.label,))
+    return _named(stem.format(_the(a)), f"aim of {_the(a)} of {_pair(b, c)}", hit, miss, common.AIMED, _the(a))
 
 
 def heading(known: list[Thing], rng: Random) -> Choice | None:
@@ -214,7 +254,10 @@ def shown(known: list[Thing], rng: Random) -> Choice | None:
     if side is None:
         return None
     stem = rng.choice(("What do I see of {}", "What does {} show me"))
-    return Choice(stem.format(_the(known[0])), f"seen of {_the(known[0])}", side[0], _some(side[1], rng))
+    everyday = _sided(
+        common.SHOWN, ("its front", "its right side", "its back", "its left side"), known[0].shown(), known
+    )
+    return Choice(stem.format(_the(known[0])), f"seen of {_the(known[0])}", side[0], _some(side[1], rng), everyday)
 
 
 def hand(known: list[Thing], rng: Random) -> Choice | None:
@@ -224,7 +267,9 @@ def hand(known: list[Thing], rng: Random) -> Choice | None:
     if side is None:
         return None
     stem = rng.choice(("Riding {}, where is {}", "For who rides {}, where is {}"))
-    return Choice(stem.format(_the(a), _the(b)), f"riding {_the(a)}, {_the(b)}", side[0], _some(side[1], rng))
+    everyday = _sided(common.HAND, ("in front", "on the right", "behind", "on the left"), a.toward(b), known)
+    note = f"riding {_the(a)}, {_the(b)}"
+    return Choice(stem.format(_the(a), _the(b)), note, side[0], _some(side[1], rng), everyday)
 
 
 def on_hand(known: list[Thing], rng: Random) -> Choice | None:
@@ -239,7 +284,8 @@ def on_hand(known: list[Thing], rng: Random) -> Choice | None:
     stem = rng.choice(("Riding {}, what is {}", "For who rides {}, what is {}"))
     pair = _pair(b, c) if rng.random() < 0.5 else _pair(c, b)  # the right one must not always come first
     note = f"riding {_the(a)}, {side[0]} of {pair}"
-    return Choice(stem.format(_the(a), side[0]), note, b.label, (c.label,))
+    forms = tuple(form.replace("{side}", common.SIDES[words.index(side[0])]) for form in common.ON_HAND)
+    return _named(stem.format(_the(a), side[0]), note, b, c, forms, _the(a))
 
 
 def way(known: list[Thing], rng: Random) -> Choice | None:
@@ -296,6 +342,40 @@ def present(known: list[Thing], rng: Random) -> Choice | None:
     return Choice(f"Did I speak of a {absent}", f"spoke of a {absent}", "no", ("yes",))
 
 
+def towards(known: list[Thing], rng: Random) -> Choice | None:
+    """Whether a nose points to the narrator's side or to the far one."""
+    off = abs(wrap(known[0].shown()))
+    if 65 < off < 115:
+        return None
+    words = ("towards me", "away from me") if off < 90 else ("away from me", "towards me")
+    everyday = tuple((form.format(_the(known[0])), words[0], words[1:]) for form in common.TOWARDS)
+    return Choice(everyday[0][0], f"to me or off, {_the(known[0])}", words[0], words[1:], everyday)
+
+
+def sideways(known: list[Thing], rng: Random) -> Choice | None:
+    """Whether a nose points to the left or the right as the narrator sees it."""
+    if abs(math.sin(math.radians(known[0].heading))) < 0.5:
+        return None
+    words = ("left", "right") if known[0].heading % 360 > 180 else ("right", "left")
+    everyday = tuple((form.format(_the(known[0])), words[0], words[1:]) for form in common.SIDEWAYS)
+    return Choice(everyday[0][0], f"left or right, {_the(known[0])}", words[0], words[1:], everyday)
+
+
+def _named(stem: str, note: str, right: Thing, wrong: Thing, forms: Sequence[str], about: str = "") -> Choice:
+    """A choice between two things, with everyday forms of its stem."""
+    everyday = tuple((form.format(about), _the(right), (_the(wrong),)) for form in forms)
+    return Choice(stem, note, right.label, (wrong.label,), everyday)
+
+
+def _sided(
+    forms: Sequence[str], words: tuple[str, str, str, str], degrees: float, known: list[Thing]
+) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Everyday forms of a choice between a side and its opposite."""
+    index = round(degrees / 90) % 4
+    named = [_the(thing) for thing in known[:2]]
+    return tuple((form.format(*named), words[index], (words[(index + 2) % 4],)) for form in forms)
+
+
 def _quarter(degrees: float, words: tuple[str, str, str, str]) -> tuple[str, tuple[str, ...]] | None:
     """The word of the quarter that an angle is clearly in (ahead, right, back, left), and the words it is not."""
     index = round(degrees / 90) % 4
@@ -314,6 +394,21 @@ def nearness(known: list[Thing], rng: Random) -> Exchange | None:
     if rng.random() < 0.5:
         return _ranking("nearness", "the nearest to me first", known, lambda t: math.log(t.range_m))
     return _ranking("nearness", "the farthest off first", known, lambda t: -math.log(t.range_m))
+
+
+def ordered(known: list[Thing], rng: Random) -> Exchange | None:
+    """Some of the things from near to far or from far to near, in common words."""
+    near = rng.random() < 0.5
+    asked = known[: rng.randint(2, 4)]
+    told = _ranking("ordered", "", asked, lambda t: math.log(t.range_m) * (1 if near else -1))
+    if told is None or told.answer.count(",") + 1 < len(asked):
+        return None
+    names = [_the(thing) for thing in asked]
+    stem = f"Put {', '.join(names[:-1])} and {names[-1]} in order, "
+    stem += rng.choice(
+        ("nearest first", "from close by to far off") if near else ("farthest first", "from far off to close by")
+    )
+    return Exchange("ordered, asked", stem, ", ".join(f"the {name}" for name in told.answer.split(", ")))
 
 
 def panorama(known: list[Thing], rng: Random) -> Exchange | None:
@@ -430,3 +525,16 @@ REASONING: dict[str, tuple[Maker | None, float]] = {
     "way": (way, 1.5),
     "picture_side": (picture_side, 1.0),
 }
+
+EVERYDAY: dict[str, tuple[Maker, float]] = {
+    "nearer": (nearer, 2.0),
+    "nearer_thing": (nearer_thing, 5.0),
+    "alike": (alike, 4.0),
+    "aimed": (aimed, 4.0),
+    "shown": (shown, 1.0),
+    "towards": (towards, 1.0),
+    "sideways": (sideways, 1.0),
+    "hand": (hand, 4.0),
+    "on_hand": (on_hand, 6.0),
+}
+ORDERED = 2.0  # how often an order is asked for beside them

@@ -11,9 +11,10 @@ import pytest
 
 from data_registry import render
 from data_registry.scene import Scene
+from data_registry.text import statements
 from data_registry.text.captions import Seen, caption
 from data_registry.text.passages import passage, tell
-from data_registry.text.reasoning import REASONING, RECALL, Exchange
+from data_registry.text.reasoning import EVERYDAY, REASONING, RECALL, Exchange
 from data_registry.text.wording import FINE_WINDS, ORDINALS, WINDS, number, slice_of, wind
 from data_registry.text.worlds import KINDS, imagine, things
 
@@ -100,8 +101,12 @@ def true(exchange: Exchange, world: World) -> bool:
             and place.removesuffix(" slice") == slice_at(world.at(label))
             and angle(compass(nose.removeprefix("nose ")), world.front(label)) <= 16
         )
-    if exchange.kind in ("caption", "poses", "nearness", "panorama", "vicinity"):
+    if exchange.kind in ("caption", "poses", "nearness", "panorama", "vicinity", "ordered, asked"):
         return told_in_order(exchange, world)
+    if exchange.kind in statements.MAKERS:
+        return stated(exchange, world)
+    if exchange.kind.endswith(", asked"):
+        return true_in_common_words(exchange, world)
     if exchange.kind == "amounts":
         best = max if "more" in exchange.question else min
         by_words = {number(n): n for n in range(1000)}
@@ -161,6 +166,76 @@ def true(exchange: Exchange, world: World) -> bool:
     raise AssertionError(f"no check for {exchange.kind}")
 
 
+TURNS = {"away": 1j, "right": 1, "left": -1, "towards the viewer": -1j}
+SIDES = {"in front": 1, "ahead": 1, "behind": -1, "back": -1, "front": 1, "right": -1j, "left": 1j}
+
+
+def true_in_common_words(exchange: Exchange, world: World) -> bool:
+    """Whether the answer to a question of `data_registry.text.common` is right and the other option is not."""
+    stem, options, answer = parts(exchange)
+    named, kind = labels_in(stem, world), exchange.kind.removesuffix(", asked")
+    assert answer in options and len(set(options)) == len(options) == 2
+    things_ = [option.removeprefix("the ") for option in options]
+    best = max if re.search("farth|larger|less close", stem.lower()) else min
+    match kind:
+        case "nearer":
+            return answer == "the " + best(things_, key=world.range_m)
+        case "nearer_thing":
+            return answer == "the " + best(things_, key=lambda o: abs(world.at(o) - world.at(named[0])))
+        case "aimed":
+            return answer == "the " + min(things_, key=lambda o: abs(np.angle(world.seen_from(named[0], o))))
+        case "alike":
+            same = answer in ("one way", "alike", "in one direction", "yes")
+            return same == (angle(world.front(named[0]), world.front(named[1])) < 45)
+        case "on_hand":
+            asked = re.search("in front|on the right|behind|on the left", stem).group()
+            way = next(way for word, way in SIDES.items() if word in asked)
+            hits = [clearly(world.seen_from(named[0], o), way) for o in things_]
+            return hits == [option == answer for option in options]
+        case "towards":
+            return (answer == "towards me") == ((-world.at(named[0]) / world.front(named[0])).real > 0)
+        case "sideways":
+            return (world.front(named[0]) / TURNS[answer]).real > 0.2
+    where = world.seen_from(*named) if kind == "hand" else -world.at(named[0]) / world.front(named[0])
+    return clearly(where, next(way for word, way in SIDES.items() if word in answer))
+
+
+def stated(exchange: Exchange, world: World) -> bool:
+    """Whether a plain statement holds: every quantity, place, turn, colour and height in it."""
+    kind, text = exchange.kind, exchange.answer
+    named = labels_in(exchange.question, world)
+    if kind == "colored":
+        return all(
+            world.objects[label].color == color
+            for label, color in re.findall(r"the ([a-z -]+) is ([a-z]+)\.", text.lower())
+        )
+    apart = abs(world.at(named[0]) - world.at(named[-1])) if kind in ("gap", "beside") else world.range_m(named[0])
+    for amount, unit in re.findall(r"([\d.]+) (cm|m)\b", text):
+        if float(amount) * {"cm": 0.01, "m": 1}[unit] != pytest.approx(apart, rel=0.06, abs=0.051):
+            return False
+    lowered = text.lower()
+    match kind:
+        case "metres" | "gap":
+            return bool(re.search(r"\d", text))
+        case "place":
+            across = world.at(named[0]).real / world.at(named[0]).imag / np.tan(np.radians(36))
+            said = next(word for word in ("left", "middle", "right") if word in lowered)
+            return {"left": across < -0.32, "middle": abs(across) < 0.34, "right": across > 0.32}[said]
+        case "faced":
+            said = re.search(r"(towards the viewer|away|left|right)( and (left|right))?", lowered).group()
+            return angle(sum(TURNS[part] for part in said.split(" and ")), world.front(named[0])) < 23
+        case "beside":
+            said = re.search(r"(ahead|behind|left|right)( and (left|right))?", lowered).group()
+            way = sum(SIDES[part] for part in said.split(" and "))
+            return angle(way, world.seen_from(*named)) < 23
+        case "viewed":
+            eye, ground = world.objects[named[0]].center[1], abs(world.at(named[0]))
+            steps = ("own height", "a little above", "from above", "high above")
+            said = next(k for k, words in enumerate(steps) if words in lowered)
+            return abs(said - int(np.searchsorted([8, 22, 45], np.degrees(np.arctan2(eye, ground))))) == 0
+    raise AssertionError(kind)
+
+
 def _splits(text: str) -> list[list[str]]:
     """Every way to read two numbers out of 'one hundred and five and six'."""
     words = text.split(" and ")
@@ -188,6 +263,11 @@ def told_in_order(exchange: Exchange, world: World) -> bool:
         return len(nouns) == len(ordered) and all(
             noun in (obj.name, f"{obj.color} {obj.name}") for noun, obj in zip(nouns, ordered)
         )
+    if exchange.kind == "ordered, asked":
+        asked = exchange.question.split(" in order")[0]
+        listed, wanted = labels_in(text, world), labels_in(asked, world)
+        far = re.search("farthest first|from far off", exchange.question) is not None
+        return listed == sorted(wanted, key=world.range_m, reverse=far)
     turns = {"away": 1j, "right": 1, "left": -1, "towards the viewer": -1j}
     for sentence in text.split(". "):
         (label,) = labels_in(sentence.replace("The ", "the "), world)
@@ -225,10 +305,14 @@ def told() -> list[tuple[Exchange, World]]:
         scene = imagine(rng)
         if len(things(scene)) == len(scene.objects) >= 2:
             found += [(exchange, World(scene)) for exchange in tell(scene, rng, ease=0.2).talk]
+            found += [(exchange, World(scene)) for exchange in tell(scene, rng, everyday=1.0, statements=0.4).talk]
     return found
 
 
-@pytest.mark.parametrize("kind", [*RECALL, *REASONING])
+ASKED = [f"{kind}, asked" for kind in (*EVERYDAY, "ordered")]
+
+
+@pytest.mark.parametrize("kind", [*RECALL, *REASONING, *ASKED, *statements.MAKERS])
 def test_every_claim_is_true_of_its_scene(kind: str, told: list[tuple[Exchange, World]]):
     mine = [(exchange, world) for exchange, world in told if exchange.kind == kind]
     assert len(mine) > 25
@@ -305,7 +389,7 @@ def test_no_wording_of_the_benchmark_occurs():
             runs |= {" ".join(words[i : i + 4]) for i in range(len(words) - 3)}
     read = " ".join(
         " ".join(re.findall(r"[a-z]+", f"{p.description} {e.question} {e.answer}".lower()))
-        for p in (passage((8, i)) for i in range(300))
+        for p in (passage((8, i), everyday=0.5 * (i % 2), statements=0.4) for i in range(600))
         for e in p.talk
     )
     assert not {run for run in runs if f" {run} " in read}

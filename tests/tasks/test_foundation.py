@@ -11,7 +11,8 @@ from tasks.stage import StageRun
 
 TOY = {
     "vicuna-7b": {"width": 16, "layers": 1, "heads": 2, "inner": 32, "vocabulary": 700, "rows": 2, "length": 160,
-                  "held_out": 1, "schedule": {"steps": 4}, "quizzes": {"steps": 4}, "captions": {"steps": 3}},
+                  "held_out": 1, "schedule": {"steps": 4}, "quizzes": {"steps": 4}, "captions": {"steps": 3},
+                  "answers": {"steps": 3}, "statements": {"steps": 3}, "long": 176},
     "clip": {"scenes": 8, "batch": 4, "layers": 1, "width": 16, "heads": 2, "schedule": {"steps": 3}},
     "dinov2": {"scenes": 8, "batch": 4, "layers": 1, "width": 16, "heads": 2, "schedule": {"steps": 3}},
     "mae": {"scenes": 8, "batch": 4, "layers": 1, "width": 16, "heads": 2, "schedule": {"steps": 3}},
@@ -63,7 +64,7 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
         foundation.compute(replace(broken, report_progress=die))
     seen = []
     foundation.compute(replace(broken, report_progress=lambda done, total: seen.append(done)))
-    assert seen == [3, 4, *range(1, 5), *range(1, 4)]  # the rest of the notes, all quizzes, all captions
+    assert seen == [3, 4, *range(1, 5), *3 * [1, 2, 3]]  # the rest of the notes, and all of the other phases
     assert (broken.out / "model.safetensors").read_bytes() == (whole.out / "model.safetensors").read_bytes()
 
 
