@@ -10,6 +10,7 @@ from typing import Any
 from tasks.foundation import Schedule, rng, train
 from tasks.stage import StageRun
 
+_NONE = Schedule(steps=0)  # a phase that a Llama goes without
 _TOKENIZER_PASSAGES = 1500
 _TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ, _CAPTIONS, _ANSWERS, _STATEMENTS = range(
     7
@@ -43,8 +44,8 @@ class Params:
     schedule: Schedule
     quizzes: Schedule
     captions: Schedule
-    answers: Schedule
-    statements: Schedule
+    answers: Schedule = _NONE
+    statements: Schedule = _NONE
     vocabulary: int = 1600
     rows: int = 8
     length: int = 256
