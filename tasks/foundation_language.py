@@ -12,9 +12,8 @@ from tasks.stage import StageRun
 
 _NONE = Schedule(steps=0)  # a phase that a Llama goes without
 _TOKENIZER_PASSAGES = 1500
-_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ, _CAPTIONS, _ANSWERS, _STATEMENTS = range(
-    7
-)  # which passages: seeds of these never meet
+# Which passages: the seeds of these never meet.
+_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ, _CAPTIONS, _ANSWERS, _STATEMENTS = range(7)
 
 
 @dataclass(frozen=True)
