@@ -31,6 +31,7 @@ class Params:
         answers: of the fourth, in which it learns to answer in common words.
         statements: of the last one, in which it learns to state the same plainly, with metres and heights.
         long: length of a batch in the last two, in positions.
+        noise: blur of word sets in the last one.
         sets, chat: see `model.pretrain.language.Packer`.
         held_out: batches of unseen passages that understanding is measured on.
     """
@@ -49,6 +50,7 @@ class Params:
     rows: int = 8
     length: int = 256
     long: int = 256
+    noise: float = 1.0
     sets: float = 0.8
     chat: float = 0.5
     held_out: int = 12
@@ -69,9 +71,16 @@ def compute(run: StageRun) -> dict[str, Any]:
     model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
 
     def batch(
-        part: int, step: int, sets: float, copies: int, length: int = p.length, chat: float = p.chat, **how: float
+        part: int,
+        step: int,
+        sets: float,
+        copies: int,
+        length: int = p.length,
+        chat: float = p.chat,
+        noise: float = 0.0,
+        **how: float,
     ) -> language.Batch:
-        packer = language.Packer(tokenizer, run.name, p.rows, length, sets, chat)
+        packer = language.Packer(tokenizer, run.name, p.rows, length, sets, chat, noise)
         count = itertools.count()
         return packer.pack(lambda: passage((p.seed, part, step, next(count)), **how), rng(p.seed, part, step), copies)
 
@@ -95,7 +104,7 @@ def compute(run: StageRun) -> dict[str, Any]:
 
     def statements(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.75, "statements": 0.45}
-        return language.loss(model, batch(_STATEMENTS, step, 1.0, 4, p.long, **how)), {}
+        return language.loss(model, batch(_STATEMENTS, step, 1.0, 4, p.long, noise=p.noise, **how)), {}
 
     phases = {
         "train": (p.schedule, notes),

@@ -69,6 +69,7 @@ class Batch:
         words: (n,) token ids of all positions; a position may hold several words, whose embeddings are added.
         strengths: (n,) float, factor of each word's embedding.
         starts: (rows * length,) index of each position's first word.
+        noise: (rows * length,) length of the random vector that is added to a position, in lengths of a word.
         positions: (rows, length) position ids; every exchange goes on from the end of its description.
         passage, exchange: (rows, length) which passage (-1: padding) and exchange (0: description) a position is of.
         targets: (rows, length) id of the next word.
@@ -78,6 +79,7 @@ class Batch:
     words: torch.Tensor
     strengths: torch.Tensor
     starts: torch.Tensor
+    noise: torch.Tensor
     positions: torch.Tensor
     passage: torch.Tensor
     exchange: torch.Tensor
@@ -94,13 +96,22 @@ class Packer:
             position, their embeddings added, a thing may come several times, and what lies around stands between.
             That is how an image will come: many attributes at one position, and no grammar.
         chat: share of passages whose exchanges are laid out as the family's chat.
+        noise: from 0 to this, how much word sets are blurred: by words of other things, as patches at an edge are,
+            and by random vectors (in lengths of a word), so that things are found among tokens that are no words.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, family: str, rows: int, length: int, sets: float, chat: float
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        family: str,
+        rows: int,
+        length: int,
+        sets: float,
+        chat: float,
+        noise: float = 0.0,
     ) -> None:
         self.family = FAMILIES[family]
-        self.rows, self.length, self.sets, self.chat = rows, length, sets, chat
+        self.rows, self.length, self.sets, self.chat, self.noise = rows, length, sets, chat, noise
         self.pad = tokenizer.pad_token_id
         backend = tokenizer.backend_tokenizer
         self.encode = lambda text: backend.encode(text, add_special_tokens=False).ids
@@ -119,17 +130,20 @@ class Packer:
         positions, exchange = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         passage = np.full(shape, -1)
         weights, kinds = np.zeros(shape, np.float32), []
+        noise = np.zeros(shape, np.float32)
         for row in range(self.rows):
             line, number = slots[row], 0
             while self.length - len(line) > 64:
                 told = draw()
-                opening = self._description(told, rng, copies)
+                blur = rng.uniform(0, self.noise) if self.noise else 0.0
+                opening = self._description(told, rng, copies, blur)
                 start = len(line)
                 if len(opening) + 40 > self.length - start:
                     break
                 line.extend(opening)
                 after = len(line)
                 positions[row, start:after] = np.arange(after - start)
+                noise[row, start:after] = [blur * (len(words) > 1) for words, _ in opening]
                 aside = ASIDE if rng.random() < 0.25 else 0.0
                 # Mostly without the words of the chat, which are a third of a short exchange and soon known.
                 asking = self.family.asking if rng.random() < self.chat else "\n"
@@ -157,6 +171,7 @@ class Packer:
             words=torch.tensor([w for words, _ in flat for w in words]),
             strengths=torch.tensor([s for _, strengths in flat for s in strengths]),
             starts=torch.from_numpy(np.cumsum(counts) - counts),
+            noise=torch.from_numpy(noise.flatten()),
             positions=torch.from_numpy(positions),
             passage=torch.from_numpy(passage),
             exchange=torch.from_numpy(exchange),
@@ -166,7 +181,7 @@ class Packer:
         )
 
     def _description(
-        self, told: Passage, rng: np.random.Generator, copies: int
+        self, told: Passage, rng: np.random.Generator, copies: int, blur: float = 0.0
     ) -> list[tuple[Sequence[int], Sequence[float]]]:
         opening = self.encode(self.family.opening)
         if told.digits or rng.random() >= self.sets:
@@ -184,7 +199,12 @@ class Packer:
             strengths = rng.uniform(0.7, 1.3, sum(map(len, parts)))
             strengths[: len(parts[0])] *= 2  # what a thing is stands out
             words = [word for part in parts for word in part]
-            slots.append((words, (strengths / len(words) ** 0.5).tolist()))
+            strengths /= len(words) ** 0.5
+            if blur:
+                near = [word for part in sets[rng.integers(len(sets))] for word in self._words(part)]
+                words += near
+                strengths = np.append(strengths, rng.uniform(0, 0.6 * blur, len(near)) / len(near) ** 0.5)
+            slots.append((words, strengths.tolist()))
         return slots
 
     def _words(self, part: str) -> list[int]:
@@ -199,6 +219,9 @@ def hidden_states(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     inputs = F.embedding_bag(
         batch.words, embedding, batch.starts, per_sample_weights=batch.strengths.to(embedding.dtype), mode="sum"
     ).view(*batch.positions.shape, -1)
+    if bool(batch.noise.any()):
+        size = embedding.detach().square().mean().sqrt()
+        inputs = inputs + torch.randn_like(inputs) * size * batch.noise.view(*batch.positions.shape, 1)
     rows, length = batch.positions.shape
     same = batch.passage[:, :, None] == batch.passage[:, None, :]
     sees = (batch.exchange[:, None, :] == 0) | (batch.exchange[:, :, None] == batch.exchange[:, None, :])
