@@ -18,7 +18,7 @@ class MuonAdamW(torch.optim.Optimizer):
     Its parameter groups are those of both, so learning rate schedules and gradient clipping see a single optimizer.
 
     Args:
-        matrices: groups of 2D weights of hidden layers.
+        matrices: 2D weights of hidden layers.
         others: groups of embeddings, norms, biases, as for AdamW.
         muon_lr: Muon's learning rate.
         lr, betas, eps: AdamW's.
@@ -27,7 +27,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def __init__(
         self,
-        matrices: list[dict[str, Any]],
+        matrices: list[nn.Parameter],
         others: list[dict[str, Any]],
         muon_lr: float,
         lr: float,
@@ -68,36 +68,26 @@ def build_optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-    connector_rate: float = 1.0,
 ) -> torch.optim.Optimizer:
     """An optimizer over the parameters that have gradients; weight decay on matrices only.
-
-    Args:
-        connector_rate: factor on both rates for what is under `model.connector` (LLaVA's `mm_projector_lr`).
 
     Raises:
         InputError: an unknown name, with the nearest known one.
     """
     if name not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {name!r}; {nearest(name, OPTIMIZERS)}")
-    connector = getattr(model, "connector", None) if connector_rate != 1 else None
-    own = {id(p) for p in connector.parameters()} if connector is not None else set()
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim == 2 and id(p) not in embeddings]
-
-    def group(parameters: Iterable[nn.Parameter], decay: float, base: float) -> list[dict[str, Any]]:
-        found: dict[float, list[nn.Parameter]] = {}
-        for each in parameters:
-            found.setdefault(base * (connector_rate if id(each) in own else 1), []).append(each)
-        return [{"params": some, "lr": rate, "weight_decay": decay} for rate, some in found.items()]
-
+    others = [p for p in trained if not any(p is m for m in matrices)] if matrices else trained
     if name == "muon+adamw" and matrices:
-        inner = {id(p) for p in matrices}
-        others = [p for p in trained if id(p) not in inner]
-        return MuonAdamW(
-            group(matrices, weight_decay, muon_lr), group(others, 0.0, lr), muon_lr, lr, betas, eps, weight_decay
-        )
-    decayed = group((p for p in trained if p.ndim >= 2), weight_decay, lr)
-    rest = group((p for p in trained if p.ndim < 2), 0.0, lr)
-    return torch.optim.AdamW(decayed + rest, lr=lr, betas=betas, eps=eps, fused=True)
+        return MuonAdamW(matrices, _group(others, 0.0), muon_lr, lr, betas, eps, weight_decay)
+    decayed = [p for p in trained if p.ndim >= 2]
+    rest = [p for p in trained if p.ndim < 2]
+    groups = _group(decayed, weight_decay) + _group(rest, 0.0)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def _group(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    found = list(parameters)
+    return [{"params": found, "weight_decay": weight_decay}] if found else []

@@ -33,7 +33,6 @@ class Recipe:
         warmup: share of the steps in which the rate rises; then it follows a cosine to `min_lr`.
         weight_decay, beta2, max_grad_norm: as usual; 0 turns clipping off.
         bf16: mixed precision with fp32 weights.
-        connector_rate: factor on both rates for the connector.
     """
 
     lr: float
@@ -47,7 +46,6 @@ class Recipe:
     beta2: float = 0.999
     max_grad_norm: float = 1.0
     bf16: bool = True
-    connector_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,6 @@ class SpatialTrainer(Trainer):
                 recipe.muon_lr,
                 recipe.weight_decay,
                 (0.9, recipe.beta2),
-                connector_rate=recipe.connector_rate,
             )
         return self.optimizer
 

@@ -34,7 +34,6 @@ class TrainParams:
         max_length: most tokens of a sequence; a longer sample is an error that names it.
         isolate_turns: whether each turn attends to the image and itself only.
         turns: turns per row, where they are isolated.
-        connector_rate: factor on both rates for the connector, which has more to learn than a pretrained LLM.
         turns_alike: whether every turn weighs the same in the loss, however long its answer is.
         fraction: share of each data set.
         zero_stage: DeepSpeed's ZeRO stage; 0 trains without DeepSpeed.
@@ -55,7 +54,6 @@ class TrainParams:
     fraction: float
     bf16: bool
     zero_stage: int
-    connector_rate: float = field(default=1.0, kw_only=True)
     turns_alike: bool = field(default=False, kw_only=True)
     mix: dict[str, int | float] = field(default_factory=dict, kw_only=True)
 

@@ -209,18 +209,3 @@ def test_turns_that_weigh_alike_give_the_mean_of_the_turns_own_losses():
     own = [loss([replace(sample, turns=(turn,))], turns_alike=False) for sample, turn in turns]
     assert loss(samples, turns_alike=True) == pytest.approx(sum(own) / len(own), rel=1e-4)
     assert loss(samples, turns_alike=False) != pytest.approx(sum(own) / len(own), rel=1e-4)
-
-
-@pytest.mark.parametrize("name", ["adamw", "muon+adamw"])
-def test_a_connector_may_learn_at_rates_of_its_own(name):
-    """One step of SGD-like signs: what is under `connector` moves ten times as far."""
-    torch.manual_seed(0)
-    model = torch.nn.ModuleDict({"connector": torch.nn.Linear(8, 8), "language_model": torch.nn.Linear(8, 8)})
-    model.connector = model["connector"]
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = build_optimizer(model, name, 1e-3, 1e-2, connector_rate=10.0)
-    (model["connector"](torch.ones(4, 8)).sum() + model["language_model"](torch.ones(4, 8)).sum()).backward()
-    optimizer.step()
-    moved = {name: (p - before[name]).norm().item() for name, p in model.named_parameters()}
-    for part in ("weight", "bias"):
-        assert moved[f"connector.{part}"] == pytest.approx(10 * moved[f"language_model.{part}"], rel=0.02)
