@@ -4,7 +4,7 @@ which words that patch speaks of (as class activation maps do: Zhou et al., "Lea
 Localization", CVPR 2016). Hidden units of the connector start as these detectors, their outputs as the words.
 
 A small LLM gives a random connector almost no gradient: it looks things up by their names, and finds none among random
-tokens (benchmarks/README.md has the comparison).
+tokens.
 """
 
 from collections.abc import Iterable, Sequence
