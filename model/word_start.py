@@ -57,7 +57,8 @@ def detect(means: torch.Tensor, words: torch.Tensor, present: torch.Tensor) -> D
     penalty = RIDGE * covariance.diagonal().mean() * torch.eye(x.shape[1])
     weight = torch.linalg.solve(covariance + penalty, x.T @ y / len(x)).T
     left = (y - x @ weight.T).square().mean(0) / y.square().mean(0).clamp(min=1e-12)
-    told = 1 - left * (len(x) - 1) / max(1, len(x) - x.shape[1] - 1)  # what d features explain of anything, off
+    spare = len(x) - x.shape[1] - 1  # d features explain d images of anything: that share is taken off
+    told = 1 - left * (len(x) - 1) / spare if spare > 0 else torch.zeros_like(left)
     kept = told > TOLD
     weight = weight[kept]
     return Detectors(words[kept], weight, -(weight @ center), told[kept])
@@ -70,7 +71,7 @@ def start(
     texts: Sequence[Iterable[int]],
     embeddings: torch.Tensor,
 ) -> int:
-    """Set a new connector's first hidden units to words; returns how many.
+    """Set a new connector's first hidden units to words; returns how many, and changes nothing where there are none.
 
     Args:
         batches: features of all images, some images at a time: one (b, g * g, width) per encoder.
@@ -85,6 +86,8 @@ def start(
             means.append(unit.mean(1))
             patches = unit.flatten(0, 1) if patches is None else patches
         found = detect(torch.cat(means), *presence(texts))
+        if not len(found.words):
+            return 0
         best = found.told.argsort(descending=True)[: connector.linear_1.out_features]
         weight, bias, words = found.weight[best], found.bias[best], found.words[best]
         strong = torch.quantile(patches @ weight.T + bias, 0.99)

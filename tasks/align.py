@@ -88,7 +88,13 @@ def _start(
             texts[each.image] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
     embeddings = model.get_input_embeddings().weight
     batches = _features(model, images, list(texts))
-    return word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
+    count = word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
+    if not count:
+        raise InputError(
+            f"{where}.start: words finds none of the captions' words in the features of {len(texts)} images; "
+            "take more images, or start: random"
+        )
+    return count
 
 
 def _features(

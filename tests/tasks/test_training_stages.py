@@ -227,6 +227,23 @@ def stage_run(root: Path, stage: str, name: str, folder: Path) -> StageRun:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        ({"start": "word"}, r"align\.tiny\.start is 'word'; did you mean words\?"),
+        ({"start": "words"}, "needs connector: normed_mlp2x_gelu and mixing: channel, not mlp2x_gelu and channel"),
+        ({"start": "words", "connector": "normed_mlp2x_gelu"}, "none of the captions' words in the features of 12"),
+    ],
+)
+@pytest.mark.parametrize("budget_gb", [0, 1])
+def test_a_start_that_cannot_be_had_is_refused(root, tmp_path, keys, message, budget_gb):
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path)
+    run.params.update(keys)
+    run.runtime["feature_budget_gb"] = budget_gb
+    with pytest.raises(InputError, match=message):
+        align.compute(run)
+
+
 def test_interrupted_training_goes_on_and_ends_in_the_same_weights(root, tmp_path):
     whole = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / "whole")
     align.compute(whole)
