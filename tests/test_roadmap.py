@@ -44,7 +44,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["designs"] = [1, 8, BLIND]
-    params["scenes"]["tiny"]["each"]["train"]["images"] = 240
+    params["scenes"]["tiny"]["each"]["train"]["images"] = 480  # above the width of two encoders
     params["scenes"]["tiny"]["each"]["test"]["images"] = 240
     params["benchmark"]["tiny"]["questions"] = {"distance": 42, "orientation": 36, "relation": 54}
     params["instruct"]["tiny"]["epochs"] = 0.25
