@@ -3,6 +3,7 @@ Its stages write what they were given, note every execution, and can be told to 
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,11 @@ def run(stage):
 """
 
 
+def _take_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that it starts in turn."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Project:
     """The small project on disk.
 
@@ -97,6 +103,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_take_ctrl_c,
             **options,
         )
 
