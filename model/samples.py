@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 IMAGE = "<image>"
 
 
+class SampleFault(InputError):
+    """A sample that cannot be learned from.
+
+    Attributes:
+        kind: what is wrong with it: no_answer or too_long.
+    """
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What a sample says, before any tokenizer.
@@ -129,7 +141,7 @@ class SampleEncoder:
         """One conversation in tokens.
 
         Raises:
-            InputError: no target token, or longer than max_length; the message names the sample.
+            SampleFault: no target token, or longer than max_length; the message names the sample.
         """
         closing = self.ids(self.template.closing)
         turns = []
@@ -138,13 +150,16 @@ class SampleEncoder:
             target = (self.answer(answer) + closing) if answer else ()
             turns.append(EncodedTurn(asked + target, (False,) * len(asked) + (True,) * len(target)))
         if not any(any(turn.targets) for turn in turns):
-            raise InputError(f"sample {conversation.id}: no answer to learn from; it needs a non-empty gpt message")
+            raise SampleFault(
+                "no_answer", f"sample {conversation.id}: no answer to learn from; it needs a non-empty gpt message"
+            )
         image = conversation.image
         sample = EncodedSample(conversation.id, image, self.prefix(image is not None), tuple(turns), self.isolate)
         if sample.length > self.max_length:
-            raise InputError(
+            raise SampleFault(
+                "too_long",
                 f"sample {conversation.id}: {sample.length} tokens, over max_length {self.max_length}; raise "
-                "max_length or shorten the sample"
+                "max_length or shorten the sample",
             )
         return sample
 
@@ -154,6 +169,16 @@ class SampleEncoder:
         texts = {text for c in conversations for q, a in c.turns for text in (q, lead + a)} - self._cache.keys()
         self._remember(texts)
         return [self.encode(each) for each in conversations]
+
+    def faults(self, conversations: Sequence[Conversation]) -> dict[str, SampleFault]:
+        """What `encode` refuses, by sample id."""
+        found = {}
+        for each in conversations:
+            try:
+                self.encode(each)
+            except SampleFault as fault:
+                found[each.id] = fault
+        return found
 
     def _remember(self, texts: Iterable[str]) -> None:
         ordered = sorted(texts)

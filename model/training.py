@@ -16,7 +16,7 @@ from transformers.trainer_utils import set_seed
 from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete
-from model.deepspeed import prepare_deepspeed
+from model.deepspeed import prepare_deepspeed, unpartition
 from model.optimizers import build_optimizer
 
 
@@ -32,6 +32,7 @@ class Recipe:
         epochs: passes over the data; a fraction stops within the last one.
         warmup: share of the steps in which the rate rises; then it follows a cosine to `min_lr`.
         weight_decay, beta2, max_grad_norm: as usual; 0 turns clipping off.
+        lora_lr: peak learning rate of LoRA adapters; 0: `lr`.
         bf16: mixed precision with fp32 weights.
     """
 
@@ -45,6 +46,7 @@ class Recipe:
     weight_decay: float = 0.0
     beta2: float = 0.999
     max_grad_norm: float = 1.0
+    lora_lr: float = 0.0
     bf16: bool = True
 
 
@@ -73,12 +75,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run reports: steps, the mean loss of its last tenth, and the time of this process's part."""
+    """What a training run reports: steps, the mean loss of its last tenth, and the time of this process's part.
+
+    `not_finite`: ids of the samples of micro-batches whose loss was not finite, where such are counted.
+    """
 
     steps: int
     loss: float
     seconds: float
     resumed_from: int
+    not_finite: tuple[str, ...] = ()
 
 
 def freeze_all_but(model: nn.Module, *trained: nn.Module) -> int:
@@ -100,6 +106,7 @@ def train(
     batches: GroupedBatches | None = None,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    count_faults: bool = False,
 ) -> TrainResult:
     """Train what has gradients, from the last whole checkpoint in `work` if there is one.
 
@@ -110,6 +117,7 @@ def train(
         batches: the order; default: grouped by modality and length.
         on_log: step and {"loss", "learning_rate", "grad_norm"}.
         on_progress: optimizer steps done and in all.
+        count_faults: a micro-batch whose loss is not finite gives no gradient and is counted, instead of ending it all.
 
     Raises:
         InputError: no samples, or a loss that is not finite; the message has the step and the sample ids.
@@ -121,6 +129,8 @@ def train(
     if machine.deepspeed:
         prepare_deepspeed(cpu)
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if machine.deepspeed or world > 1:
+        model.every_parameter_takes_part = True
     micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, world)
     if batches is None:
         batches = GroupedBatches.of(samples, recipe.global_batch, micro, seed)
@@ -137,15 +147,22 @@ def train(
         callbacks=[reporter],
         recipe=recipe,
         batches=batches,
+        count_faults=count_faults,
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        last_complete(work)  # removes what a kill left, before anyone looks for what is whole
+    trainer.accelerator.wait_for_everyone()
     checkpoint = last_complete(work)
     set_seed(seed)
     output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if machine.deepspeed and machine.deepspeed["zero_optimization"]["stage"] == 3:
+        unpartition(trainer.model_wrapped, model)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     tail = losses[-math.ceil(len(losses) / 10) :]
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    return TrainResult(output.global_step, sum(tail) / len(tail), output.metrics["train_runtime"], resumed)
+    seconds = output.metrics["train_runtime"]
+    return TrainResult(output.global_step, sum(tail) / len(tail), seconds, resumed, tuple(trainer.not_finite))
 
 
 def _arguments(
@@ -185,9 +202,10 @@ def _arguments(
 class SpatialTrainer(Trainer):
     """The Trainer with our order, optimizer, loss count, small checkpoints, and a name for what went wrong."""
 
-    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, **kwargs):
+    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, count_faults: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self.recipe, self.batches = recipe, batches
+        self.count_faults, self.not_finite = count_faults, []
         self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -210,6 +228,7 @@ class SpatialTrainer(Trainer):
                 recipe.muon_lr,
                 recipe.weight_decay,
                 (0.9, recipe.beta2),
+                lora_lr=recipe.lora_lr,
             )
         return self.optimizer
 
@@ -237,10 +256,16 @@ class SpatialTrainer(Trainer):
                 f"nothing that trains takes part in samples {', '.join(self._ids)}: where only the connector trains, "
                 "every sample needs an image"
             )
+        if self.count_faults and not torch.isfinite(found):
+            self.not_finite += self._ids
+            # A loss that is not finite times zero is not finite: zero comes from what trains instead.
+            return sum(0 * p.float().sum() for p in self.model.parameters() if p.requires_grad)
         return found
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Only what trains: frozen weights come from their own folder when training resumes."""
+        if not self.args.should_save:
+            return  # under ZeRO-3 this rank has a share of the weights, and another one writes them
         from safetensors.torch import save_file
 
         trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
@@ -277,5 +302,7 @@ class _Reporter(TrainerCallback):
             self.progress(state.global_step, state.max_steps)
 
     def on_save(self, args, state, control, **kwargs):
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()  # each rank writes its share of the optimizer's state
         if state.is_world_process_zero:
             mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
