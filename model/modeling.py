@@ -28,8 +28,8 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_sdpa = True
     _supports_attention_backend = True
     _no_split_modules = ["LlamaDecoderLayer"]  # noqa: RUF012
-    # With several processes or ZeRO, whose collectives wait for every gradient on every rank, a batch without images
-    # gives the connector a gradient of zero. Elsewhere it gives none, and the optimizer leaves the connector alone.
+    # With ZeRO, whose collectives wait for every gradient on every rank, a batch without images gives the connector a
+    # gradient of zero. Elsewhere it gives none, and the optimizer leaves the connector alone.
     every_parameter_takes_part = False
 
     def __init__(self, config: SpatialLLMConfig):

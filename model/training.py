@@ -1,6 +1,7 @@
 """Training of any stage: what trains, in which order, with checkpoints that resume bit for bit.
 On the Hugging Face Trainer, which brings accumulation, mixed precision, several devices and DeepSpeed."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete
 from model.deepspeed import prepare_deepspeed, unpartition
 from model.optimizers import build_optimizer
+
+NOT_FINITE_FILE = "not_finite.json"  # in a checkpoint: what was counted up to there
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def train(
         batches: the order; default: grouped by modality and length.
         on_log: step and {"loss", "learning_rate", "grad_norm"}.
         on_progress: optimizer steps done and in all.
-        count_faults: a micro-batch whose loss is not finite gives no gradient and is counted, instead of ending it all.
+        count_faults: a micro-batch whose loss is not finite gives no gradient and is counted, instead of ending it all;
+            not with DeepSpeed or several processes, whose ranks must pass through the same layers.
 
     Raises:
         InputError: no samples, or a loss that is not finite; the message has the step and the sample ids.
@@ -128,9 +132,8 @@ def train(
     cpu = machine.device == "cpu" or (machine.device == "auto" and not torch.cuda.is_available())
     if machine.deepspeed:
         prepare_deepspeed(cpu)
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if machine.deepspeed or world > 1:
         model.every_parameter_takes_part = True
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, world)
     if batches is None:
         batches = GroupedBatches.of(samples, recipe.global_batch, micro, seed)
@@ -147,13 +150,15 @@ def train(
         callbacks=[reporter],
         recipe=recipe,
         batches=batches,
-        count_faults=count_faults,
+        count_faults=count_faults and world == 1 and not machine.deepspeed,
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         last_complete(work)  # removes what a kill left, before anyone looks for what is whole
     trainer.accelerator.wait_for_everyone()
     checkpoint = last_complete(work)
+    if checkpoint and trainer.count_faults:
+        trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
     set_seed(seed)
     output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if machine.deepspeed and machine.deepspeed["zero_optimization"]["stage"] == 3:
@@ -205,7 +210,8 @@ class SpatialTrainer(Trainer):
     def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, count_faults: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self.recipe, self.batches = recipe, batches
-        self.count_faults, self.not_finite = count_faults, []
+        self.count_faults = count_faults
+        self.not_finite: list[str] = []
         self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -273,6 +279,8 @@ class SpatialTrainer(Trainer):
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if name in trained}
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_file(kept, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+        if self.count_faults:
+            (Path(output_dir) / NOT_FINITE_FILE).write_text(json.dumps(self.not_finite))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         from safetensors.torch import load_file

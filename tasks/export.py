@@ -22,8 +22,8 @@ def export(instruct: Path, folder: Path, kind: str) -> None:
     """
     if kind not in FORMATS:
         raise InputError(f"export: unknown format {kind!r}; {nearest(kind, FORMATS)}")
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: is not empty; name a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: is no empty folder; name a new one")
     model, tokenizer = lmm.load_model(instruct)
     if kind == "llava":
         from model.export import llava_processor, to_llava

@@ -82,9 +82,16 @@ class NamingImages:
     def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
         try:
             return self.images(keys)
+        except InputError:
+            for key in dict.fromkeys(keys):  # one by one: which of the batch is it?
+                self._look_up(key)
+            raise
+
+    def _look_up(self, key: str) -> None:
+        try:
+            self.images([key])
         except InputError as error:
-            ids = [id for key in dict.fromkeys(keys) if key in str(error) for id in self.samples.get(key, ())]
-            raise InputError(f"{error} (samples {', '.join(ids)})") from None
+            raise InputError(f"{error} (samples {', '.join(self.samples[key])})") from None
 
 
 def image_lookup(

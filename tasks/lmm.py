@@ -41,6 +41,7 @@ class TrainParams:
             set that is not named is taken by `fraction`.
         faults: what becomes of a sample without an answer or over the limit, or a loss that is not finite: `stop` ends
             the run with an error that names the sample, `count` goes on without it and lists it in faults.jsonl.
+            With DeepSpeed a loss that is not finite ends the run in either case.
     """
 
     lr: float
@@ -245,8 +246,7 @@ def fit(
 
     encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
     counting = params.faults == "count"
-    faults = encoder.faults(found) if counting else {}
-    found = [each for each in found if each.id not in faults]
+    found, faults = encoder.sift(found) if counting else (found, [])
     if params.isolate_turns:
         found = regroup(found, params.turns)  # before images go, so that a blind design sees the same rows
     if images is None:
@@ -281,10 +281,12 @@ def fit(
     }
 
 
-def _note_faults(run: StageRun, faults: "dict[str, SampleFault]", not_finite: Sequence[str]) -> dict[str, Any]:
-    """faults.jsonl with a line per sample that was left out, and how many there are by kind, as a metric."""
-    lines = [{"sample": id, "kind": fault.kind, "message": str(fault)} for id, fault in faults.items()]
-    lines += [{"sample": id, "kind": "not_finite", "message": "its micro-batch's loss"} for id in not_finite]
+def _note_faults(run: StageRun, faults: "Sequence[SampleFault]", not_finite: Sequence[str]) -> dict[str, Any]:
+    """faults.jsonl with a line for each thing that was left out, and how many there are by kind, as a metric."""
+    lines = [{"sample": fault.sample, "kind": fault.kind, "message": str(fault)} for fault in faults]
+    for id in dict.fromkeys(not_finite):  # once, however many epochs saw it
+        message = f"sample {id}: the loss of a micro-batch with it is not finite"
+        lines.append({"sample": id, "kind": "not_finite", "message": message})
     (run.out / "faults.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     kinds = ("no_answer", "too_long", "not_finite")
     return {"faults": {kind: sum(line["kind"] == kind for line in lines) for kind in kinds}}

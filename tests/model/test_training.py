@@ -138,16 +138,42 @@ def test_not_finite_loss_is_counted_where_that_is_asked_for(tmp_path):
     model = make_model(tokenizer=tokenizer)
     freeze_all_but(model, model.connector)
     before = {name: p.clone() for name, p in model.connector.named_parameters()}
-    pixels = torch.rand(6, 3, 32, 32)
-    pixels[1] = float("nan")
     samples = make_samples(model, tokenizer, blind_every=0)
-    result = train(
-        model, samples, make_collator(tokenizer, pixels), Recipe(lr=1e-2, global_batch=8), tmp_path, 0,
-        Machine(per_device_batch=1, device="cpu"), count_faults=True,
-    )  # fmt: skip
+    result = count_not_finite(model, tokenizer, samples, tmp_path)
     assert set(result.not_finite) == {s.id for s in samples if s.image == "i1"}
     for name, p in model.connector.named_parameters():
         assert torch.isfinite(p).all() and not torch.equal(p, before[name]), name
+
+
+def test_what_was_counted_before_a_stop_is_counted_after_it(tmp_path):
+    tokenizer = make_tokenizer()
+
+    def run(folder, on_progress=None):
+        model = make_model(tokenizer=tokenizer)
+        freeze_all_but(model, model.connector)
+        samples = make_samples(model, tokenizer, blind_every=0)
+        return count_not_finite(model, tokenizer, samples, folder, on_progress)
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", stop)
+    resumed = run(tmp_path / "broken")
+    assert resumed.resumed_from == 3
+    assert resumed.not_finite == whole.not_finite != ()
+
+
+def count_not_finite(model, tokenizer, samples, work, on_progress=None):
+    """Train on samples of which those with the image i1 give a loss that is not finite."""
+    pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    pixels[1] = float("nan")
+    return train(
+        model, samples, make_collator(tokenizer, pixels), Recipe(lr=1e-2, global_batch=8), work, 0,
+        Machine(per_device_batch=1, device="cpu", checkpoint_steps=3), on_progress=on_progress, count_faults=True,
+    )  # fmt: skip
 
 
 def test_no_samples_is_an_error(tmp_path):

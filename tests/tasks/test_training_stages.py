@@ -333,15 +333,16 @@ def test_what_cannot_be_learned_from_is_counted_where_that_is_asked_for(root, tm
         conversations.record("mix665k/odd", None, [conversations.Turn("what ?", "", "what")]),
         conversations.record("mix665k/long", None, [conversations.Turn("what ? " * 200, "it", "what")]),
         conversations.record("mix665k/good", None, [conversations.Turn("what ?", "it", "what")] * 4),
+        conversations.record("mix665k/half", None, [conversations.Turn("what ?", a, "what") for a in ("", "it")]),
     ]
     conversations.write(data / "conversations.parquet", records)
     run.inputs["data"] = [data]
     found = instruct.compute(dataclasses.replace(run, params={**run.params, "faults": "count"}))
-    assert found["faults"] == {"no_answer": 1, "too_long": 1, "not_finite": 0}
-    assert found["turns"] == 4
+    assert found["faults"] == {"no_answer": 2, "too_long": 1, "not_finite": 0}
+    assert found["turns"] == 5, "turns are isolated here, so a fault costs its turn alone"
     lines = [json.loads(line) for line in (run.out / "faults.jsonl").read_text().splitlines()]
     assert {(line["sample"], line["kind"]) for line in lines} == {
-        ("mix665k/odd", "no_answer"), ("mix665k/long", "too_long"),
+        ("mix665k/odd", "no_answer"), ("mix665k/half", "no_answer"), ("mix665k/long", "too_long"),
     }  # fmt: skip
     with pytest.raises(InputError, match=r"faults: 'skip' is unknown"):
         instruct.compute(dataclasses.replace(run, params={**run.params, "faults": "skip"}))
@@ -404,7 +405,7 @@ def test_export_as_llava_and_with_its_processor(root, tmp_path):
     with torch.no_grad():
         expected, found = own.eval()(**ours).logits[0, -1], llava.eval()(**theirs).logits[0, -1]
     torch.testing.assert_close(found[: len(expected)], expected, rtol=0.02, atol=0.02)
-    with pytest.raises(InputError, match="is not empty"):
+    with pytest.raises(InputError, match="is no empty folder"):
         export(trained, tmp_path / "own", "llava")
     with pytest.raises(InputError, match=r"did you mean llava\?"):
         export(trained, tmp_path / "new", "llavas")
