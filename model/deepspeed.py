@@ -45,6 +45,13 @@ def prepare_deepspeed(cpu: bool) -> None:
         deepspeed.ops.__compatible_ops__.update(dict.fromkeys(deepspeed.ops.__compatible_ops__, False))
 
 
+def leave_deepspeed() -> None:
+    """Let this process make models as if there were no DeepSpeed: transformers would cut up all of them for ZeRO-3."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+
+
 def unpartition(engine: Any, model: "nn.Module") -> None:
     """Take a trained model out of ZeRO-3, in place: whole parameters on the CPU of every rank, no hooks.
 

@@ -17,7 +17,7 @@ from transformers.trainer_utils import set_seed
 from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete
-from model.deepspeed import prepare_deepspeed, unpartition
+from model.deepspeed import leave_deepspeed, prepare_deepspeed, unpartition
 from model.optimizers import build_optimizer
 
 NOT_FINITE_FILE = "not_finite.json"  # in a checkpoint: what was counted up to there
@@ -160,7 +160,11 @@ def train(
     if checkpoint and trainer.count_faults:
         trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
     set_seed(seed)
-    output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        if machine.deepspeed:
+            leave_deepspeed()
     if machine.deepspeed and machine.deepspeed["zero_optimization"]["stage"] == 3:
         unpartition(trainer.model_wrapped, model)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
