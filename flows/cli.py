@@ -198,7 +198,7 @@ def export(
         from tasks.export import export as write
 
         write(root() / "runs" / settings().scale / "instruct" / design, folder, format)
-        console.print(f"{folder}: {design} as {format}", markup=False)
+        console.print(f"{folder}: {design} as {format}", markup=False, soft_wrap=True)
 
 
 @app.command()
