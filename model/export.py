@@ -23,12 +23,17 @@ def to_llava(model: SpatialLLMForConditionalGeneration) -> "LlavaForConditionalG
     generation never chooses.
 
     Raises:
-        InputError: several encoders or none, or one that LLaVA reads in another way.
+        InputError: several encoders or none, or an encoder or a connector that LLaVA computes in another way.
     """
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     encoder = _only_encoder(model)
     config = model.config
+    if config.connector != "mlp2x_gelu":
+        raise InputError(
+            f"LLaVA's connector is mlp2x_gelu, this design's is {config.connector}; use the format spatialllm, or "
+            "train with connector: mlp2x_gelu in params.yaml: align"
+        )
     text = type(config.text_config)(**config.text_config.to_dict())
     text.vocab_size = max(text.vocab_size, config.image_token_id + 1)
     llava_config = LlavaConfig(

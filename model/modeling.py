@@ -28,6 +28,9 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_sdpa = True
     _supports_attention_backend = True
     _no_split_modules = ["LlamaDecoderLayer"]  # noqa: RUF012
+    # With ZeRO, whose collectives wait for every gradient on every rank, a batch without images gives the connector a
+    # gradient of zero. Elsewhere it gives none, and the optimizer leaves the connector alone.
+    every_parameter_takes_part = False
 
     def __init__(self, config: SpatialLLMConfig):
         super().__init__(config)
@@ -223,6 +226,9 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             embeds = embeds.masked_scatter(holes[..., None], tokens.to(embeds.dtype))
         elif bool(holes.any()) and len(self.encoders):
             raise InputError("the text has image placeholders but no pixel_values and no image_features were given")
+        elif self.every_parameter_takes_part and self.training and self.connector is not None:
+            nothing = [embeds.new_zeros(1, 1, encoder.width) for encoder in self.encoders.values()]
+            embeds = embeds + 0 * self.connect(nothing).float().sum().to(embeds.dtype)
         # Under autocast the residual stream would stay fp32 and every norm would copy it: half the traffic in bf16.
         return embeds.to(_working_dtype(embeds))
 

@@ -68,11 +68,15 @@ def build_optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
+    lora_lr: float = 0.0,
 ) -> torch.optim.Optimizer:
     """An optimizer over the parameters that have gradients; weight decay on matrices only.
 
+    Args:
+        lora_lr: learning rate of LoRA adapters, by AdamW; 0: as the rest.
+
     Raises:
-        InputError: an unknown name, with the nearest known one.
+        InputError: an unknown name, with the nearest known one; adapters for Muon, whose update has a fixed size.
     """
     if name not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {name!r}; {nearest(name, OPTIMIZERS)}")
@@ -80,11 +84,16 @@ def build_optimizer(
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim == 2 and id(p) not in embeddings]
     others = [p for p in trained if not any(p is m for m in matrices)] if matrices else trained
+    adapters = [p for n, p in model.named_parameters() if p.requires_grad and "lora_" in n]
+    if name == "muon+adamw" and adapters:
+        raise InputError("optimizer muon+adamw does not train LoRA adapters; use adamw with them")
     if name == "muon+adamw" and matrices:
         return MuonAdamW(matrices, _group(others, 0.0), muon_lr, lr, betas, eps, weight_decay)
-    decayed = [p for p in trained if p.ndim >= 2]
-    rest = [p for p in trained if p.ndim < 2]
+    apart = {id(p) for p in adapters} if lora_lr else set()
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in apart]
+    rest = [p for p in trained if p.ndim < 2 and id(p) not in apart]
     groups = _group(decayed, weight_decay) + _group(rest, 0.0)
+    groups += [{**group, "lr": lora_lr} for group in _group((p for p in adapters if apart), weight_decay)]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 

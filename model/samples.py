@@ -2,7 +2,7 @@
 Labels come from the segments themselves: nothing is re-tokenised or subtracted, so no sample can lose them silently."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from data_registry.errors import InputError
@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IMAGE = "<image>"
+
+
+class SampleFault(InputError):
+    """A sample that cannot be learned from.
+
+    Attributes:
+        sample: its id.
+        kind: what is wrong with it: no_answer or too_long.
+    """
+
+    def __init__(self, sample: str, kind: str, message: str):
+        super().__init__(f"sample {sample}: {message}")
+        self.sample, self.kind = sample, kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +142,7 @@ class SampleEncoder:
         """One conversation in tokens.
 
         Raises:
-            InputError: no target token, or longer than max_length; the message names the sample.
+            SampleFault: no target token, or longer than max_length; the message names the sample.
         """
         closing = self.ids(self.template.closing)
         turns = []
@@ -138,25 +151,43 @@ class SampleEncoder:
             target = (self.answer(answer) + closing) if answer else ()
             turns.append(EncodedTurn(asked + target, (False,) * len(asked) + (True,) * len(target)))
         if not any(any(turn.targets) for turn in turns):
-            raise InputError(f"sample {conversation.id}: no answer to learn from; it needs a non-empty gpt message")
+            raise SampleFault(conversation.id, "no_answer", "no answer to learn from; it needs a non-empty gpt message")
         image = conversation.image
         sample = EncodedSample(conversation.id, image, self.prefix(image is not None), tuple(turns), self.isolate)
         if sample.length > self.max_length:
-            raise InputError(
-                f"sample {conversation.id}: {sample.length} tokens, over max_length {self.max_length}; raise "
-                "max_length or shorten the sample"
+            raise SampleFault(
+                conversation.id,
+                "too_long",
+                f"{sample.length} tokens, over max_length {self.max_length}; raise max_length or shorten the sample",
             )
         return sample
 
     def encode_all(self, conversations: Sequence[Conversation]) -> list[EncodedSample]:
         """All conversations, with every distinct text tokenised once and in one call."""
-        lead = self.template.lead
-        texts = {text for c in conversations for q, a in c.turns for text in (q, lead + a)} - self._cache.keys()
-        self._remember(texts)
+        self._remember(conversations)
         return [self.encode(each) for each in conversations]
 
-    def _remember(self, texts: Iterable[str]) -> None:
-        ordered = sorted(texts)
+    def sift(self, conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[SampleFault]]:
+        """What `encode` takes, and the faults of the rest. A fault costs its turn where turns are isolated."""
+        self._remember(conversations)
+        kept, faults = [], []
+        for each in conversations:
+            parts = [(turn,) for turn in each.turns] if self.isolate else [each.turns]
+            good: list[tuple[str, str]] = []
+            for part in parts:
+                try:
+                    self.encode(replace(each, turns=part))
+                    good += part
+                except SampleFault as fault:
+                    faults.append(fault)
+            if good:
+                kept.append(replace(each, turns=tuple(good)))
+        return kept, faults
+
+    def _remember(self, conversations: Iterable[Conversation]) -> None:
+        lead = self.template.lead
+        texts = {text for c in conversations for q, a in c.turns for text in (q, lead + a)}
+        ordered = sorted(texts - self._cache.keys())
         for start in range(0, len(ordered), 4096):  # what a tokenizer returns is a hundred times the size of its ids
             part = ordered[start : start + 4096]
             found = self.tokenizer([self._spaced(text) for text in part], add_special_tokens=False)["input_ids"]

@@ -1,6 +1,7 @@
 """Training of any stage: what trains, in which order, with checkpoints that resume bit for bit.
 On the Hugging Face Trainer, which brings accumulation, mixed precision, several devices and DeepSpeed."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ from transformers.trainer_utils import set_seed
 from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete
-from model.deepspeed import prepare_deepspeed
+from model.deepspeed import leave_deepspeed, prepare_deepspeed, unpartition
 from model.optimizers import build_optimizer
+
+NOT_FINITE_FILE = "not_finite.json"  # in a checkpoint: what was counted up to there
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Recipe:
         epochs: passes over the data; a fraction stops within the last one.
         warmup: share of the steps in which the rate rises; then it follows a cosine to `min_lr`.
         weight_decay, beta2, max_grad_norm: as usual; 0 turns clipping off.
+        lora_lr: peak learning rate of LoRA adapters; 0: `lr`.
         bf16: mixed precision with fp32 weights.
     """
 
@@ -45,6 +49,7 @@ class Recipe:
     weight_decay: float = 0.0
     beta2: float = 0.999
     max_grad_norm: float = 1.0
+    lora_lr: float = 0.0
     bf16: bool = True
 
 
@@ -73,12 +78,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run reports: steps, the mean loss of its last tenth, and the time of this process's part."""
+    """What a training run reports: steps, the mean loss of its last tenth, and the time of this process's part.
+
+    `not_finite`: ids of the samples of micro-batches whose loss was not finite, where such are counted.
+    """
 
     steps: int
     loss: float
     seconds: float
     resumed_from: int
+    not_finite: tuple[str, ...] = ()
 
 
 def freeze_all_but(model: nn.Module, *trained: nn.Module) -> int:
@@ -100,6 +109,7 @@ def train(
     batches: GroupedBatches | None = None,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    count_faults: bool = False,
 ) -> TrainResult:
     """Train what has gradients, from the last whole checkpoint in `work` if there is one.
 
@@ -110,6 +120,8 @@ def train(
         batches: the order; default: grouped by modality and length.
         on_log: step and {"loss", "learning_rate", "grad_norm"}.
         on_progress: optimizer steps done and in all.
+        count_faults: a micro-batch whose loss is not finite gives no gradient and is counted, instead of ending it all;
+            not with DeepSpeed or several processes, whose ranks must pass through the same layers.
 
     Raises:
         InputError: no samples, or a loss that is not finite; the message has the step and the sample ids.
@@ -120,6 +132,7 @@ def train(
     cpu = machine.device == "cpu" or (machine.device == "auto" and not torch.cuda.is_available())
     if machine.deepspeed:
         prepare_deepspeed(cpu)
+        model.every_parameter_takes_part = True
     world = int(os.environ.get("WORLD_SIZE", "1"))
     micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, world)
     if batches is None:
@@ -137,15 +150,28 @@ def train(
         callbacks=[reporter],
         recipe=recipe,
         batches=batches,
+        count_faults=count_faults and world == 1 and not machine.deepspeed,
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        last_complete(work)  # removes what a kill left, before anyone looks for what is whole
+    trainer.accelerator.wait_for_everyone()
     checkpoint = last_complete(work)
+    if checkpoint and trainer.count_faults:
+        trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
     set_seed(seed)
-    output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        if machine.deepspeed:
+            leave_deepspeed()
+    if machine.deepspeed and machine.deepspeed["zero_optimization"]["stage"] == 3:
+        unpartition(trainer.model_wrapped, model)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     tail = losses[-math.ceil(len(losses) / 10) :]
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    return TrainResult(output.global_step, sum(tail) / len(tail), output.metrics["train_runtime"], resumed)
+    seconds = output.metrics["train_runtime"]
+    return TrainResult(output.global_step, sum(tail) / len(tail), seconds, resumed, tuple(trainer.not_finite))
 
 
 def _arguments(
@@ -185,9 +211,11 @@ def _arguments(
 class SpatialTrainer(Trainer):
     """The Trainer with our order, optimizer, loss count, small checkpoints, and a name for what went wrong."""
 
-    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, **kwargs):
+    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, count_faults: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self.recipe, self.batches = recipe, batches
+        self.count_faults = count_faults
+        self.not_finite: list[str] = []
         self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -210,6 +238,7 @@ class SpatialTrainer(Trainer):
                 recipe.muon_lr,
                 recipe.weight_decay,
                 (0.9, recipe.beta2),
+                lora_lr=recipe.lora_lr,
             )
         return self.optimizer
 
@@ -237,10 +266,16 @@ class SpatialTrainer(Trainer):
                 f"nothing that trains takes part in samples {', '.join(self._ids)}: where only the connector trains, "
                 "every sample needs an image"
             )
+        if self.count_faults and not torch.isfinite(found):
+            self.not_finite += self._ids
+            # A loss that is not finite times zero is not finite: zero comes from what trains instead.
+            return sum(0 * p.float().sum() for p in self.model.parameters() if p.requires_grad)
         return found
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Only what trains: frozen weights come from their own folder when training resumes."""
+        if not self.args.should_save:
+            return  # under ZeRO-3 this rank has a share of the weights, and another one writes them
         from safetensors.torch import save_file
 
         trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
@@ -248,6 +283,8 @@ class SpatialTrainer(Trainer):
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if name in trained}
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_file(kept, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+        if self.count_faults:
+            (Path(output_dir) / NOT_FINITE_FILE).write_text(json.dumps(self.not_finite))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         from safetensors.torch import load_file
@@ -277,5 +314,7 @@ class _Reporter(TrainerCallback):
             self.progress(state.global_step, state.max_steps)
 
     def on_save(self, args, state, control, **kwargs):
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()  # each rank writes its share of the optimizer's state
         if state.is_world_process_zero:
             mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")

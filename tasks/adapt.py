@@ -87,6 +87,11 @@ def _contrastive(
     """Images against captions, with CLIP's own frozen text tower."""
     import dataclasses
 
+    if params.faults == "count":
+        raise InputError(
+            f"params.yaml: {run.stage}.{run.scale}.faults: count is for the objective ntp; a contrastive loss is of "
+            "its whole batch, so use stop"
+        )
     from model.adaptation import ContrastiveAdapter, Pair, PairCollator, encode_captions
     from model.batching import GroupedBatches
     from model.llms import load_tokenizer

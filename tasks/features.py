@@ -3,7 +3,7 @@ A key is the digest of encoder, images and preprocessing; a folder appears whole
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_registry.errors import InputError
 from data_registry.shards import Images
 from model.encoders import VisionEncoder
 from model.features import extract, feature_bytes, feature_shape
@@ -65,6 +66,32 @@ class MirroredImages(LiveImages):
 
     def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
         return {"pixel_values": super().__call__(keys)["pixel_values"].flip(-1)}
+
+
+class NamingImages:
+    """Another lookup, whose errors name the samples that show the image.
+
+    Args:
+        images: the lookup.
+        samples: ids by image key.
+    """
+
+    def __init__(self, images: "CachedImages | LiveImages", samples: Mapping[str, Sequence[str]]):
+        self.images, self.samples = images, samples
+
+    def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
+        try:
+            return self.images(keys)
+        except InputError:
+            for key in dict.fromkeys(keys):  # one by one: which of the batch is it?
+                self._look_up(key)
+            raise
+
+    def _look_up(self, key: str) -> None:
+        try:
+            self.images([key])
+        except InputError as error:
+            raise InputError(f"{error} (samples {', '.join(self.samples[key])})") from None
 
 
 def image_lookup(

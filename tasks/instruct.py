@@ -1,21 +1,37 @@
-"""Stage 2, instruction tuning: connector and LLM train on conversations, encoders stay frozen.
+"""Stage 2, instruction tuning: connector and LLM train on conversations, in full or by LoRA; encoders stay frozen.
 `python -m tasks.instruct NAME` writes a whole model that `from_pretrained` loads, with its tokenizer."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tasks import lmm
 from tasks.stage import Metrics, StageRun, main
 
+if TYPE_CHECKING:
+    from model.modeling import SpatialLLMForConditionalGeneration
+
 
 @dataclass(frozen=True)
 class Params(lmm.TrainParams):
-    """params.yaml: instruct."""
+    """params.yaml: instruct.
+
+    Attributes:
+        lora: rank of adapters on the LLM's linear layers, merged into it when they are trained; 0: all of it trains.
+        lora_alpha, lora_dropout: of the adapters.
+        lora_lr: their learning rate; `lr` is then the connector's.
+    """
+
+    lora: int = 0
+    lora_alpha: float = 0.0
+    lora_dropout: float = 0.0
+    lora_lr: float = 0.0
 
 
 def compute(run: StageRun) -> Metrics:
     """Train one design's connector and LLM; a blind design's LLM alone, on the same conversations without images."""
     params = run.parse(Params)
     lmm.prepare(run)
+    from model.adaptation import merge_lora
     from model.training import freeze_all_but
 
     encoders = lmm.load_encoders(run)
@@ -23,15 +39,35 @@ def compute(run: StageRun) -> Metrics:
         facts = lmm.read_connector_facts(run.inputs["align"])
         model, tokenizer = lmm.assemble(run, encoders, facts["connector"], facts["mixing"])
         lmm.load_connector(model, run.inputs["align"])
-        trained = freeze_all_but(model, model.connector, model.language_model)
     else:
         model, tokenizer = lmm.assemble(run, encoders)
-        trained = freeze_all_but(model, model.language_model)
+    learners = [model.connector] if encoders else []
+    if params.lora:
+        _add_adapters(run, params, model, learners)
+    else:
+        freeze_all_but(model, *learners, model.language_model)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     found = lmm.read_conversations(run, params.fraction, params.mix)
     images = lmm.images_of(run, encoders, params.bf16)
     metrics = lmm.fit(run, params, model, tokenizer, images, found, template=model.config.template)
+    if params.lora:
+        metrics["adapted_layers"] = merge_lora(model.language_model)
     lmm.save_model(model, tokenizer, run.out)
     return {**metrics, "trained_parameters": trained}
+
+
+def _add_adapters(run: StageRun, params: Params, model: "SpatialLLMForConditionalGeneration", learners: list) -> None:
+    import torch
+
+    from model.adaptation import LLM_LINEARS, Lora, add_lora
+    from model.training import freeze_all_but
+
+    torch.manual_seed(run.seed)  # the adapters' random start
+    lora = Lora(params.lora, params.lora_alpha, params.lora_dropout)
+    adapters = add_lora(model.language_model, lora, LLM_LINEARS)
+    freeze_all_but(model, *learners)
+    for p in adapters:
+        p.requires_grad_(True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from data_registry import conversations, mix
 from data_registry.errors import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from model.collate import ImageLookup
     from model.encoders import VisionEncoder
     from model.modeling import SpatialLLMForConditionalGeneration
-    from model.samples import Conversation, SampleEncoder
+    from model.samples import Conversation, SampleEncoder, SampleFault
     from model.training import Machine, Recipe
 
 IMAGE_TOKEN = "<image>"
@@ -39,6 +39,9 @@ class TrainParams:
         zero_stage: DeepSpeed's ZeRO stage; 0 trains without DeepSpeed.
         mix: by data set the exact number of samples (a whole number) or a fraction of all (`3di-ft1m: 0.25`); a data
             set that is not named is taken by `fraction`.
+        faults: what becomes of a sample without an answer or over the limit, or a loss that is not finite: `stop` ends
+            the run with an error that names the sample, `count` goes on without it and lists it in faults.jsonl.
+            With DeepSpeed a loss that is not finite ends the run in either case.
     """
 
     lr: float
@@ -56,6 +59,7 @@ class TrainParams:
     zero_stage: int
     turns_alike: bool = field(default=False, kw_only=True)
     mix: dict[str, int | float] = field(default_factory=dict, kw_only=True)
+    faults: Literal["stop", "count"] = field(default="stop", kw_only=True)
 
     def recipe(self) -> "Recipe":
         """The part that the model's training knows."""
@@ -238,13 +242,21 @@ def fit(
     """Train what has gradients on conversations; without `images` the same conversations go blind. Returns metrics."""
     from model.collate import Collator
     from model.training import train
+    from tasks.features import NamingImages
 
+    encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
+    counting = params.faults == "count"
+    found, faults = encoder.sift(found) if counting else (found, [])
     if params.isolate_turns:
         found = regroup(found, params.turns)  # before images go, so that a blind design sees the same rows
     if images is None:
         found = [dataclasses.replace(each, image=None) for each in found]
-    encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
     samples = encoder.encode_all(found)
+    if images is not None:
+        showing = defaultdict(list)
+        for sample in samples:
+            showing[sample.image].append(sample.id)
+        images = NamingImages(images, showing)
     result = train(
         model,
         samples,
@@ -255,8 +267,11 @@ def fit(
         machine_of(run, params.zero_stage),
         on_log=run.tracker.log,
         on_progress=run.progress,
+        count_faults=counting,
     )
+    counted = _note_faults(run, faults, result.not_finite) if counting else {}
     return {
+        **counted,
         "loss": result.loss,
         "steps": result.steps,
         "samples": len(samples),
@@ -264,6 +279,17 @@ def fit(
         "turns": sum(len(sample.turns) for sample in samples),
         "target_tokens": sum(sum(turn.targets) for sample in samples for turn in sample.turns),
     }
+
+
+def _note_faults(run: StageRun, faults: "Sequence[SampleFault]", not_finite: Sequence[str]) -> dict[str, Any]:
+    """faults.jsonl with a line for each thing that was left out, and how many there are by kind, as a metric."""
+    lines = [{"sample": fault.sample, "kind": fault.kind, "message": str(fault)} for fault in faults]
+    for id in dict.fromkeys(not_finite):  # once, however many epochs saw it
+        message = f"sample {id}: the loss of a micro-batch with it is not finite"
+        lines.append({"sample": id, "kind": "not_finite", "message": message})
+    (run.out / "faults.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kinds = ("no_answer", "too_long", "not_finite")
+    return {"faults": {kind: sum(line["kind"] == kind for line in lines) for kind in kinds}}
 
 
 def sample_encoder(

@@ -95,6 +95,15 @@ def test_all_about_a_stage_run(project, spatialllm):
     assert "did you mean scenes/train?" in spatialllm("info", "scenes/trian", code=2)
 
 
+def test_an_export_that_cannot_be_made_is_refused(project, spatialllm):
+    """What it writes is seen in tests/tasks/test_training_stages.py."""
+    wrong = spatialllm("export", "clip_vicuna-7b_cc558k_mix665k", "new", "--format", "lava", code=2)
+    assert "unknown format 'lava'; did you mean llava?" in wrong
+    missing = spatialllm("export", "clip_vicuna-7b_cc558k_mix665k", "new", code=2)
+    assert "no trained model here; train one with `spatialllm run DESIGN`" in missing
+    assert not (project.root / "new").exists()
+
+
 def test_a_designs_name_stands_for_its_score(project, spatialllm):
     (name,) = [run for run in json.loads(spatialllm("status", "--json")) if run["run"].startswith("score/clip_")]
     about = json.loads(spatialllm("info", name["run"].removeprefix("score/"), "--json"))

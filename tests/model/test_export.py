@@ -88,3 +88,5 @@ def test_what_llava_cannot_hold_is_refused():
         to_llava(make_model(()))
     with pytest.raises(InputError, match="'mae'"):
         to_llava(make_model(("mae",)))
+    with pytest.raises(InputError, match="this design's is normed_mlp2x_gelu; use the format spatialllm"):
+        to_llava(make_model(("clip",), connector="normed_mlp2x_gelu"))

@@ -132,6 +132,50 @@ def test_not_finite_loss_names_step_and_samples(tmp_path):
         )  # fmt: skip
 
 
+def test_not_finite_loss_is_counted_where_that_is_asked_for(tmp_path):
+    """Training goes on with finite weights, and learns from the others."""
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    freeze_all_but(model, model.connector)
+    before = {name: p.clone() for name, p in model.connector.named_parameters()}
+    samples = make_samples(model, tokenizer, blind_every=0)
+    result = count_not_finite(model, tokenizer, samples, tmp_path)
+    assert set(result.not_finite) == {s.id for s in samples if s.image == "i1"}
+    for name, p in model.connector.named_parameters():
+        assert torch.isfinite(p).all() and not torch.equal(p, before[name]), name
+
+
+def test_what_was_counted_before_a_stop_is_counted_after_it(tmp_path):
+    tokenizer = make_tokenizer()
+
+    def run(folder, on_progress=None):
+        model = make_model(tokenizer=tokenizer)
+        freeze_all_but(model, model.connector)
+        samples = make_samples(model, tokenizer, blind_every=0)
+        return count_not_finite(model, tokenizer, samples, folder, on_progress)
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", stop)
+    resumed = run(tmp_path / "broken")
+    assert resumed.resumed_from == 3
+    assert resumed.not_finite == whole.not_finite != ()
+
+
+def count_not_finite(model, tokenizer, samples, work, on_progress=None):
+    """Train on samples of which those with the image i1 give a loss that is not finite."""
+    pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    pixels[1] = float("nan")
+    return train(
+        model, samples, make_collator(tokenizer, pixels), Recipe(lr=1e-2, global_batch=8), work, 0,
+        Machine(per_device_batch=1, device="cpu", checkpoint_steps=3), on_progress=on_progress, count_faults=True,
+    )  # fmt: skip
+
+
 def test_no_samples_is_an_error(tmp_path):
     model = make_model()
     with pytest.raises(InputError, match="no samples to train on"):
@@ -209,3 +253,53 @@ def test_turns_that_weigh_alike_give_the_mean_of_the_turns_own_losses():
     own = [loss([replace(sample, turns=(turn,))], turns_alike=False) for sample, turn in turns]
     assert loss(samples, turns_alike=True) == pytest.approx(sum(own) / len(own), rel=1e-4)
     assert loss(samples, turns_alike=False) != pytest.approx(sum(own) / len(own), rel=1e-4)
+
+
+def test_text_alone_gives_the_connector_a_gradient_of_zero_only_where_ranks_wait_for_it():
+    """With ZeRO every parameter takes part in every step; without, an optimizer must not see (and decay) it."""
+    tokenizer = make_tokenizer()
+    blind = [s for s in make_samples(make_model(tokenizer=tokenizer), tokenizer) if s.image is None][:2]
+    losses = []
+    for mixing in ("channel", "interleave", "sum"):
+        model = make_model(tokenizer=tokenizer, mixing=mixing).train()
+        batch = make_collator(tokenizer, torch.rand(6, 3, 32, 32))(blind)
+        batch.pop("sample_ids")
+        for takes_part in (False, True):
+            model.every_parameter_takes_part = takes_part
+            loss = model(**batch).loss
+            loss.backward()
+            grads = [p.grad for p in model.connector.parameters()]
+            assert all(g is not None and not g.any() for g in grads) if takes_part else grads == [None] * len(grads)
+            losses.append(loss.item())
+            model.zero_grad()
+    assert len(set(losses)) == 1
+
+
+def test_ranks_of_a_step_see_the_same_modality():
+    """A rank with images beside one without would wait for the other's encoder and connector for ever."""
+    tokenizer = make_tokenizer()
+    samples = make_samples(make_model(tokenizer=tokenizer), tokenizer)
+    for world in (2, 4):
+        batches = list(GroupedBatches.of(samples, 8, 1, seed=1))
+        for start in range(0, len(batches), world):
+            assert len({samples[k].image is None for batch in batches[start : start + world] for k in batch}) == 1
+
+
+def test_adapters_learn_at_their_own_rate_and_not_by_muon():
+    from model.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
+
+    model = make_model()
+    adapters = add_lora(model.language_model, Lora(4, 8, 0.0), LLM_LINEARS)
+    freeze_all_but(model, model.connector)
+    for p in adapters:
+        p.requires_grad_(True)
+    assert len(adapters) == 2 * 7 * 2  # A and B of seven matrices in each of two layers
+    groups = build_optimizer(model, "adamw", 1e-5, lora_lr=2e-4).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert {rates[id(p)] for p in adapters} == {2e-4}
+    assert {rates[id(p)] for p in model.connector.parameters()} == {1e-5}
+    assert len(rates) == len(adapters) + len(list(model.connector.parameters()))
+    with pytest.raises(InputError, match="does not train LoRA adapters"):
+        build_optimizer(model, "muon+adamw", 1e-3, 0.01)
+    before = set(make_model().state_dict())
+    assert merge_lora(model.language_model) == 14 and set(model.state_dict()) == before

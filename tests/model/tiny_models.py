@@ -79,7 +79,14 @@ def make_llm(vocab: int, hidden: int = 48, heads: int = 4, kv_heads: int = 2, se
     return LlamaForCausalLM(config)
 
 
-def make_model(encoders=("clip", "dinov2"), template="vicuna_v1", tokenizer=None, mixing="channel", **llm):
+def make_model(
+    encoders=("clip", "dinov2"),
+    template="vicuna_v1",
+    tokenizer=None,
+    mixing="channel",
+    connector="mlp2x_gelu",
+    **llm,
+):
     from model.modeling import SpatialLLMForConditionalGeneration
 
     tokenizer = tokenizer or make_tokenizer()
@@ -89,6 +96,7 @@ def make_model(encoders=("clip", "dinov2"), template="vicuna_v1", tokenizer=None
         len(tokenizer),
         template,
         mixing=mixing,
+        connector=connector,
     ).eval()
 
 

@@ -56,6 +56,14 @@ def test_paper_scale_trains_by_the_published_recipe():
     assert (instruct["global_batch"], instruct["lr"], instruct["zero_stage"]) == (128, 2e-5, 3)
 
 
+def test_the_published_lora_variant_is_offered_where_models_are_large_and_absent_at_tiny_scale():
+    """LLaVA v1.5's finetune_lora.sh; a key at tiny scale would change the identity of what is there."""
+    for scale in ("small", "paper"):
+        section = PARAMS["instruct"][scale]
+        assert (section["lora"], section["lora_alpha"], section["lora_lr"]) == (0, 256, 2e-4)
+    assert not any(key.startswith("lora") for key in PARAMS["instruct"]["tiny"])
+
+
 def test_every_model_of_a_scale_says_where_its_weights_come_from():
     from model.zoo import ENCODERS, LLMS
 

@@ -325,6 +325,92 @@ def test_sample_that_cannot_be_learned_from_is_named(root, tmp_path):
         instruct.compute(run)
 
 
+def test_what_cannot_be_learned_from_is_counted_where_that_is_asked_for(root, tmp_path):
+    run = stage_run(root, "instruct", BLIND, tmp_path)
+    data = tmp_path / "mix665k"
+    shutil.copytree(run.inputs["data"][0], data)
+    records = [
+        conversations.record("mix665k/odd", None, [conversations.Turn("what ?", "", "what")]),
+        conversations.record("mix665k/long", None, [conversations.Turn("what ? " * 200, "it", "what")]),
+        conversations.record("mix665k/good", None, [conversations.Turn("what ?", "it", "what")] * 4),
+        conversations.record("mix665k/half", None, [conversations.Turn("what ?", a, "what") for a in ("", "it")]),
+    ]
+    conversations.write(data / "conversations.parquet", records)
+    run.inputs["data"] = [data]
+    found = instruct.compute(dataclasses.replace(run, params={**run.params, "faults": "count"}))
+    assert found["faults"] == {"no_answer": 2, "too_long": 1, "not_finite": 0}
+    assert found["turns"] == 5, "turns are isolated here, so a fault costs its turn alone"
+    lines = [json.loads(line) for line in (run.out / "faults.jsonl").read_text().splitlines()]
+    assert {(line["sample"], line["kind"]) for line in lines} == {
+        ("mix665k/odd", "no_answer"), ("mix665k/half", "no_answer"), ("mix665k/long", "too_long"),
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"faults: 'skip' is unknown"):
+        instruct.compute(dataclasses.replace(run, params={**run.params, "faults": "skip"}))
+
+
+def test_image_that_does_not_decode_is_named_with_its_samples(root, tmp_path):
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path)
+    run.runtime["feature_budget_gb"] = 0  # pixels are decoded while it trains
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    with shards.Writer(scenes) as writer:
+        for k in range(IMAGES):
+            buffer = io.BytesIO()
+            Image.new("RGB", (96, 96), (k, k, k)).save(buffer, "PNG")
+            writer.add(f"train/{k}.png", buffer.getvalue()[: 40 if k == 5 else None], 96, 96)
+    run.inputs["scenes"] = scenes
+    with pytest.raises(InputError, match=r"image train/5\.png does not decode .*\(samples cc558k/5\)"):
+        align.compute(run)
+
+
+def test_lora_trains_adapters_and_leaves_a_plain_model(root, tmp_path):
+    from safetensors.torch import load_file
+
+    run = stage_run(root, "instruct", BLIND, tmp_path)
+    params = {**run.params, "optimizer": "adamw", "lora": 4, "lora_alpha": 8, "lora_dropout": 0.05, "lora_lr": 1e-2}
+    found = instruct.compute(dataclasses.replace(run, params=params))
+    assert found["adapted_layers"] == 14
+    model, _ = lmm.load_model(run.out)
+    assert found["trained_parameters"] < sum(p.numel() for p in model.parameters()) / 2
+    start = load_file(run.inputs["llm"] / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    moved = model.language_model.state_dict()
+    assert (moved[name] - start[name].float()).abs().max() > 1e-4
+    assert torch.equal(moved["model.embed_tokens.weight"], start["model.embed_tokens.weight"].float())
+
+
+def test_export_as_llava_and_with_its_processor(root, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoProcessor, LlavaForConditionalGeneration
+
+    from tasks.export import export
+
+    run_chain(root, NEXT_TOKEN)  # one encoder, adapted in stage 0
+    trained = root / "runs" / "tiny" / "instruct" / NEXT_TOKEN
+    export(trained, tmp_path / "own", "spatialllm")
+    export(trained, tmp_path / "llava", "llava")
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (40, 90, 3), dtype=np.uint8))
+    own, processor = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / "own"),
+        AutoProcessor.from_pretrained(tmp_path / "own"),
+    )
+    llava, other = (
+        LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava"),
+        AutoProcessor.from_pretrained(tmp_path / "llava"),
+    )
+    content = [{"type": "image"}, {"type": "text", "text": "what is there ?"}]
+    text = other.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    ours = processor(images=image, text="what is there ?")
+    theirs = other(images=[image], text=[text], add_special_tokens=False, return_tensors="pt")
+    assert torch.equal(ours["input_ids"], theirs["input_ids"])
+    with torch.no_grad():
+        expected, found = own.eval()(**ours).logits[0, -1], llava.eval()(**theirs).logits[0, -1]
+    torch.testing.assert_close(found[: len(expected)], expected, rtol=0.02, atol=0.02)
+    with pytest.raises(InputError, match="is no empty folder"):
+        export(trained, tmp_path / "own", "llava")
+    with pytest.raises(InputError, match=r"did you mean llava\?"):
+        export(trained, tmp_path / "new", "llavas")
+
+
 def test_unknown_objective_and_parameter_are_named(root, tmp_path):
     run = stage_run(root, "adapt", "clip_3di-pb-oi1m-clip", tmp_path)
     with pytest.raises(InputError, match=r"did you mean clip\?"):
