@@ -19,6 +19,7 @@ from data_registry.text.wording import (
     distance,
     number,
     slice_of,
+    the,
     turn,
     whole,
     wind,
@@ -161,7 +162,7 @@ def drill(known: Sequence[Thing], rng: Random) -> Exchange:
     single = [thing for thing in known if thing.label == thing.name]
     if single and rng.random() < 0.4:
         thing, pool = rng.choice(single), COLORS
-        word, stem = thing.color, rng.choice((f"colour of {_the(thing)}", f"What colour has {_the(thing)}?"))
+        word, stem = thing.color, rng.choice((f"colour of {the(thing)}", f"What colour has {the(thing)}?"))
     else:
         pool = rng.choice(pools)
         word = rng.choice(pool)
@@ -171,10 +172,6 @@ def drill(known: Sequence[Thing], rng: Random) -> Exchange:
     rng.shuffle(options)
     lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
     return Exchange("drill", f"{stem}\n{lines}", LETTERS[options.index(word)])
-
-
-def _the(thing: Thing) -> str:
-    return f"the {thing.label}"
 
 
 def _pair(a: Thing, b: Thing) -> str:
@@ -205,13 +202,9 @@ def nearer_thing(known: list[Thing], rng: Random) -> Choice | None:
         return None
     if rng.random() < 0.5:
         stem = rng.choice(("Which has the shorter walk to {}", "Which could touch {} sooner", "Which is nearer {}"))
-        return _named(
-            stem.format(_the(hub)), f"nearer {_the(hub)} of {pair}", near, far, common.NEARER_THING, _the(hub)
-        )
+        return _named(stem.format(the(hub)), f"nearer {the(hub)} of {pair}", near, far, common.NEARER_THING, the(hub))
     stem = rng.choice(("Which has the longer walk to {}", "Which is farther off from {}"))
-    return _named(
-        stem.format(_the(hub)), f"farther off {_the(hub)} of {pair}", far, near, common.FARTHER_THING, _the(hub)
-    )
+    return _named(stem.format(the(hub)), f"farther off {the(hub)} of {pair}", far, near, common.FARTHER_THING, the(hub))
 
 
 def alike(known: list[Thing], rng: Random) -> Choice | None:
@@ -223,10 +216,10 @@ def alike(known: list[Thing], rng: Random) -> Choice | None:
     stem = rng.choice(("How do the noses of {} and {} point", "Beside each other, how would {} and {} look"))
     words = ("alike", "unlike") if apart < 30 else ("unlike", "alike")
     everyday = tuple(
-        (form.format(_the(a), _the(b)), *((same, (other,)) if apart < 30 else (other, (same,))))
+        (form.format(the(a), the(b)), *((same, (other,)) if apart < 30 else (other, (same,))))
         for form, same, other in common.ALIKE
     )
-    return Choice(stem.format(_the(a), _the(b)), f"noses of {_pair(a, b)}", words[0], words[1:], everyday)
+    return Choice(stem.format(the(a), the(b)), f"noses of {_pair(a, b)}", words[0], words[1:], everyday)
 
 
 def aimed(known: list[Thing], rng: Random) -> Choice | None:
@@ -238,14 +231,14 @@ def aimed(known: list[Thing], rng: Random) -> Choice | None:
     if abs(a.toward(hit)) > 45 or abs(a.toward(miss)) < abs(a.toward(hit)) + 20:
         return None
     stem = rng.choice(("Going straight on, what would {} run into", "What does the nose of {} aim at"))
-    return _named(stem.format(_the(a)), f"aim of {_the(a)} of {_pair(b, c)}", hit, miss, common.AIMED, _the(a))
+    return _named(stem.format(the(a)), f"aim of {the(a)} of {_pair(b, c)}", hit, miss, common.AIMED, the(a))
 
 
 def heading(known: list[Thing], rng: Random) -> Choice | None:
     """Which wind a nose points to."""
     right = wind(known[0].heading)
     wrong = rng.sample([w for w in WINDS if w != right], 3)
-    return Choice(f"Where would {_the(known[0])} go", f"nose of {_the(known[0])}", right, tuple(wrong))
+    return Choice(f"Where would {the(known[0])} go", f"nose of {the(known[0])}", right, tuple(wrong))
 
 
 def shown(known: list[Thing], rng: Random) -> Choice | None:
@@ -257,7 +250,7 @@ def shown(known: list[Thing], rng: Random) -> Choice | None:
     everyday = _sided(
         common.SHOWN, ("its front", "its right side", "its back", "its left side"), known[0].shown(), known
     )
-    return Choice(stem.format(_the(known[0])), f"seen of {_the(known[0])}", side[0], _some(side[1], rng), everyday)
+    return Choice(stem.format(the(known[0])), f"seen of {the(known[0])}", side[0], _some(side[1], rng), everyday)
 
 
 def hand(known: list[Thing], rng: Random) -> Choice | None:
@@ -268,8 +261,8 @@ def hand(known: list[Thing], rng: Random) -> Choice | None:
         return None
     stem = rng.choice(("Riding {}, where is {}", "For who rides {}, where is {}"))
     everyday = _sided(common.HAND, ("in front", "on the right", "behind", "on the left"), a.toward(b), known)
-    note = f"riding {_the(a)}, {_the(b)}"
-    return Choice(stem.format(_the(a), _the(b)), note, side[0], _some(side[1], rng), everyday)
+    note = f"riding {the(a)}, {the(b)}"
+    return Choice(stem.format(the(a), the(b)), note, side[0], _some(side[1], rng), everyday)
 
 
 def on_hand(known: list[Thing], rng: Random) -> Choice | None:
@@ -283,9 +276,9 @@ def on_hand(known: list[Thing], rng: Random) -> Choice | None:
         return None
     stem = rng.choice(("Riding {}, what is {}", "For who rides {}, what is {}"))
     pair = _pair(b, c) if rng.random() < 0.5 else _pair(c, b)  # the right one must not always come first
-    note = f"riding {_the(a)}, {side[0]} of {pair}"
+    note = f"riding {the(a)}, {side[0]} of {pair}"
     forms = tuple(form.replace("{side}", common.SIDES[words.index(side[0])]) for form in common.ON_HAND)
-    return _named(stem.format(_the(a), side[0]), note, b, c, forms, _the(a))
+    return _named(stem.format(the(a), side[0]), note, b, c, forms, the(a))
 
 
 def way(known: list[Thing], rng: Random) -> Choice | None:
@@ -293,8 +286,8 @@ def way(known: list[Thing], rng: Random) -> Choice | None:
     a, b = known[:2]
     right = wind(a.toward(b) + a.heading)
     wrong = rng.sample([w for w in WINDS if w != right], 3)
-    note = f"from {_the(a)} to {_the(b)}"
-    return Choice(f"Which way is it from {_the(a)} to {_the(b)}", note, right, tuple(wrong))
+    note = f"from {the(a)} to {the(b)}"
+    return Choice(f"Which way is it from {the(a)} to {the(b)}", note, right, tuple(wrong))
 
 
 def picture_side(known: list[Thing], rng: Random) -> Choice | None:
@@ -313,7 +306,7 @@ def slice_(known: list[Thing], rng: Random) -> Choice | None:
     """In which slice of the view a thing is."""
     right = slice_of(known[0].bearing)
     wrong = rng.sample([name for name in ORDINALS if name != right], 3)
-    return Choice(f"Which slice is {_the(known[0])} in", f"slice of {_the(known[0])}", right, tuple(wrong))
+    return Choice(f"Which slice is {the(known[0])} in", f"slice of {the(known[0])}", right, tuple(wrong))
 
 
 def color(known: list[Thing], rng: Random) -> Choice | None:
@@ -322,7 +315,7 @@ def color(known: list[Thing], rng: Random) -> Choice | None:
     if not single:
         return None
     wrong = rng.sample([c for c in COLORS if c != single[0].color], 3)
-    return Choice(f"What colour has {_the(single[0])}", f"colour of {_the(single[0])}", single[0].color, tuple(wrong))
+    return Choice(f"What colour has {the(single[0])}", f"colour of {the(single[0])}", single[0].color, tuple(wrong))
 
 
 def what_is(known: list[Thing], rng: Random) -> Choice | None:
@@ -348,8 +341,8 @@ def towards(known: list[Thing], rng: Random) -> Choice | None:
     if 65 < off < 115:
         return None
     words = ("towards me", "away from me") if off < 90 else ("away from me", "towards me")
-    everyday = tuple((form.format(_the(known[0])), words[0], words[1:]) for form in common.TOWARDS)
-    return Choice(everyday[0][0], f"to me or off, {_the(known[0])}", words[0], words[1:], everyday)
+    everyday = tuple((form.format(the(known[0])), words[0], words[1:]) for form in common.TOWARDS)
+    return Choice(everyday[0][0], f"to me or off, {the(known[0])}", words[0], words[1:], everyday)
 
 
 def sideways(known: list[Thing], rng: Random) -> Choice | None:
@@ -357,13 +350,13 @@ def sideways(known: list[Thing], rng: Random) -> Choice | None:
     if abs(math.sin(math.radians(known[0].heading))) < 0.5:
         return None
     words = ("left", "right") if known[0].heading % 360 > 180 else ("right", "left")
-    everyday = tuple((form.format(_the(known[0])), words[0], words[1:]) for form in common.SIDEWAYS)
-    return Choice(everyday[0][0], f"left or right, {_the(known[0])}", words[0], words[1:], everyday)
+    everyday = tuple((form.format(the(known[0])), words[0], words[1:]) for form in common.SIDEWAYS)
+    return Choice(everyday[0][0], f"left or right, {the(known[0])}", words[0], words[1:], everyday)
 
 
 def _named(stem: str, note: str, right: Thing, wrong: Thing, forms: Sequence[str], about: str = "") -> Choice:
     """A choice between two things, with everyday forms of its stem."""
-    everyday = tuple((form.format(about), _the(right), (_the(wrong),)) for form in forms)
+    everyday = tuple((form.format(about), the(right), (the(wrong),)) for form in forms)
     return Choice(stem, note, right.label, (wrong.label,), everyday)
 
 
@@ -372,7 +365,7 @@ def _sided(
 ) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """Everyday forms of a choice between a side and its opposite."""
     index = round(degrees / 90) % 4
-    named = [_the(thing) for thing in known[:2]]
+    named = [the(thing) for thing in known[:2]]
     return tuple((form.format(*named), words[index], (words[(index + 2) % 4],)) for form in forms)
 
 
@@ -403,7 +396,7 @@ def ordered(known: list[Thing], rng: Random) -> Exchange | None:
     told = _ranking("ordered", "", asked, lambda t: math.log(t.range_m) * (1 if near else -1))
     if told is None or told.answer.count(",") + 1 < len(asked):
         return None
-    names = [_the(thing) for thing in asked]
+    names = [the(thing) for thing in asked]
     stem = f"Put {', '.join(names[:-1])} and {names[-1]} in order, "
     stem += rng.choice(
         ("nearest first", "from close by to far off") if near else ("farthest first", "from far off to close by")
@@ -421,7 +414,7 @@ def panorama(known: list[Thing], rng: Random) -> Exchange | None:
 def vicinity(known: list[Thing], rng: Random) -> Exchange | None:
     """The other things from the nearest to a thing on."""
     hub, *others = known
-    return _ranking("vicinity", f"the nearest to {_the(hub)} first", others, lambda t: math.log(hub.apart(t)))
+    return _ranking("vicinity", f"the nearest to {the(hub)} first", others, lambda t: math.log(hub.apart(t)))
 
 
 def _ranking(kind: str, question: str, found: list[Thing], key: Callable[[Thing], float]) -> Exchange | None:
@@ -459,7 +452,7 @@ def poses(known: list[Thing], rng: Random) -> Exchange:
 
 def turned(known: list[Thing], rng: Random) -> Exchange:
     """Which way a nose points as the narrator sees it."""
-    return Exchange("turned", f"turn of {_the(known[0])}", turn(known[0].heading), True)
+    return Exchange("turned", f"turn of {the(known[0])}", turn(known[0].heading), True)
 
 
 def amounts(known: list[Thing], rng: Random) -> Exchange:

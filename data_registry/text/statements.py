@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from data_registry.questions.words import elevation, quantity, sentence, words
-from data_registry.text.wording import turn
+from data_registry.text.wording import the, turn
 from data_registry.text.worlds import FIELD_OF_VIEW_DEG, Thing
 
 Statement = tuple[str, str]  # question and answer
@@ -14,10 +14,6 @@ RELATIONS = (
     "ahead of", "ahead and right of", "right of", "behind and right of",
     "behind", "behind and left of", "left of", "ahead and left of",
 )  # fmt: skip
-
-
-def _the(thing: Thing) -> str:
-    return f"the {thing.label}"
 
 
 def _say(rng: Random, questions: Sequence[str], answers: Sequence[str], **slots: str) -> Statement:
@@ -35,7 +31,7 @@ def metres(known: Sequence[Thing], rng: Random) -> Statement:
             "Say the distance of {x}.",
         ),
         ("{d}.", "it is {d} to {x}.", "{x} is {d} away.", "{x} stands {d} off.", "about {d}."),
-        x=_the(known[0]),
+        x=the(known[0]),
         d=quantity(known[0].range_m),
     )
 
@@ -50,8 +46,8 @@ def gap(known: Sequence[Thing], rng: Random) -> Statement:
             "How long is the way from {x} to {y}?",
         ),
         ("{d}.", "{x} and {y} are {d} apart.", "{y} is {d} from {x}.", "about {d}."),
-        x=_the(known[0]),
-        y=_the(known[1]),
+        x=the(known[0]),
+        y=the(known[1]),
         d=quantity(known[0].apart(known[1])),
     )
 
@@ -64,7 +60,7 @@ def place(known: Sequence[Thing], rng: Random) -> Statement:
         rng,
         ("Whereabouts is {x}?", "In what part of the view is {x}?", "Where should I look for {x}?"),
         ("{place}.", "{x} is {place}.", "{x} is {place}, {d} away.", "{place}, {d} off."),
-        x=_the(known[0]),
+        x=the(known[0]),
         d=quantity(known[0].range_m),
         place=words()["place"][0 if across < -edge else 2 if across > edge else 1],
     )
@@ -76,7 +72,7 @@ def faced(known: Sequence[Thing], rng: Random) -> Statement:
         rng,
         ("Which way does {x} look?", "How does {x} stand?", "How have you found {x}?"),
         ("{turn}.", "{x} faces {turn}.", "it looks {turn}.", "{x}, {d} off, faces {turn}."),
-        x=_the(known[0]),
+        x=the(known[0]),
         d=quantity(known[0].range_m),
         turn=turn(known[0].heading),
     )
@@ -87,7 +83,7 @@ def colored(known: Sequence[Thing], rng: Random) -> Statement | None:
     single = [thing for thing in known[:3] if thing.label == thing.name]
     if not single:
         return None
-    told = " ".join(sentence(f"{_the(thing)} is {thing.color}.") for thing in single)
+    told = " ".join(sentence(f"{the(thing)} is {thing.color}.") for thing in single)
     return rng.choice(("Which colours are there?", "What colours do they have?", "Name some colours.")), told
 
 
@@ -98,8 +94,8 @@ def beside(known: Sequence[Thing], rng: Random) -> Statement:
         rng,
         ("Where does {x} find {y}?", "For someone in {x}, where is {y}?", "Which way from {x} is {y}?"),
         ("{y} is {relation} {x}.", "{relation} {x}.", "{y} stands {relation} {x}, {d} off."),
-        x=_the(x),
-        y=_the(y),
+        x=the(x),
+        y=the(y),
         d=quantity(x.apart(y)),
         relation=RELATIONS[round(x.toward(y) / 45) % 8],
     )
@@ -111,7 +107,7 @@ def viewed(known: Sequence[Thing], rng: Random) -> Statement:
         rng,
         ("From where is {x} seen?", "How high above {x} am I?"),
         ("{elevation}.", "{x} is seen {elevation}.", "the view of {x} is {elevation}."),
-        x=_the(known[0]),
+        x=the(known[0]),
         elevation=height(known[0]),
     )
 

@@ -27,6 +27,11 @@ TURNS = (
 )  # fmt: skip
 
 
+def the(thing: Thing) -> str:
+    """What singles a thing out in its world, with its article."""
+    return f"the {thing.label}"
+
+
 def number(value: int) -> str:
     """0..999 in words: 'one hundred and five'."""
     if value < 20:

@@ -187,6 +187,26 @@ def test_exchanges_do_not_see_each_other(family, tokenizer, batch):
     assert {int(exchanges[i]) for i in everywhere} >= {1, 2}
 
 
+def test_blur_reaches_word_sets_alone_and_is_gone_without_noise(family, tokenizer):
+    def made(noise: float, sets: float = 1.0) -> language.Batch:
+        packer = language.Packer(tokenizer, family, rows=3, length=200, sets=sets, chat=0.5, noise=noise)
+        seeds = iter(range(100))
+        return packer.pack(lambda: passage((5, next(seeds)), quiz=0.0), np.random.default_rng(0))
+
+    blurred = made(1.0)
+    several = torch.diff(blurred.starts, append=torch.tensor([len(blurred.words)])) > 1
+    assert several.any() and (blurred.noise[several] > 0).all()
+    assert not blurred.noise[~several].any()  # questions, answers and single words stay what they are
+    assert 0 < blurred.noise.max() <= 1
+    assert not made(0.0).noise.any() and not made(1.0, sets=0.0).noise.any()
+
+    model = language.build(language.Size(16, 1, 2, 32), len(tokenizer), tokenizer)
+    torch.manual_seed(0)
+    first = language.loss(model, blurred).item()
+    assert first != language.loss(model, blurred).item()  # another draw of the same blur
+    assert language.loss(model, made(0.0)).item() == language.loss(model, made(0.0)).item()
+
+
 def test_answers_are_the_targets(family, tokenizer, batch):
     for kind, row, first, last in batch.kinds:
         answer = tokenizer.decode(batch.targets[row, first:last])
