@@ -184,7 +184,7 @@ class Store:
                     f"{self.root}: not a DVC repository ({error}); run this in the project's root"
                 ) from error
             try:
-                with lock_repo(repo):
+                with lock_repo(repo), self._whole_lock_file():
                     yield repo
             except LockError:
                 raise
@@ -192,3 +192,39 @@ class Store:
                 raise InputError(f"dvc: {error}") from error
             finally:
                 repo.close()
+
+    @contextlib.contextmanager
+    def _whole_lock_file(self) -> Iterator[None]:
+        """Keep what dvc.lock was while DVC may write it, and put it back where the last one to do so was killed.
+
+        DVC truncates dvc.lock and writes it anew. What is lost with the newest entry comes back: the stage run itself
+        is there, and the next `fetch` commits it. Where nobody was killed, a dvc.lock is its user's and stays as it is.
+        """
+        lock, before = self.root / "dvc.lock", self.root / ".locks" / "dvc.lock.before"  # empty: there was none
+        if before.exists():
+            known = _lock_entries(lock)
+            if known is None or not (_lock_entries(before) or set()) <= known:
+                before.replace(lock)
+            if lock.exists() and not lock.stat().st_size:
+                lock.unlink()
+        writing = before.with_suffix(".writing")
+        writing.write_bytes(lock.read_bytes() if lock.exists() else b"")
+        writing.replace(before)
+        try:
+            yield
+        finally:
+            before.unlink()
+
+
+def _lock_entries(path: Path) -> set[str] | None:
+    """The stage runs in a dvc.lock; None where it is cut off."""
+    from dvc.dvcfile import Lockfile
+    from dvc.exceptions import DvcException
+    from dvc.utils.serialize import load_yaml
+
+    if not path.exists():
+        return set()
+    try:
+        return set(Lockfile.validate(load_yaml(path), str(path)).get("stages") or {})
+    except (DvcException, AttributeError):  # the latter for an empty file
+        return None

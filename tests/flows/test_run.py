@@ -182,6 +182,46 @@ def test_kill_9_of_the_flow_loses_nothing_and_leaves_nobody(project):
     assert wait_until_gone(project) == []
 
 
+CUT_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from flows.store import Store
+lock = Path("dvc.lock")
+with Store(Path.cwd()).repo():
+    lock.write_bytes(lock.read_bytes()[:int(sys.argv[1])])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_while_dvc_lock_is_written_loses_nothing(served):
+    """DVC truncates the file and writes it anew: whatever of it is left, the next flow has the whole."""
+    project = served
+    project.want(1)
+    project.spatialllm("run", ONE)
+    lock = project.root / "dvc.lock"
+    whole = lock.read_bytes()
+    line_ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
+    project.forget()
+    for cut in (0, line_ends[0], line_ends[len(line_ends) // 2], len(whole) // 2, len(whole) - 20):
+        killed = subprocess.run(
+            [sys.executable, "-c", CUT_AND_DIE, str(cut)], cwd=project.root, env=project.environment
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert lock.read_bytes() == whole[:cut]
+        project.spatialllm("run", ONE)
+        assert lock.read_bytes() == whole
+    assert project.executed == []
+
+
+def test_a_dvc_lock_that_its_user_broke_is_named_and_left_as_it_is(project):
+    lock = project.root / "dvc.lock"
+    lock.write_text("<<<<<<< ours\nschema: '2.0'\n")
+    said = project.spatialllm("run", ONE, code=2)
+    assert "dvc.lock" in said
+    assert lock.read_text().startswith("<<<<<<< ours")
+
+
 def test_kill_9_of_dvc_leaves_nobody(project):
     held = "scenes/train"
     begun, _ = project.hold(held)
