@@ -103,8 +103,10 @@ class VisionEncoder(nn.Module):
         return {}  # DINOv2 always interpolates
 
     def describe(self) -> dict[str, Any]:
-        """All that rebuilds this module without weights; JSON-able."""
-        return {"name": self.name, "spec": asdict(self.spec), "vision": self.tower.config.to_dict()}
+        """All that rebuilds this module without weights; JSON-able, and the same wherever its own weights lay."""
+        vision = self.tower.config.to_dict()
+        vision.pop("_name_or_path", None)
+        return {"name": self.name, "spec": asdict(self.spec), "vision": vision}
 
 
 def build_tower(vision: dict[str, Any]) -> nn.Module:

@@ -58,6 +58,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         seed: int = 0,
     ) -> "SpatialLLMForConditionalGeneration":
         """A model of pretrained parts and a new connector; the common grid is the finest of the encoders'."""
+        language_model.config.name_or_path = ""  # the folder it came from is no part of what is made of it
         config = SpatialLLMConfig(
             text_config=language_model.config,
             encoders=[encoder.describe() for encoder in encoders],

@@ -171,7 +171,9 @@ def test_every_kind_of_design_runs_from_stage_0_to_its_score(root, design):
     low, high = found["interval95"]["average"]
     assert low <= found["average"] <= high
     assert found["generated"]["questions"] >= 4
-    history = root / "runs" / "tiny" / "instruct" / design / "history.jsonl"
+    made = root / "runs" / "tiny" / "instruct" / design
+    assert str(root) not in (made / "config.json").read_text(), "a clone elsewhere makes the same files"
+    history = made / "history.jsonl"
     assert len(history.read_text().splitlines()) == metrics(root, "instruct", design)["steps"]
 
 
