@@ -2,6 +2,7 @@
 Compute, then commit: no DVC lock is held while a stage run computes, and afterwards `dvc repro` finds nothing to do."""
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -203,7 +204,7 @@ class Store:
         lock, before = self.root / "dvc.lock", self.root / ".locks" / "dvc.lock.before"  # empty: there was none
         if before.exists():
             known = _lock_entries(lock)
-            if known is None or not (_lock_entries(before) or set()) <= known:
+            if known is None or not (_lock_entries(before) or {}).items() <= known.items():
                 before.replace(lock)
             if lock.exists() and not lock.stat().st_size:
                 lock.unlink()
@@ -216,15 +217,16 @@ class Store:
             before.unlink()
 
 
-def _lock_entries(path: Path) -> set[str] | None:
-    """The stage runs in a dvc.lock; None where it is cut off."""
+def _lock_entries(path: Path) -> dict[str, str] | None:
+    """The stage runs in a dvc.lock with all that it says of each; None where it is cut off."""
     from dvc.dvcfile import Lockfile
     from dvc.exceptions import DvcException
     from dvc.utils.serialize import load_yaml
 
     if not path.exists():
-        return set()
+        return {}
     try:
-        return set(Lockfile.validate(load_yaml(path), str(path)).get("stages") or {})
+        entries = Lockfile.validate(load_yaml(path), str(path)).get("stages") or {}
     except (DvcException, AttributeError):  # the latter for an empty file
         return None
+    return {run: json.dumps(entry, sort_keys=True) for run, entry in entries.items()}
