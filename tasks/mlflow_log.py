@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,14 @@ def stage_experiment(client: "MlflowClient", found: Settings) -> str:
     return experiment(client, found.root, f"stage runs ({found.scale})")
 
 
-def open_run(client: "MlflowClient", found: Settings, identity: Mapping[str, Any]) -> tuple[str, bool]:
-    """The MLflow run of a stage run by its identity: (run id, whether it is finished); created if there is none."""
+def open_run(
+    client: "MlflowClient", found: Settings, identity: Mapping[str, Any], started: float | None = None
+) -> tuple[str, bool]:
+    """The MLflow run of a stage run by its identity: (run id, whether it is finished); created if there is none.
+
+    Args:
+        started: seconds since the epoch, of a new run; default: now.
+    """
     wanted = digest.digest_of(identity)
     where = stage_experiment(client, found)
     stage_run = f"{identity['stage']}/{identity['name']}"
@@ -90,7 +97,8 @@ def open_run(client: "MlflowClient", found: Settings, identity: Mapping[str, Any
             return run.info.run_id, run.info.status == "FINISHED"
         tags = {"identity": wanted, "stage": identity["stage"], "stage_run": stage_run, "scale": identity["scale"]}
         commit = git_commit(found.root)
-        run = client.create_run(where, run_name=stage_run, tags={**tags, **({"git_commit": commit} if commit else {})})
+        tags |= {"git_commit": commit} if commit else {}
+        run = client.create_run(where, round(1000 * (started or time.time())), tags, stage_run)
     log_params(client, run.info.run_id, flatten(identity))
     return run.info.run_id, False
 
@@ -99,7 +107,8 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     """Bring a published stage run's MLflow run up to date from its files and finish it; returns its run id."""
     out = Paths(found.root, found.scale, stage, name).out
     manifest = digest.read_manifest(out)
-    run_id, finished = open_run(client, found, manifest["identity"])
+    started, ended = _when(found, stage, name, manifest["identity"])
+    run_id, finished = open_run(client, found, manifest["identity"], started)
     if finished:
         return run_id
     history = out / "history.jsonl"
@@ -108,8 +117,18 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     log_metrics(client, run_id, flatten(json.loads((out / "metrics.json").read_text())))
     recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     log_datasets(client, run_id, recorded.values())
-    client.set_terminated(run_id, "FINISHED")
+    client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))
     return run_id
+
+
+def _when(found: Settings, stage: str, name: str, identity: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """When a published output's computation began and ended, in seconds since the epoch; None: not on this machine."""
+    path = Paths(found.root, found.scale, stage, name).record
+    record = json.loads(path.read_text()) if path.exists() else {}
+    if record.get("identity") != digest.digest_of(identity):
+        return None, None
+    ended = datetime.fromisoformat(record["finished"]).timestamp()
+    return ended - record["seconds"], ended
 
 
 def read_datasets(found: Settings, stage: str, name: str) -> list[Dataset]:
@@ -214,11 +233,12 @@ class Live(threading.Thread):
     Args:
         identity: of the stage run.
         tracker: where the curves come from.
+        started: seconds since the epoch.
     """
 
-    def __init__(self, found: Settings, identity: Mapping[str, Any], tracker: Tracker) -> None:
+    def __init__(self, found: Settings, identity: Mapping[str, Any], tracker: Tracker, started: float) -> None:
         super().__init__(name="mlflow", daemon=True)
-        self._found, self._identity, self._tracker = found, identity, tracker
+        self._found, self._identity, self._tracker, self._began = found, identity, tracker, started
         self._over = threading.Event()
         self._importing = True
         self._published = False
@@ -231,7 +251,7 @@ class Live(threading.Thread):
             if self._over.is_set():
                 return
             client = connect(self._found)
-            run_id, finished = open_run(client, self._found, self._identity)
+            run_id, finished = open_run(client, self._found, self._identity, self._began)
             if finished:  # computed again, e.g. after its output was damaged: MLflow has it already
                 return
             client.update_run(run_id, status="RUNNING")  # a killed one goes on

@@ -191,7 +191,7 @@ def _compute(
     _prepare_work(paths.work, identity)
     paths.partial.mkdir(parents=True)
     history = paths.work / "history.jsonl"
-    mlflow = _MlflowWhenNeeded(found, identity)
+    mlflow = _MlflowWhenNeeded(found, identity, started)
     tracker = mlflow.tracker = Tracker(history, on_first=mlflow.start)
     run = StageRun(
         scale=paths.scale,
@@ -306,15 +306,15 @@ class _MlflowWhenNeeded:
     """Streams a stage run's curves to MLflow from its first step on. A run without curves is left to the flow, which
     delivers it from its files: importing MLflow takes longer than many a stage run."""
 
-    def __init__(self, found: Settings, identity: dict[str, Any]) -> None:
-        self._found, self._identity = found, identity
+    def __init__(self, found: Settings, identity: dict[str, Any], started: float) -> None:
+        self._found, self._identity, self._started = found, identity, started
         self._live: Any = None
         self.tracker = Tracker()
 
     def start(self) -> None:
         from tasks.mlflow_log import Live
 
-        self._live = Live(self._found, self._identity, self.tracker)
+        self._live = Live(self._found, self._identity, self.tracker, self._started)
         self._live.start()
 
     def finish(self, published: bool) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import time
+from datetime import UTC, datetime
 
 import pytest
 
 from flows.plan import Plan
 from flows.track import Tracking
 from tasks import mlflow_log, settings
+from tasks.claim import Paths
 from tasks.digest import digest_of
 from tasks.mlflow_log import Live, connect, flatten, stage_experiment
 from tasks.stage import execute, identify
@@ -103,7 +106,7 @@ def test_streaming_delivers_while_it_trains_and_finishes_with_it(root):
     found = settings.load(root)
     identity = identify(found, "scenes", "train")[0]
     tracker = Tracker()
-    live = Live(found, identity, tracker)
+    live = Live(found, identity, tracker, 1e9)
     live.start()
     tracker.log(0, {"loss": 1.0})
     while live._importing:
@@ -112,7 +115,31 @@ def test_streaming_delivers_while_it_trains_and_finishes_with_it(root):
     live.finish(published=True)
     client, (run,) = runs_of(root)
     assert run.info.status == "FINISHED"
+    assert run.info.start_time == 1e12, "when it began, not when MLflow was told"
     assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [1.0]
+
+
+def test_a_run_that_is_delivered_late_lasts_as_long_as_it_was_computed(root):
+    execute("scenes", "train", lambda run: {"rows": 3}, root)  # without curves: left to the flow
+    path = Paths(root, "tiny", "scenes", "train").record
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"seconds": 90, "finished": "2026-01-02T03:04:05Z"}))
+    Tracking(root).deliver(plan_of_two())
+    _, (run,) = runs_of(root)
+    ended = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp() * 1000
+    assert (run.info.start_time, run.info.end_time) == (ended - 90_000, ended)
+
+
+def test_a_record_of_another_identity_times_nothing(root):
+    execute("scenes", "train", lambda run: {"rows": 3}, root)
+    path = Paths(root, "tiny", "scenes", "train").record
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"identity": "another", "finished": "2020-01-02T03:04:05Z"})
+    )
+    before = time.time() * 1000
+    Tracking(root).deliver(plan_of_two())
+    _, (run,) = runs_of(root)
+    assert before - 1 <= run.info.start_time <= run.info.end_time
 
 
 def test_mlflow_that_is_down_stops_nothing(root, monkeypatch, capsys):
