@@ -36,14 +36,14 @@ def claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Cla
 def _closer(a: float, b: float, near_a: float, near_b: float, scene: Layout, margins: Margins) -> bool | str:
     """Whether the first is closer, or why that is not clear.
 
-    Centres decide, by both margins. Surfaces must not say the opposite: the far end of a bus may be beyond a person
-    that its near end has long passed.
+    Centres decide, by both margins, and surfaces must say the same: the far end of a bus may be beyond a person that
+    its near end has long passed, and of two things that touch a third neither is the closer.
     """
     if a != a or b != b:
         return "no metric position"
     low, high = (a, b) if a < b else (b, a)
     if high - low < scene.closer_m or high < low * (1 + margins.closer_ratio):
         return "margin"
-    if (near_a < near_b) != (a < b):
+    if (near_a - near_b) * (a - b) <= 0:
         return "centres and surfaces disagree"
     return a < b

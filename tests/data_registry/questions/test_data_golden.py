@@ -43,8 +43,8 @@ def made(name: str) -> str:
     ("mix665k", "bf4cd1150b03220d"),
     ("3di-pb-oi1m", "b43aca37495dc85f"),
     ("3di-pb-in166k", "7d211c3b031093f5"),
-    ("3di-ft1m", "aeab45429775bcc2"),
-    ("spatialvqa", "c560d6cb482da140"),
+    ("3di-ft1m", "b42f1038a37642e7"),
+    ("spatialvqa", "b55e6df778beb082"),
 ])  # fmt: skip
 def test_the_same_scenes_still_give_the_same_data(name, expected):
     assert made(name) == expected, "raise the stage's version in params.yaml with this digest"
