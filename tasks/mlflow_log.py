@@ -114,7 +114,10 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     history = out / "history.jsonl"
     lines = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
     log_history(client, run_id, lines, last_step(client, run_id, lines))
-    log_metrics(client, run_id, flatten(json.loads((out / "metrics.json").read_text())))
+    curves = {key for line in lines for key in line}
+    figures = flatten(json.loads((out / "metrics.json").read_text()))
+    # A figure of the whole run that is called like a curve (the mean loss) is no point of it.
+    log_metrics(client, run_id, {f"result.{key}" if key in curves else key: one for key, one in figures.items()})
     recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     log_datasets(client, run_id, recorded.values())
     client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))

@@ -30,7 +30,7 @@ def root(tmp_path, tracking_database, monkeypatch):
 def compute(run):
     for step in range(5):
         run.tracker.log(step, {"loss": 5.0 - step, "lr": 0.1})
-    return {"rows": 3, "types": {"closer": 0.5}, "names": ["not a number"]}
+    return {"rows": 3, "loss": 0.75, "types": {"closer": 0.5}, "names": ["not a number"]}
 
 
 def plan_of_two() -> Plan:
@@ -61,6 +61,7 @@ def test_a_stage_run_is_one_run_however_often_it_is_delivered(root):
     assert run.data.metrics["types.closer"] == 0.5
     losses = client.get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in losses] == [(step, 5.0 - step) for step in range(5)]
+    assert run.data.metrics["result.loss"] == 0.75, "of the whole run, and no point of the curve"
 
 
 def test_data_sets_are_linked(root):
