@@ -1,0 +1,110 @@
+"""The main job as a newcomer meets it: `make roadmap` in a fresh clone, the same once more, and `dvc repro` in a second
+clone that shares the first one's DVC cache. Minutes, peak memory of all processes together, stage runs computed.
+
+`python -m benchmarks.roadmap [ROWS [FOLDER]]`: ROWS as for `make roadmap`; FOLDER keeps the clones."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.bench import record
+
+ROOT = Path(__file__).resolve().parents[1]
+_MARK = "SPATIALLLM_MEASURED"  # in the environment of all that is measured, whoever its parent is by then
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A command's seconds, its processes' most memory at one time (bytes, shared pages counted once), its output."""
+
+    seconds: float
+    peak: int
+    output: str
+
+
+def measure(folder: Path, *command: str) -> Measured:
+    """Run a command to its end; CalledProcessError, with its output shown, when it fails."""
+    token = uuid.uuid4().hex
+    environment = os.environ | {_MARK: token}
+    environment.pop("PYTHONPATH", None)  # the clone's own code
+    peak, over = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.5):
+            peak = max(peak, sum(_memory(process, token) for process in psutil.process_iter()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started = time.monotonic()
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True)
+    finally:
+        seconds = time.monotonic() - started
+        over.set()
+        watcher.join()
+    print(done.stdout, flush=True)
+    done.check_returncode()
+    return Measured(round(seconds, 1), peak, done.stdout)
+
+
+def _memory(process: psutil.Process, token: str) -> int:
+    try:
+        return process.memory_full_info().pss if process.environ().get(_MARK) == token else 0
+    except psutil.Error:
+        return 0  # ended meanwhile, or another user's
+
+
+def main(rows: str, folder: Path) -> None:
+    """Measure the three and write the record."""
+    first, second = folder / "first", folder / "second"
+    _clone(first)
+    install = measure(first, "make", "install")
+    fresh = measure(first, "make", "roadmap", f"ROWS={rows}")
+    counts = json.loads((first / "reports/roadmap/results.json").read_text())["stage_runs"]
+    again = measure(first, "make", "roadmap", f"ROWS={rows}")
+
+    _clone(second)
+    for name in ("plan.yaml", "dvc.lock"):  # as if the first one had committed and pushed
+        (second / name).write_bytes((first / name).read_bytes())
+    dvc = str(first / ".venv/bin/dvc")
+    subprocess.run([dvc, "cache", "dir", "--local", str(first / ".dvc/cache")], cwd=second, check=True)
+    os.environ["PATH"] = f"{first / '.venv/bin'}:{os.environ['PATH']}"
+    shared = measure(second, dvc, "repro")
+
+    record(
+        "roadmap" if rows == "roadmap" else f"roadmap-{rows}",
+        ours=round(fresh.seconds / 60, 2),
+        peer=None,
+        unit="min",
+        command=f"python -m benchmarks.roadmap {rows}",
+        higher_is_better=False,
+        rows=rows,
+        stage_runs=counts,
+        peak_gib=round(fresh.peak / 2**30, 2),
+        install_s=install.seconds,
+        second_run_s=again.seconds,
+        shared_cache={"dvc_repro_s": shared.seconds, "computed": shared.output.count("Running stage")},
+    )
+
+
+def _clone(folder: Path) -> None:
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+
+
+if __name__ == "__main__":
+    rows = sys.argv[1] if len(sys.argv) > 1 else "roadmap"
+    if len(sys.argv) > 2:
+        main(rows, Path(sys.argv[2]).absolute())
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            main(rows, Path(folder))
