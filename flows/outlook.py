@@ -115,7 +115,7 @@ def show(console: Console, seen: Outlook) -> None:
     content = seen.as_json()
     unit = "core hours" if seen.scale == "tiny" else "GPU hours"
     console.print(
-        f"{content['designs']} designs: {content['training_runs']} training runs where one by one they need "
+        f"{content['designs']} design{'s' * (content['designs'] != 1)}: {content['training_runs']} training runs where one by one they need "
         f"{content['training_runs_naive']}; {content['stage_runs']} stage runs, {content['restored']} of them there.\n"
         f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}"
         f"{'' if seen.dollars is None else f' ({seen.dollars:,.2f} dollars)'}, "
