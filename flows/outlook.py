@@ -114,8 +114,9 @@ def show(console: Console, seen: Outlook) -> None:
     console.print(table)
     content = seen.as_json()
     unit = "core hours" if seen.scale == "tiny" else "GPU hours"
+    designs = "1 design" if content["designs"] == 1 else f"{content['designs']} designs"
     console.print(
-        f"{content['designs']} design{'s' * (content['designs'] != 1)}: {content['training_runs']} training runs where one by one they need "
+        f"{designs}: {content['training_runs']} training runs where one by one they need "
         f"{content['training_runs_naive']}; {content['stage_runs']} stage runs, {content['restored']} of them there.\n"
         f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}"
         f"{'' if seen.dollars is None else f' ({seen.dollars:,.2f} dollars)'}, "
