@@ -1,6 +1,6 @@
-"""The main job as a newcomer meets it: `make roadmap` in a fresh clone, the same once more, the other rows of Table 2, and
-`dvc repro` in a second clone that shares the first one's DVC cache. Minutes, peak memory of all processes together, stage
-runs computed. `python -m benchmarks.roadmap [FOLDER]`: FOLDER keeps the clones."""
+"""The main job as a newcomer meets it: `make roadmap` in a fresh clone, the same once more, the other rows of Table 2,
+and `dvc repro` in a second clone that shares the DVC cache of the first. Minutes, stage runs computed, and the peak
+memory of all processes together. `python -m benchmarks.roadmap [FOLDER]`: FOLDER keeps the clones."""
 
 import json
 import os
