@@ -1,14 +1,19 @@
-"""What a Prefect server of one's own needs beside the deployments: the automation that notices dead workers.
-`python -m flows.automation` creates or updates it; without it a dead worker's flow run stays "Running" for ever."""
+"""What a Prefect server of one's own needs before the deployments: their work pool, and what notices dead workers.
+`python -m flows.automation` creates both or brings them up to date; without the automation a dead worker's flow run
+stays "Running" for ever."""
 
+import contextlib
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectAlreadyExists
 
+POOL = "spatialllm"  # prefect.yaml names it
 NAME = "spatialllm: a flow run without heartbeat has crashed"
 HEARTBEAT_S = 180  # docker/compose.yaml sets PREFECT_FLOWS_HEARTBEAT_FREQUENCY to it for workers
 PATIENCE = 3  # heartbeats that may be missing
@@ -48,5 +53,13 @@ def ensure_heartbeat_automation() -> str:
         return str(client.create_automation(wanted))
 
 
+def ensure_work_pool() -> None:
+    """Create the pool of worker processes unless it is there; one that is there stays as its owner has it."""
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+
+
 if __name__ == "__main__":
+    ensure_work_pool()
+    print(f"work pool {POOL}")
     print(f"automation {ensure_heartbeat_automation()}: {NAME}")
