@@ -22,14 +22,18 @@ class Bill:
     """
 
     def __init__(self, root: Path, designs: Iterable[Design] = (), taken: Callable[[str], bool] = lambda run: False):
-        self._taken = taken
+        self._root, self._taken = root, taken
         self._plan = Plan()
-        self._costs = Costs(root, self._plan)
+        self.look()
         self._found = Settings(root, settings.load(root).params, self._plan.entries)
         self._runs: dict[Design, list[str]] = {}
         self._there: dict[str, bool] = {}
         for design in designs:
             self._runs_of(design)
+
+    def look(self) -> None:
+        """Take in what was recorded meanwhile, so that what has been computed costs what it took."""
+        self._costs = Costs(self._root, self._plan)
 
     def left(self, design: Design) -> float:
         """Accelerator hours of what this design would still have to compute."""

@@ -4,20 +4,21 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flows.cost import Costs
     from flows.run import Session
 
 
-def leave_artifacts(session: "Session", costs: "Costs") -> None:
+def leave_artifacts(session: "Session") -> None:
     """For Prefect's UI: what became of each stage run, and where the rest is."""
     from prefect.artifacts import create_link_artifact, create_table_artifact
 
-    result = session.result
+    from flows.cost import Costs
+
+    result, costs = session.result, Costs(session.root, session.plan)
     rows = [
         {
             "stage run": run,
             "state": result.states.get(run, ""),
-            "seconds": round(costs.recorded(run) or 0.0, 1),
+            "seconds": costs.recorded(run),
             "because of": result.blame.get(run, ""),
             "log": str(session.store.paths(run).log.relative_to(session.root)),
         }

@@ -248,6 +248,8 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
         try:
             while True:
                 left = session.take()
+                if left:  # `refill` may have brought stage runs that the plan did not have before
+                    costs = Costs(session.root, session.plan)
                 needs = {run: session.plan.needs(run) for run in left}
                 _note(session, scheduler.add(needs, costs.all(left)), states)
                 session.display.remaining(scheduler, costs, session)
@@ -264,7 +266,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
             stop_children()  # Prefect would wait for the threads that wait for them
             raise
         failed = sorted(session.result.errors)
-        leave_artifacts(session, costs)
+        leave_artifacts(session)
         return (
             Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message="all stage runs are there")
         )

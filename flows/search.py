@@ -173,6 +173,7 @@ class Sweep:
                 self.waiting[name] = work
                 continue
             self.values[name] = work.values[-1]
+            self.bill.look()
             for trial in work.trials:
                 self._complete(trial, work.design)
             self.on_complete(work.design)

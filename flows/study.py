@@ -4,6 +4,7 @@ Here too: samplers by name, and a study's designs as rows of its report."""
 import contextlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +129,10 @@ def importances_of(study: "optuna.Study") -> dict[str, float]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.values[0] for trial in complete}) < 4:
         return {}
-    # With a target of one's own PED-ANOVA looks at the lowest values: the best designs are those of the lowest error.
-    return get_param_importances(study, target=lambda trial: -trial.values[0])
+    # With a target of one's own PED-ANOVA looks at the lowest values and warns of it: the best designs are those of the
+    # lowest error.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        return get_param_importances(study, target=lambda trial: -trial.values[0])
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:

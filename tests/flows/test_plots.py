@@ -1,6 +1,7 @@
 """Pictures of a study are drawn from its trials; the registry gets the winner once, with its lineage."""
 
 import json
+import warnings
 from pathlib import Path
 
 import optuna
@@ -34,7 +35,8 @@ def study():
 
 def test_every_picture_is_drawn(study, tmp_path):
     space, made = study
-    importances = importances_of(made)
+    with warnings.catch_warnings(action="error"):  # none on the terminal of whoever sweeps
+        importances = importances_of(made)
     assert max(importances, key=importances.__getitem__) == "encoders"
     files = draw(tmp_path, trials_of(made), space, importances)
     assert {file.stem for file in files} == {"history", "slices", "pareto", "importances", "interaction"}

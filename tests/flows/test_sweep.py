@@ -16,6 +16,7 @@ from flows.schedule import FAILED
 from flows.search import Config, Sweep
 from flows.space import Range, Space
 from flows.study import SAMPLERS, front, make_sampler, open_study, trials_of
+from tasks.claim import Paths, write_json
 from tests.flows.test_design import grid
 
 REPO = Path(__file__).resolve().parents[2]
@@ -161,6 +162,23 @@ def test_a_killed_halving_goes_on_at_its_rung(root):
     again, trials, _ = sweep(root, 12, halving=rungs)
     assert [sum(f"frac={f}" in name for name in again.scored) for f in ("1of9", "1of3")] == [0, 4]
     assert sum(trial.value is not None for trial in trials) == 2
+
+
+def test_a_design_costs_what_its_stage_runs_took(root):
+    """On a machine where nothing was recorded when the sweep began."""
+
+    class Recorded(Instant):
+        def want(self, plan):
+            super().want(plan)
+            for run in plan.runs():
+                stage, _, name = run.partition("/")
+                seconds = {"align": 36, "instruct": 72 if "llama" in name else 54, "score": 18}.get(stage, 1000)
+                write_json(Paths(root, "tiny", stage, name).record, {"seconds": seconds})
+
+    _, trials, _ = sweep(root, 12, worker=Recorded(root))
+    assert len(trials) == 12
+    for trial in trials:
+        assert trial.hours == pytest.approx((36 + (72 if trial.design.llm == "llama3-8b" else 54) + 18) / 3600)
 
 
 def test_two_objectives_give_a_pareto_front(root):
