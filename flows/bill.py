@@ -22,38 +22,44 @@ class Bill:
     """
 
     def __init__(self, root: Path, designs: Iterable[Design] = (), taken: Callable[[str], bool] = lambda run: False):
-        self._root, self._taken = root, taken
+        self._taken = taken
         self._plan = Plan()
-        self.look()
+        self._costs = Costs(root, self._plan)
         self._found = Settings(root, settings.load(root).params, self._plan.entries)
         self._runs: dict[Design, list[str]] = {}
         self._there: dict[str, bool] = {}
+        self._prices: dict[str, float] = {}
         for design in designs:
             self._runs_of(design)
 
     def look(self) -> None:
         """Take in what was recorded meanwhile, so that what has been computed costs what it took."""
-        self._costs = Costs(self._root, self._plan)
+        self._costs.look()
+        self._prices.clear()
 
     def left(self, design: Design) -> float:
         """Accelerator hours of what this design would still have to compute."""
-        return self._costs.gpu_hours(run for run in self._runs_of(design) if not self._free(run))
+        return sum(self._price(run) for run in self._runs_of(design) if not self._free(run))
 
     def alone(self, design: Design) -> float:
         """Accelerator hours of its training and score runs with nothing there."""
-        return self._costs.gpu_hours(
-            run for run in self._runs_of(design) if run.partition("/")[0] in (*TRAINING, "score")
-        )
+        own = (run for run in self._runs_of(design) if run.partition("/")[0] in (*TRAINING, "score"))
+        return sum(self._price(run) for run in own)
 
     def hours(self, plan: Plan, runs: Iterable[str]) -> float:
         """Accelerator hours of some stage runs of a plan."""
-        return self._costs.gpu_hours(self._plan.add(run, plan.entry(run)) for run in runs)
+        return sum(self._price(self._plan.add(run, plan.entry(run))) for run in runs)
 
     def _runs_of(self, design: Design) -> list[str]:
         if design not in self._runs:
             plan = plan_of([design])
             self._runs[design] = [self._plan.add(run, plan.entry(run)) for run in plan.runs()]
         return self._runs[design]
+
+    def _price(self, run: str) -> float:
+        if run not in self._prices:
+            self._prices[run] = self._costs.gpu_hours([run])
+        return self._prices[run]
 
     def _free(self, run: str) -> bool:
         if self._taken(run):

@@ -36,13 +36,16 @@ class Costs:
     def __init__(self, root: Path, plan: Plan) -> None:
         self._plan = plan
         found = settings.load(root)
-        self._scale, self._params = found.scale, found.params
+        self._root, self._scale, self._params = root, found.scale, found.params
+        self.look()
+
+    def look(self) -> None:
+        """Read what has been recorded by now."""
         self._recorded: dict[str, float] = {}
-        for path in sorted((root / "logs" / self._scale).glob("*/*.json")):
+        for path in sorted((self._root / "logs" / self._scale).glob("*/*.json")):
             stage, name = path.parent.name, path.stem
-            self._recorded[f"{stage}/{name}"] = json.loads(Paths(root, self._scale, stage, name).record.read_text())[
-                "seconds"
-            ]
+            record = Paths(self._root, self._scale, stage, name).record
+            self._recorded[f"{stage}/{name}"] = json.loads(record.read_text())["seconds"]
         self._by_stage: dict[str, list[float]] = {}
         for run, seconds in self._recorded.items():
             self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _share(run))
@@ -60,7 +63,7 @@ class Costs:
         return _FIRST_GUESS_S[stage] * _share(run)
 
     def recorded(self, run: str) -> float | None:
-        """Seconds that it took on this machine, if it was computed here before this object was made."""
+        """Seconds that it took on this machine, if it was computed here when last looked."""
         return self._recorded.get(run)
 
     def gpu_hours(self, runs: Iterable[str]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 _DRAWS = 192  # parameter sets drawn from their prior; each counts by how well it explains the values
 _KEPT = 24
+_DRAWN = 64  # values of all designs together, per kept parameter set
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,51 @@ class Surrogate:
             waiting: (w, dimensions) designs in work: they count as seen, with the value expected of them.
             asked: (m, dimensions).
         """
-        mean = float(values.mean()) if len(values) else 0.0
-        spread = float(values.std()) if len(values) > 1 and values.std() > 0 else 1.0
-        scaled = (values - mean) / spread
+        mean, spread = _scale(values)
+        weights, means, deviations = [], [], []
+        for weight, one, both, targets in self._sets(seen, (values - mean) / spread, waiting):
+            m, covariance = self._posterior(one, both, targets, asked)
+            weights.append(weight)
+            means.append(m * spread + mean)
+            deviations.append(np.sqrt(np.maximum(np.diag(covariance), 1e-12)) * spread)
+        return Beliefs(np.array(weights), np.array(means), np.array(deviations), mean)
+
+    def chance_of_best(
+        self,
+        seen: np.ndarray,
+        values: np.ndarray,
+        waiting: np.ndarray,
+        asked: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """How probably each of the `asked` designs is the best of them, (m,); arguments as for `predict`.
+
+        Counted over draws of all their values together, because designs that share parts are good or bad together. What
+        no draw has as the best gets half a draw: it is unlikely, not impossible.
+        """
+        mean, spread = _scale(values)
+        chance = np.zeros(len(asked))
+        sets = self._sets(seen, (values - mean) / spread, waiting)
+        for weight, one, both, targets in sets:
+            m, covariance = self._posterior(one, both, targets, asked)
+            factor = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(asked)))
+            drawn = m[:, None] + factor @ rng.standard_normal((len(asked), _DRAWN))
+            chance += weight * np.bincount(drawn.argmax(0), minlength=len(asked)) / _DRAWN
+        return np.maximum(chance, 0.5 / (len(sets) * _DRAWN))
+
+    def _sets(
+        self, seen: np.ndarray, scaled: np.ndarray, waiting: np.ndarray
+    ) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
+        """The parameter sets that explain the values best: weight, index, and designs with values to predict from."""
         weight = self._evidence(seen, scaled)
         best = np.argsort(weight)[::-1][:_KEPT]
         weight = weight[best] / weight[best].sum()
-        means, deviations = [], []
         both = np.concatenate([seen, waiting])
-        for one in best:
-            targets = scaled
-            if len(waiting):
-                expected = self._posterior(one, seen, scaled, waiting)[0]
-                targets = np.concatenate([scaled, expected])
-            m, s = self._posterior(one, both, targets, asked)
-            means.append(m * spread + mean)
-            deviations.append(s * spread)
-        return Beliefs(weight, np.array(means), np.array(deviations), mean)
+        sets = []
+        for share, one in zip(weight, best, strict=True):
+            expected = self._posterior(one, seen, scaled, waiting)[0] if len(waiting) else np.empty(0)
+            sets.append((float(share), int(one), both, np.concatenate([scaled, expected])))
+        return sets
 
     def _evidence(self, seen: np.ndarray, scaled: np.ndarray) -> np.ndarray:
         """How well each parameter set explains the values, summing to 1."""
@@ -92,14 +121,14 @@ class Surrogate:
     def _posterior(
         self, one: int, seen: np.ndarray, targets: np.ndarray, asked: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        prior = self._covariance(one, asked[:1], asked[:1])[0, 0]  # the same for every design
+        """Mean (m,) and covariance (m, m) of the asked designs under one parameter set."""
+        prior = self._covariance(one, asked, asked)
         if not len(seen):
-            return np.zeros(len(asked)), np.full(len(asked), math.sqrt(prior))
+            return np.zeros(len(asked)), prior
         covariance = self._covariance(one, seen, seen) + self._noise[one] * np.eye(len(seen))
         cross = self._covariance(one, seen, asked)
         solved = np.linalg.solve(covariance, np.column_stack([targets, cross]))
-        variance = prior - (cross * solved[:, 1:]).sum(0)
-        return cross.T @ solved[:, 0], np.sqrt(np.maximum(variance, 1e-12))
+        return cross.T @ solved[:, 0], prior - cross.T @ solved[:, 1:]
 
     def _covariance(self, one: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         single = np.zeros((len(a), len(b)))
@@ -110,6 +139,12 @@ class Surrogate:
             squares += part**2
         # 1: the values' own mean is not known exactly
         return 1.0 + single + self._pairs[one] * (single**2 - squares) / 2
+
+
+def _scale(values: np.ndarray) -> tuple[float, float]:
+    """Mean and spread to measure values by."""
+    mean = float(values.mean()) if len(values) else 0.0
+    return mean, float(values.std()) if len(values) > 1 and values.std() > 0 else 1.0
 
 
 _erf = np.vectorize(math.erf, otypes=[float])

@@ -99,6 +99,23 @@ def test_the_surrogate_learns_main_effects_it_was_not_shown_together():
     assert expected == pytest.approx(10.0, abs=1.0)
 
 
+def test_the_chance_of_being_the_best_is_even_until_something_is_known():
+    """Nine designs that nothing tells apart; then the effects of both parts, of which the unseen has the best."""
+    tables = [np.eye(3), np.eye(3)]
+    every = np.array([(i, j) for i in range(3) for j in range(3)])
+    nothing, none = np.empty((0, 2), int), np.empty(0)
+    surrogate, rng = Surrogate(tables, seed=0), np.random.default_rng(0)
+    even = surrogate.chance_of_best(nothing, none, nothing, every, rng)
+    assert even == pytest.approx(np.full(9, 1 / 9), abs=0.04)
+
+    seen = every[every.sum(1) < 4]
+    values = np.array([0.0, 1.0, 4.0])[seen].sum(1)
+    chance = surrogate.chance_of_best(seen, values, nothing, np.array([(2, 2), (0, 0), (1, 0)]), rng)
+    assert chance[0] > 0.95
+    assert chance.sum() == pytest.approx(1.0, abs=0.01)
+    assert chance.min() > 0, "unlikely, not impossible"
+
+
 def test_likeness_of_choices():
     mixes = similarity(["cc558k", "cc558k+3di-ft1m", "mix665k"])
     assert mixes[0, 1] == 0.5
