@@ -17,6 +17,7 @@ from flows.plan import plan_of, write_plan
 from flows.server import prefect_server
 from tasks import mlflow_log
 from tasks.settings import Settings
+from tests.postgres import postgres, programs
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -157,6 +158,17 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("PREFECT_HOME", str(home))
         with prefect_server(home) as address:
             yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_address() -> Iterator[str]:
+    """A Postgres for server mode."""
+    pytest.importorskip("psycopg2")
+    folder = programs()
+    if folder is None:
+        pytest.skip("Postgres is not installed")
+    with postgres(folder) as address:
+        yield address
 
 
 @pytest.fixture

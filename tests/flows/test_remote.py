@@ -1,7 +1,10 @@
 """Several machines: each has its own clone and cache, and takes part through the DVC remote and the leases alone."""
 
+import os
+import signal
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -133,9 +136,20 @@ def test_a_remote_that_drops_the_connection_costs_no_result(machines, wire, monk
     assert second.executed == []
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def address(request, tmp_path):
+    """A database that machines may share for their leases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'leases.db'}"
+    return request.getfixturevalue("postgres_address")
+
+
 @pytest.fixture
-def leases(tmp_path):
-    return Leases(f"sqlite:///{tmp_path / 'leases.db'}", lease_s=0.6, poll_s=0.02)
+def leases(address):
+    made = Leases(address, lease_s=0.6, poll_s=0.02)
+    with made._engine.begin() as database:
+        database.execute(made._table.delete())  # of an earlier test, whose tokens would go on
+    return made
 
 
 def test_one_owner_at_a_time_and_a_new_token_for_each(leases):
@@ -196,3 +210,48 @@ def test_who_was_frozen_past_his_lease_publishes_nothing(machines, leases, monke
         worker.perform("scenes/train")
     with worker.store.repo() as repo:
         assert not list(Path(repo.cache.legacy.path).glob("runs/*/*/*")), "not committed, so not pushed either"
+
+
+PERFORM = """
+import os, sys
+from pathlib import Path
+from flows.design import choose
+from flows.keep import keep_in_plan
+from flows.lease import Lapsed, Leases
+from flows.plan import plan_of
+from flows.run import Result, Session
+from flows.show import NoDisplay
+
+root = Path.cwd()
+session = Session(root, keep_in_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
+session.settle(["scenes/train"])
+session.leases = Leases(sys.argv[1], lease_s=2.0, poll_s=0.05)
+try:
+    print(session.perform("scenes/train"))
+except Lapsed:
+    print("lapsed")
+"""
+
+
+def test_a_machine_stopped_past_its_lease_wakes_up_to_find_it_lapsed(machines, tmp_path):
+    """SIGSTOP of a flow and its stage run in the middle; another machine computes and pushes; SIGCONT."""
+    first, second = machines
+    leases = f"sqlite:///{tmp_path / 'leases.db'}"
+    begun, go = first.hold("scenes/train")
+    frozen = first.start(sys.executable, "-c", PERFORM, leases)
+    stage = int(begun.read_text())
+    for pid in (frozen.pid, stage):
+        os.kill(pid, signal.SIGSTOP)
+    assert second.run(sys.executable, "-c", PERFORM, leases).split()[-1] == COMPUTED
+    for pid in (frozen.pid, stage):
+        os.kill(pid, signal.SIGCONT)
+    go.write_text("on")
+    printed, _ = frozen.communicate()
+    assert frozen.returncode == 0, printed
+    assert printed.split()[-1] == "lapsed"
+    assert not list((first.root / ".dvc" / "cache").glob("runs/*/*/*")), "not committed, so not pushed either"
+
+    # What the other one pushed is what it goes on with.
+    assert first.run(sys.executable, "-c", PERFORM, leases).split()[-1] in ("there", RESTORED)
+    ours, theirs = ((machine.out("scenes/train") / "MANIFEST.json").read_bytes() for machine in machines)
+    assert ours == theirs

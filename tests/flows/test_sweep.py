@@ -280,8 +280,10 @@ def test_one_process_per_study(root):
             pass
 
 
-def test_a_study_may_lie_in_a_database(root, monkeypatch):
-    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{root / 'studies.db'}")
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_study_may_lie_in_a_database(root, kind, request, monkeypatch):
+    address = f"sqlite:///{root / 'studies.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_address")
+    monkeypatch.setenv("OPTUNA_STORAGE", address)
     first, _, _ = sweep(root, 3)
     again, trials, _ = sweep(root, 5)
     assert len(first.scored) == 3
