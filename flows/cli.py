@@ -140,11 +140,16 @@ def sweep(
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show what runs for as long as anything does.")] = False,
+    as_json: Json = False,
+) -> None:
     """The stage runs of plan.yaml: what is there, what runs and how far it is, what is missing."""
     with reporting():
-        from flows.runs import status_of, status_table
+        from flows.runs import status_of, status_table, watch_runs
 
+        if watch:
+            watch_runs(root(), errors)
         rows = status_of(root())
         if as_json:
             print_json(rows)

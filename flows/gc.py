@@ -49,7 +49,7 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
     Args:
         cache: look into DVC's cache too.
     """
-    needed = set(read_plan(root).runs())
+    needed, own_scale = set(read_plan(root).runs()), settings.load(root).scale
     folders = {}
     for parent in (root / "runs", root / ".work"):
         for folder in sorted(parent.glob("*/*/*")):
@@ -59,7 +59,7 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
             run = name[1:].rsplit(".", 1)[0] if name.startswith(".") else name
             paths = Paths(root, scale, stage, run)
             leftover = name.startswith(".") and owner_note(paths) is None
-            unneeded = f"{stage}/{run}" not in needed or scale != settings.load(root).scale
+            unneeded = f"{stage}/{run}" not in needed or scale != own_scale
             if (leftover or unneeded) and owner_note(paths) is None:
                 folders[folder.relative_to(root).as_posix()] = _bytes(folder)
     if not cache:

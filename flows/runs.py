@@ -4,11 +4,13 @@ Reads only; `end_owner` is the exception and is asked for by name."""
 import contextlib
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from data_registry.errors import InputError, nearest
@@ -18,6 +20,7 @@ from flows.store import is_current
 from tasks import digest, settings
 from tasks.claim import Paths, end_holder, holder, read_note
 
+_WATCH_SECONDS = 2
 _END_SECONDS = 30  # a killed process may have to write out what the kernel holds of it
 
 
@@ -53,6 +56,19 @@ def status_table(rows: list[dict[str, Any]]) -> Table:
             detail = f"computed in {clock(row['seconds'])}" if "seconds" in row and row["state"] == "there" else ""
         table.add_row(stage, name, f"[{colors[row['state']]}]{row['state']}[/]", detail)
     return table
+
+
+def watch_runs(root: Path, console: Console) -> None:
+    """Show the stage runs of plan.yaml that run, live, until none does."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        rows = status_of(root)
+        while running := [row for row in rows if row["state"] == "running"]:
+            table = status_table(running)
+            counts = Counter(row["state"] for row in rows)
+            table.caption = ", ".join(f"{count} {state}" for state, count in counts.items())
+            live.update(table, refresh=True)
+            time.sleep(_WATCH_SECONDS)
+            rows = status_of(root)
 
 
 def info_of(root: Path, name: str) -> dict[str, Any]:

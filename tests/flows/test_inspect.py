@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli
+from flows import cli, runs
 from tests.flows.conftest import Project
 
 RUN = "scenes/train"
@@ -72,6 +72,23 @@ def test_a_stage_run_from_its_beginning_to_its_end(project, spatialllm):
     params["scenes"]["tiny"]["each"]["train"]["size"] = 2
     project.set_params(params)
     assert state(spatialllm("status", "--json"), RUN)["state"] == "outdated"
+
+
+def test_status_is_watched_for_as_long_as_something_runs(project, spatialllm, monkeypatch):
+    begun, go = project.hold(RUN)
+    stage = project.start(sys.executable, "-m", "fake.scenes", "train")
+    begun.read_text()
+    watched = []
+
+    def second_look(seconds: float) -> None:
+        watched.append(stage.poll())
+        go.write_text("on")
+        stage.wait()
+
+    monkeypatch.setattr(runs.time, "sleep", second_look)
+    printed = spatialllm("status", "--watch", "--json")
+    assert watched == [None], "once, while it ran"
+    assert state(printed[printed.index("[") :], RUN)["state"] == "there"
 
 
 def test_all_about_a_stage_run(project, spatialllm):
