@@ -2,6 +2,7 @@
 Compute, then commit: no DVC lock is held while a stage run computes, and afterwards `dvc repro` finds nothing to do."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -146,16 +147,19 @@ class Store:
         try:
             repo.stage_cache.restore(stage, pull=bool(repo.config["core"].get("remote")))
         except RunCacheNotFoundError:
+            _drop_damaged(repo, stage)
             return False
         except Exception as error:  # a remote's errors have no common base; what it does not give is computed
             if not repo.config["core"].get("remote"):
                 raise
             logging.getLogger("spatialllm").warning("%s: the DVC remote does not give it (%s)", run, error)
             return False
-        if not is_current(found, run, known=known):
-            return False
-        repo.commit(stage.addressing, force=True)
-        return True
+        if is_current(found, run, known=known):
+            repo.commit(stage.addressing, force=True)
+            return True
+        if not is_whole(out):
+            _drop_damaged(repo, stage)
+        return False
 
     @staticmethod
     def _stage(stages: dict[str, "Stage"], run: str) -> "Stage":
@@ -215,6 +219,26 @@ class Store:
             yield
         finally:
             before.unlink()
+
+
+def _drop_damaged(repo: "Repo", stage: "Stage") -> None:
+    """Remove from DVC's cache what it has of a stage run's output and no longer has the contents it is named after.
+
+    DVC trusts what lies in its cache: a commit of the same output, computed again, would leave the damaged file there.
+    """
+    known = repo.stage_cache._load(stage) or {}
+    for name in (out["md5"] for out in known.get("outs", ()) if "md5" in out):
+        listing = Path(repo.cache.local.oid_to_path(name))
+        members: list[str] = []
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # gone, or itself damaged
+            members = [entry["md5"] for entry in json.loads(listing.read_bytes())] if name.endswith(".dir") else []
+        for one in (*members, name):
+            path = Path(repo.cache.local.oid_to_path(one))
+            with contextlib.suppress(FileNotFoundError):
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "md5").hexdigest()
+                if found != one.removesuffix(".dir"):
+                    path.unlink()
 
 
 def _lock_entries(path: Path) -> dict[str, str] | None:
