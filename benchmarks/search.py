@@ -184,7 +184,8 @@ if __name__ == "__main__":
     paid = {name: [paid_until_near(one) for one in found] for name, found in runs.items()}
     budgets = [float(hours) for hours in range(200, 4001, 200)]
     naive = naive_samples(space)
-    stage2 = sum(n for run, n in halved[0].samples.items() if run.startswith("instruct/"))
+    stage2 = mean(sum(n for run, n in one.samples.items() if run.startswith("instruct/")) for one in halved)
+    everything = mean(sum(one.samples.values()) for one in halved)
     record(
         "search",
         ours=round(median(paid["prefix"]), 1),
@@ -207,8 +208,8 @@ if __name__ == "__main__":
         halving={
             "designs_by_rung": [Halving().size(space.size(), rung) for rung in range(3)],
             "share_of_naive_stage2_samples": round(stage2 / naive["stage2"], 4),
-            "share_of_all_naive_samples": round(sum(halved[0].samples.values()) / naive["all"], 4),
-            "a100_hours": round(halved[0].hours, 1),
+            "share_of_all_naive_samples": round(everything / naive["all"], 4),
+            "a100_hours": round(mean(one.hours for one in halved), 1),
             "mean_regret": round(mean(one.surface.best - one.curve[-1][1] for one in halved), 3),
             "found_within": sum(one.surface.best - one.curve[-1][1] <= NEAR for one in halved) / SEEDS,
         },

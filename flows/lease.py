@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from data_registry.errors import InputError
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -53,9 +55,14 @@ class Leases:
 
     @contextlib.contextmanager
     def hold(self, run: str) -> Iterator["Lease"]:
-        """Wait for the lease of a stage run, keep it alive by heartbeats, and give it back."""
-        while (token := self._acquire(run)) is None:
-            time.sleep(self.poll_s)
+        """Wait for the lease of a stage run, keep it alive by heartbeats, and give it back.
+
+        Raises:
+            Lapsed: the database does not answer.
+        """
+        with _out_of_reach(run):
+            while (token := self._acquire(run)) is None:
+                time.sleep(self.poll_s)
         lease = Lease(self, run, token)
         try:
             yield lease
@@ -116,25 +123,35 @@ class Lease:
         """Make sure that it is still ours, before something is published.
 
         Raises:
-            Lapsed: it is not.
+            Lapsed: it is not, or the database does not answer.
         """
-        if not self._leases._renew(self._run, self.token, self._leases.lease_s):
+        with _out_of_reach(self._run):
+            ours = self._leases._renew(self._run, self.token, self._leases.lease_s)
+        if not ours:
             raise Lapsed(f"{self._run}: the lease lapsed while it was computed; what another made of it counts")
 
     def release(self) -> None:
-        """Give it back; one that lapsed is another's already."""
+        """Give it back; one that lapsed is another's already, and without the database it lapses by itself."""
         self._over.set()
-        self._leases._renew(self._run, self.token, -1.0)
+        with contextlib.suppress(Lapsed), _out_of_reach(self._run):
+            self._leases._renew(self._run, self.token, -1.0)
 
     def _beat(self) -> None:
-        from sqlalchemy.exc import SQLAlchemyError
-
         while not self._over.wait(self._leases.lease_s / 3):
-            try:
+            with contextlib.suppress(Lapsed), _out_of_reach(self._run):  # out of reach for now; `confirm` decides
                 if not self._leases._renew(self._run, self.token, self._leases.lease_s):
                     return  # `confirm` will say so
-            except SQLAlchemyError:
-                continue  # out of reach for now; `confirm` decides
+
+
+@contextlib.contextmanager
+def _out_of_reach(run: str) -> Iterator[None]:
+    """A database that does not answer, in words; the flow tries the stage run again."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise Lapsed(f"{run}: {VARIABLE}: the database of leases does not answer: {error}") from error
 
 
 @contextlib.contextmanager
@@ -148,6 +165,17 @@ def lease_of(leases: Leases | None, store: "Store", run: str) -> Iterator[Lease 
 
 
 def shared_leases() -> Leases | None:
-    """The leases that SPATIALLLM_LEASES names, if any."""
+    """The leases that SPATIALLLM_LEASES names, if any.
+
+    Raises:
+        InputError: there is no such database, or it does not answer.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
     url = os.environ.get(VARIABLE)
-    return Leases(url) if url else None
+    if not url:
+        return None
+    try:
+        return Leases(url)
+    except (SQLAlchemyError, ImportError) as error:
+        raise InputError(f"{VARIABLE}: the database of leases does not answer: {error}") from error

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from data_registry.errors import InputError
 from flows import remote
 from flows.design import choose
 from flows.keep import keep_in_plan
-from flows.lease import Lapsed, Leases
+from flows.lease import Lapsed, Leases, shared_leases
 from flows.plan import plan_of
 from flows.run import COMPUTED, Result, Session
 from flows.show import NoDisplay
 from flows.store import RESTORED
 from tests.data_registry.s3_server import ACCESS, SECRET, rclone, serve
 from tests.flows.conftest import Project
+from tests.postgres import postgres, programs
 
 RUNS = ["scenes/train", "scenes/test", "data/cc558k"]
 
@@ -210,6 +212,29 @@ def test_who_was_frozen_past_his_lease_publishes_nothing(machines, leases, monke
         worker.perform("scenes/train")
     with worker.store.repo() as repo:
         assert not list(Path(repo.cache.legacy.path).glob("runs/*/*/*")), "not committed, so not pushed either"
+
+
+def test_a_database_that_is_gone_costs_the_lease_and_nothing_else():
+    pytest.importorskip("psycopg2")
+    if programs() is None:
+        pytest.skip("Postgres is not installed")
+    with postgres(programs()) as address:
+        leases = Leases(address, lease_s=60)
+        held = leases.hold("scenes/train x")
+        lease = held.__enter__()
+        lease.confirm()
+    with pytest.raises(Lapsed, match="SPATIALLLM_LEASES: the database of leases does not answer"):
+        lease.confirm()
+    held.__exit__(None, None, None)  # it lapses by itself: what was computed under it is no failure
+    with pytest.raises(Lapsed, match="does not answer"), leases.hold("scenes/test x"):
+        pass
+
+
+@pytest.mark.parametrize("address", ["sqlite:////nowhere/leases.db", "postgres//typo", "nosuch://here/leases"])
+def test_a_wrong_address_of_leases_is_named(address, monkeypatch):
+    monkeypatch.setenv("SPATIALLLM_LEASES", address)
+    with pytest.raises(InputError, match="SPATIALLLM_LEASES: "):
+        shared_leases()
 
 
 PERFORM = """
