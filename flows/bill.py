@@ -34,8 +34,8 @@ class Bill:
 
     def look(self) -> None:
         """Take in what was recorded meanwhile, so that what has been computed costs what it took."""
-        self._costs.look()
-        self._prices.clear()
+        if self._costs.look():
+            self._prices.clear()
 
     def left(self, design: Design) -> float:
         """Accelerator hours of what this design would still have to compute."""

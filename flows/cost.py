@@ -37,18 +37,21 @@ class Costs:
         self._plan = plan
         found = settings.load(root)
         self._root, self._scale, self._params = root, found.scale, found.params
+        self._recorded: dict[str, float] = {}
+        self._by_stage: dict[str, list[float]] = {}
         self.look()
 
-    def look(self) -> None:
-        """Read what has been recorded by now."""
-        self._recorded: dict[str, float] = {}
+    def look(self) -> bool:
+        """Read what has been recorded by now; returns whether any of it is new."""
+        before, self._recorded = self._recorded, {}
         for path in sorted((self._root / "logs" / self._scale).glob("*/*.json")):
             stage, name = path.parent.name, path.stem
             record = Paths(self._root, self._scale, stage, name).record
             self._recorded[f"{stage}/{name}"] = json.loads(record.read_text())["seconds"]
-        self._by_stage: dict[str, list[float]] = {}
+        self._by_stage = {}
         for run, seconds in self._recorded.items():
             self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _share(run))
+        return self._recorded != before
 
     def seconds(self, run: str) -> float:
         """Seconds of "stage/name" on one slot (one core at tiny, one node of eight GPUs at paper scale)."""

@@ -170,11 +170,11 @@ def shared_leases() -> Leases | None:
     Raises:
         InputError: there is no such database, or it does not answer.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
     url = os.environ.get(VARIABLE)
     if not url:
         return None
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         return Leases(url)
     except (SQLAlchemyError, ImportError) as error:
