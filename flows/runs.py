@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 
 from data_registry.errors import InputError, nearest
-from flows.plan import read_plan
+from flows.design import parse
+from flows.plan import plan_of, read_plan
 from flows.show import clock
 from flows.store import is_current
 from tasks import digest, settings
@@ -72,13 +73,16 @@ def watch_runs(root: Path, console: Console) -> None:
 
 
 def info_of(root: Path, name: str) -> dict[str, Any]:
-    """All about a stage run "stage/name"; a design's name stands for its score."""
-    plan = read_plan(root)
+    """All about a stage run "stage/name"; a design's name stands for its score, also where it has left plan.yaml."""
+    kept = plan = read_plan(root)
     run = name if "/" in name else f"score/{name}"
-    if run not in plan.runs():
-        raise InputError(f"{settings.PLAN_FILE}: no stage run {name!r}, {nearest(run, plan.runs())}")
-    found = settings.load(root)
     stage, _, short = run.partition("/")
+    if run not in kept.runs():
+        with contextlib.suppress(InputError):  # a sweep's trial, perhaps
+            plan = kept.merge(plan_of([parse(short)]))
+        if run not in plan.runs():
+            raise InputError(f"{settings.PLAN_FILE}: no stage run {name!r}, {nearest(run, kept.runs())}")
+    found = settings.Settings(root, settings.load(root).params, plan.entries)
     paths = Paths(root, found.scale, stage, short)
     about: dict[str, Any] = {
         "run": run,
@@ -91,7 +95,8 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
         "reads": plan.needs(run),
         "read_by": [other for other in plan.runs() if run in plan.needs(other)],
         "designs": [s.partition("/")[2] for s in plan.runs() if s.startswith("score/") and run in plan.closure([s])],
-        "reproduce": f"dvc repro {run.replace('/', '@', 1)}",
+        "reproduce": ("" if run in kept.runs() else f"spatialllm keep {short} && ")
+        + f"dvc repro {run.replace('/', '@', 1)}",
         "log": str(paths.log.relative_to(root)),
     }
     with contextlib.suppress(digest.Damaged):

@@ -33,7 +33,8 @@ def compute(run):
         raise RuntimeError(f"told to fail: {key}")
     # Two named pipes stop it: the first tells the test that it has begun, the second lets it go on.
     if os.path.exists(f"{key.replace('/', '.')}.begun"):
-        (run.work / "checkpoint").write_text("half")
+        checkpoint = run.work / "checkpoint"
+        checkpoint.write_text("resumed" if checkpoint.exists() else "half")
         with open(f"{key.replace('/', '.')}.begun", "w") as begun:
             begun.write(str(os.getpid()))
         with open(f"{key.replace('/', '.')}.go") as go:

@@ -131,6 +131,16 @@ def test_a_designs_name_stands_for_its_score(project, spatialllm):
 PLAIN = "clip_vicuna-7b_cc558k_mix665k"
 
 
+def test_a_trial_that_left_the_plan_is_known_and_says_how_to_keep_it(project, spatialllm):
+    before = (project.root / "plan.yaml").read_bytes()
+    trial = f"{PLAIN}_lr=1e-4"
+    about = json.loads(spatialllm("info", f"instruct/{trial}", "--json"))
+    assert about["params"]["lr"] == 1e-4
+    assert about["reads"][0] == "align/clip_vicuna-7b_cc558k"
+    assert about["reproduce"] == f"spatialllm keep {trial} && dvc repro instruct@{trial}"
+    assert (project.root / "plan.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
