@@ -2,6 +2,7 @@
 Where all is there already, nothing is started, not even Prefect."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -211,6 +212,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
     allow_children()
     states: dict[str, str] = {}
     errors: dict[str, BaseException] = {}
+    finished = threading.Event()
 
     def may_pass(task: Any, task_run: Any, state: Any) -> bool:
         error = state.result(raise_on_failure=False)
@@ -265,6 +267,7 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
         except BaseException:
             stop_children()  # Prefect would wait for the threads that wait for them
             raise
+        finished.set()  # what follows is Prefect's record of it
         failed = sorted(session.result.errors)
         leave_artifacts(session)
         return (
@@ -273,7 +276,13 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
 
     try:
         with session.display:
-            flow_run(return_state=True)
+            state = flow_run(return_state=True)
+        if not state.is_completed() and (not finished.is_set() or session.result.ok):
+            state.result()  # raises what went wrong beside the stage runs, which Prefect keeps to itself
+    except Exception as error:
+        if not finished.is_set():
+            raise
+        session.display.warn(f"Prefect does not take how this ended ({error}); what was computed is complete")
     finally:
         send_the_rest()
 

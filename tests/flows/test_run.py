@@ -198,6 +198,35 @@ def test_kill_9_of_the_flow_loses_nothing_and_leaves_nobody(project):
     assert wait_until_gone(project) == []
 
 
+REFILL_FAILS = """
+from pathlib import Path
+from data_registry.errors import InputError
+from flows.design import choose
+from flows.keep import keep_in_plan
+from flows.plan import plan_of
+from flows.run import Result, Session, flow_over
+from flows.show import NoDisplay
+
+def refill():
+    raise InputError("params.yaml: sweep.metric: told to fail")
+
+root = Path.cwd()
+session = Session(root, keep_in_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
+session.settle(["scenes/train"])
+try:
+    flow_over(session, "test", refill)
+except InputError as error:
+    print("raised", error)
+"""
+
+
+def test_what_goes_wrong_beside_the_stage_runs_is_raised(served):
+    """As where a sweep looks for a metric that no score has: Prefect would end the flow and say nothing."""
+    printed = served.run(sys.executable, "-c", REFILL_FAILS)
+    assert "raised params.yaml: sweep.metric: told to fail" in printed
+    assert served.executed == ["scenes/train"]
+
+
 CUT_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
