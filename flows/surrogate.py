@@ -8,7 +8,7 @@ import numpy as np
 
 _DRAWS = 192  # parameter sets drawn from their prior; each counts by how well it explains the values
 _KEPT = 24
-_DRAWN = 64  # values of all designs together, per kept parameter set
+_DRAWN = 256  # values of all designs together, per kept parameter set
 
 
 @dataclass(frozen=True)
