@@ -23,11 +23,13 @@ DATA = {
     "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
 }
 _GPUS = {"tiny": 1, "small": 1, "paper": cost.GPUS}  # of one slot; at tiny scale a slot is a CPU core
-# Before anything is recorded: seconds on one core at tiny scale.
+# Before anything is recorded: seconds on one core at tiny scale, of stages 1 and 2 per unit of `_WORK`.
 _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
-    "adapt": 60, "align": 60, "instruct": 200, "score": 15,
+    "adapt": 100, "align": 80, "instruct": 80, "score": 20,
 }  # fmt: skip
+# What training on a data set takes beside the others, measured at tiny scale: conversations have many turns.
+_WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}
 
 
 class Costs:
@@ -50,7 +52,7 @@ class Costs:
             self._recorded[f"{stage}/{name}"] = json.loads(record.read_text())["seconds"]
         self._by_stage = {}
         for run, seconds in self._recorded.items():
-            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _share(run))
+            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _work(run))
         return self._recorded != before
 
     def seconds(self, run: str) -> float:
@@ -62,8 +64,8 @@ class Costs:
             params = self._params.get(stage, {}).get("paper", {})
             return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
         if stage in self._by_stage:
-            return median(self._by_stage[stage]) * _share(run)
-        return _FIRST_GUESS_S[stage] * _share(run)
+            return median(self._by_stage[stage]) * _work(run)
+        return _FIRST_GUESS_S[stage] * _work(run)
 
     def recorded(self, run: str) -> float | None:
         """Seconds that it took on this machine, if it was computed here when last looked."""
@@ -142,13 +144,16 @@ def critical_path(needs: Mapping[str, list[str]], seconds: Mapping[str, float]) 
     return chain[::-1]
 
 
-def _share(run: str) -> float:
-    """The fraction of its data that a stage 2 run reads, which its name says; 1 for every other run."""
+def _work(run: str) -> float:
+    """What a stage 1 or 2 run has to do beside others of its stage, by the data in its name; 1 for every other run."""
     stage, _, name = run.partition("/")
-    if stage != "instruct" or "=" not in name:
+    if stage not in ("align", "instruct"):
         return 1.0
-    settings_of_it = dict(field.split("=", 1) for field in name.split("_") if "=" in field)
-    return float(read_value(settings_of_it.get("frac") or settings_of_it.get("fraction") or "1"))
+    fields = name.split("_")
+    chosen = dict(field.split("=", 1) for field in fields if "=" in field)
+    data = [field for field in fields if "=" not in field][-1].split("+")
+    share = float(read_value(chosen.get("frac") or chosen.get("fraction") or "1"))
+    return share * sum(_WORK.get(one, 1.0) * float(read_value(chosen.get(one, "1"))) for one in data)
 
 
 def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, Any]) -> float:

@@ -196,3 +196,14 @@ def test_what_was_made_from_an_outdated_stage_run_is_left_too(project):
     assert outlook(project.root, [ROWS[1]]).there == ["scenes/test"]
     states = {row["run"]: row["state"] for row in status_of(project.root)}
     assert {run for run, state in states.items() if state == "outdated"} == set(there) - {"scenes/test"}
+
+
+def test_before_anything_is_recorded_more_data_costs_more(tmp_path):
+    """The scheduler begins with the longest way to the end, so the guess decides whether a core idles at the end."""
+    names = ["mix665k", "mix665k+3di-ft1m", "mix665k+3di-ft1m_3di-ft1m=1of2", "mix665k+3di-ft1m_frac=1of3"]
+    designs = [parse(f"clip_vicuna-7b_cc558k_{name}") for name in names]
+    (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text())
+    costs = Costs(tmp_path, plan_of(designs))
+    whole, both, half, third = (costs.seconds(f"instruct/{design.name}") for design in designs)
+    assert whole < half < both
+    assert third == pytest.approx(both / 3)
