@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from flows.design import ROWS
-from flows.plan import align_name, read_plan
+from flows.plan import align_name, plan_of, read_plan
 from tests.flows.conftest import Project
 
 ONE = ROWS[1].name
@@ -225,6 +225,23 @@ def test_what_goes_wrong_beside_the_stage_runs_is_raised(served):
     printed = served.run(sys.executable, "-c", REFILL_FAILS)
     assert "raised params.yaml: sweep.metric: told to fail" in printed
     assert served.executed == ["scenes/train"]
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_trainer_is_tried_again_from_its_checkpoint(served):
+    project = served
+    held = f"instruct/{ONE}"
+    begun, go = project.hold(held)
+    flow = project.start(*project.command("run", ONE))
+    checkpoint = project.root / ".work" / "tiny" / held / "checkpoint"
+    os.kill(int(begun.read_text()), signal.SIGKILL)
+    begun.read_text()
+    assert checkpoint.read_text() == "resumed"
+    go.write_text("on")
+    printed, _ = flow.communicate()
+    assert flow.returncode == 0, printed
+    assert sorted(project.executed) == sorted([*plan_of([ROWS[1]]).runs(), held]), "begun twice, and nothing else"
+    assert not checkpoint.exists()
 
 
 CUT_AND_DIE = """
