@@ -3,19 +3,20 @@ Every question comes from a couple of opposite answers (`balance`), so that the 
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from data_registry.conversations import Turn, record
-from data_registry.questions import distance, orientation, relation
+from data_registry.errors import InputError, nearest
+from data_registry.questions import distance, further, orientation, relation
 from data_registry.questions.balance import Placed, couples, shards
 from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import CLASS_OF
-from data_registry.questions.statements import SPATIAL, several
+from data_registry.questions.statements import MAKERS, SPATIAL, several
 from data_registry.scene import Scene
 
 
@@ -29,20 +30,28 @@ class DialogueRecipe:
             these were worth 12 to 16 points on the two-option questions.
         choice_share: share of the other turns put as options with letters; the rest is answered in free form.
         shard: scenes among which answers are balanced; bounds the memory.
+        further: types beyond those of the roadmap: two-option ones of `further.TYPES`, or `statements.MAKERS`.
     """
 
     turns: tuple[int, int] = (6, 10)
     statement_share: float = 0.4
     choice_share: float = 0.75
     shard: int = 2500
+    further: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.further:
+            if name not in further.TYPES and name not in MAKERS:
+                raise InputError(f"recipe.further: {name!r}: unknown, {nearest(name, [*further.TYPES, *MAKERS])}")
 
 
-def spatial_claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
-    """Every claim of the three classes that a scene supports."""
+def spatial_claims(scene: Layout, margins: Margins, drops: Counter[str], more: Sequence[str] = ()) -> Iterator[Claim]:
+    """Every claim of the three classes that a scene supports, and those of the types `more` of `further`."""
     return chain(
         distance.claims(scene, margins, drops),
         orientation.claims(scene, margins, drops),
         relation.claims(scene, margins, drops),
+        further.claims(scene, margins, drops, more) if more else (),
     )
 
 
@@ -53,7 +62,9 @@ def conversations(
     for index, shard in enumerate(shards(scenes, recipe.shard)):
         layouts = [layout(scene, margins, drops) for scene in shard]
         placed = (
-            Placed(k, claim) for k, scene in enumerate(layouts) for claim in spatial_claims(scene, margins, drops)
+            Placed(k, claim)
+            for k, scene in enumerate(layouts)
+            for claim in spatial_claims(scene, margins, drops, recipe.further)
         )
         pools = _pools(len(shard), placed, random.Random(f"{seed} {name} {index}"))
         for scene, pool in zip(layouts, pools, strict=True):
@@ -73,7 +84,8 @@ def _pools(n: int, placed: Iterator[Placed], rng: random.Random) -> list[Pool]:
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5
         for k, claim in couple:
-            pools[k].setdefault(CLASS_OF[claim.type], {}).setdefault(claim.type, []).append((claim, swapped))
+            class_ = CLASS_OF.get(claim.type) or further.TYPES[claim.type]
+            pools[k].setdefault(class_, {}).setdefault(claim.type, []).append((claim, swapped))
     return pools
 
 
@@ -90,7 +102,8 @@ def _turns(scene: Layout, pool: Pool, rng: random.Random, recipe: DialogueRecipe
         if not pool[class_]:
             del pool[class_]
         turns.append(question(fact(claim, scene), swapped, rng, rng.random() < recipe.choice_share, scene))
-    for statement in several(scene, wanted - len(turns), SPATIAL, rng, margins):
+    types = (*SPATIAL, *[name for name in recipe.further if name in MAKERS])
+    for statement in several(scene, wanted - len(turns), types, rng, margins):
         turns.append(Turn(statement.question(rng), statement.answer(rng), statement.type))
     rng.shuffle(turns)
     return turns

@@ -23,6 +23,10 @@ class Margins:
         axis_deg: left, right, front, behind, towards and away lie within this angle of their axis.
         opposite_deg: of two objects, the one that is *not* on the asked side lies within this angle of the other side.
         steep_deg: no direction on the ground is told between objects seen this steeply above each other.
+        next_to: one thing is next to another within this share of the other's longest side; what is not is three times
+            as far.
+        parallel_deg: two fronts are parallel, or perpendicular, within this angle.
+        larger_ratio: one size exceeds another by this share.
         min_visibility, max_truncation, min_height: visible share of an object that is asked about, its share outside
             the image, and its height as a share of the image's; a source that does not know the first two passes.
     """
@@ -36,6 +40,9 @@ class Margins:
     axis_deg: float = 30.0
     opposite_deg: float = 60.0
     steep_deg: float = 60.0
+    next_to: float = 0.5
+    parallel_deg: float = 20.0
+    larger_ratio: float = 0.2
     min_visibility: float = 0.5
     max_truncation: float = 0.5
     min_height: float = 0.1

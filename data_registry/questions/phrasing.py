@@ -12,7 +12,7 @@ from data_registry.questions.facts import Fact
 from data_registry.questions.geometry import Layout
 from data_registry.questions.words import FOLDER, quantity, sentence
 
-FILES = ("distance", "orientation", "relation", "statements", "general")
+FILES = ("distance", "orientation", "relation", "statements", "general", "further")
 CLASS_OF = {
     type_: name
     for name, module in (("distance", distance), ("orientation", orientation), ("relation", relation))

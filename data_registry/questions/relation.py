@@ -22,7 +22,7 @@ def claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Cla
             continue
         others = [k for k in range(n) if k != x]
         bearings = scene.bearing[x]
-        quarters = [_quarter(bearing, margins.axis_deg) for bearing in bearings]
+        quarters = [quarter(bearing, margins.axis_deg) for bearing in bearings]
         for y in others:
             if bearings[y] != bearings[y]:
                 drops["left_or_right, front_or_behind: one above the other"] += 1
@@ -38,17 +38,17 @@ def claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Cla
                 continue
             clear = False
             for winner, loser in ((i, j), (j, i)):
-                quarter = quarters[winner]
-                if quarter is not None and _off(bearings[loser], quarter + 2) <= margins.opposite_deg:
+                at = quarters[winner]
+                if at is not None and _off(bearings[loser], at + 2) <= margins.opposite_deg:
                     clear = True
-                    type_ = "object_on_side" if quarter % 2 else "object_ahead"
-                    yield between(type_, scene, i, j, winner, (x,), SIDES[quarter])
+                    type_ = "object_on_side" if at % 2 else "object_ahead"
+                    yield between(type_, scene, i, j, winner, (x,), SIDES[at])
             if not clear:
                 drops["object_on_side, object_ahead: margin"] += 1
 
 
-def _quarter(bearing: float, axis_deg: float) -> int | None:
-    """Which of the four axes a bearing is close to, or None."""
+def quarter(bearing: float, axis_deg: float) -> int | None:
+    """Which of the four axes a bearing is close to (0 ahead, 1 left, 2 behind, 3 right), or None."""
     if bearing != bearing:
         return None
     quarter = round(bearing / 90) % 4

@@ -1,6 +1,7 @@
 """Free-form knowledge about a scene's objects: how far, where, facing which way, how two of them lie to each other.
 A statement is a question with its answer; the answers alone are captions."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -109,6 +110,34 @@ def object_elevation(scene: Layout, margins: Margins, rng: random.Random) -> Sta
     return x if x is None else _about("object_elevation", scene, (x,), elevation=elevation(scene.elevation[x]))
 
 
+def object_width(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
+    """How wide an object is, across its front; only where it has one."""
+    turned = [near if azimuth == azimuth else azimuth for azimuth, near in zip(scene.azimuth, scene.near, strict=True)]
+    x = _one(scene, rng, turned)
+    if x is None:
+        return None
+    thing = scene.objects[x]
+    lengthways = abs(thing.front @ thing.R[:, 0]) > abs(thing.front @ thing.R[:, 2])
+    return _about("object_width", scene, (x,), w=quantity(float(thing.dimensions[0 if lengthways else 2])))
+
+
+def level_distance(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
+    """How far two objects are from each other along the ground, centre to centre."""
+    if (found := _apart(scene, rng)) is None:
+        return None
+    pair, across, _ = found
+    return _about("level_distance", scene, pair, across=quantity(across))
+
+
+def height_difference(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
+    """How much higher the centre of an object is than that of another, where it clearly is."""
+    found = _apart(scene, rng)
+    if found is None or found[2] < scene.closer_m:
+        return None
+    pair, _, climb = found
+    return _about("height_difference", scene, pair, climb=quantity(climb))
+
+
 Maker = Callable[[Layout, Margins, random.Random], Statement | None]
 
 MAKERS: dict[str, Maker] = {
@@ -124,6 +153,9 @@ MAKERS: dict[str, Maker] = {
         object_size,
         object_azimuth,
         object_elevation,
+        object_width,
+        level_distance,
+        height_difference,
     )
 }
 # What conversations draw from, each as often as it is named here.
@@ -155,6 +187,16 @@ def several(scene: Layout, wanted: int, types: Sequence[str], rng: random.Random
 def _one(scene: Layout, rng: random.Random, needs: list[float]) -> int | None:
     known = [k for k, value in enumerate(needs) if value == value]
     return rng.choice(known) if known else None
+
+
+def _apart(scene: Layout, rng: random.Random) -> tuple[tuple[int, int], float, float] | None:
+    """Two objects, and how far the first is from the second: metres along the ground, and metres up."""
+    x, y, up = _one(scene, rng, scene.distance), _one(scene, rng, scene.distance), scene.scene.camera.up
+    if x is None or x == y or up is None:
+        return None
+    way = scene.objects[x].center - scene.objects[y].center
+    climb = float(way @ up)
+    return (x, y), math.sqrt(max(float(way @ way) - climb**2, 0)), climb
 
 
 def _about(type_: str, scene: Layout, chosen: tuple[int, ...], **slots: str) -> Statement:

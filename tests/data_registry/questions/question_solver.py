@@ -8,6 +8,12 @@ import numpy as np
 
 from data_registry.scene import Scene, SceneObject
 
+SIZES = {
+    "taller": lambda short, long, up: up, "shorter": lambda short, long, up: up,
+    "wider": lambda short, long, up: long, "narrower": lambda short, long, up: long,
+    "bigger": lambda short, long, up: short * long * up, "smaller": lambda short, long, up: short * long * up,
+}  # fmt: skip
+
 
 class Solver:
     """Answers questions about one scene from its 3D boxes."""
@@ -84,6 +90,25 @@ class Solver:
         """Metres between centres, or to the camera."""
         return float(np.linalg.norm(x.center - (0 if y is None else y.center)))
 
+    def corners(self, obj: SceneObject) -> np.ndarray:
+        """(8, 3) corners of its box in the world."""
+        return obj.corners() @ self.world[:3, :3].T
+
+    def edges(self, obj: SceneObject) -> tuple[float, float, float]:
+        """Metres of an upright box: the shorter and the longer side on the ground, and how far it reaches up."""
+        corners = self.corners(obj)
+        ground = np.sort(np.abs((corners - corners[0]) @ [1, 1j, 0]))  # each of the four corners twice
+        return float(ground[2]), float(ground[4]), float(np.ptp(corners[:, 2]))
+
+    def gap(self, x: SceneObject, y: SceneObject) -> float:
+        """Metres between two boxes, by points on a fine grid in each."""
+        steps = np.stack(np.meshgrid(*[np.linspace(0, 1, 7)] * 3, indexing="ij"), -1).reshape(-1, 3)
+        points = []
+        for obj in (x, y):
+            c = self.corners(obj)
+            points.append(c[0] + steps @ (c[[1, 3, 4]] - c[0]))
+        return float(np.linalg.norm(points[0][:, None] - points[1][None], axis=-1).min())
+
     def answer(self, type_: str, slots: dict[str, str], options: tuple[str, str]) -> str:
         """The right one of two options, given what fills the question's places."""
         ref = {k: self.find(v) for k, v in slots.items() if k in ("x", "y", "c")}
@@ -110,4 +135,21 @@ class Solver:
             return next(o for o in options if {"front": "towards", "back": "away"}[self.shown(ref["x"])] in o)
         if type_ == "pointing":
             return next(o for o in options if {"left side": "left", "right side": "right"}[self.shown(ref["x"])] in o)
+        if type_ == "next_to":
+            return min(options, key=lambda option: self.gap(ref["x"], self.find(option)))
+        if type_ == "side_to_object":
+            return next(o for o in options if self.side(ref["x"], ref["y"]).replace("behind", "back") in o)
+        if type_ == "parallel":
+            along = abs((self.heading(ref["x"]) / self.heading(ref["y"])).real)
+            return next(o for o in options if (o == "parallel") == (along > math.sqrt(0.5)))
+        if type_ == "above_or_below":
+            rise = self.pose(ref["x"])[2, 3] - self.pose(ref["y"])[2, 3]
+            assert abs(rise) > 1.7 * abs(self.ground(ref["x"]) - self.ground(ref["y"]))
+            return next(o for o in options if (o == "above") == (rise > 0))
+        if type_ in ("higher", "lower"):
+            pick = max if type_ == "higher" else min
+            return pick(options, key=lambda option: self.pose(self.find(option))[2, 3])
+        if type_ in SIZES:
+            pick = min if type_ in ("shorter", "narrower", "smaller") else max
+            return pick(options, key=lambda option: SIZES[type_](*self.edges(self.find(option))))
         raise AssertionError(f"no solution for {type_}")

@@ -14,8 +14,11 @@ from question_worlds import random_scenes
 
 from data_registry.benchmark import Quotas, build
 from data_registry.conversations import pairs
-from data_registry.questions import statements
+from data_registry.errors import InputError
+from data_registry.questions import further, statements
 from data_registry.questions.dialogue import DialogueRecipe, conversations
+from data_registry.questions.facts import fact
+from data_registry.questions.general import question
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.phrasing import CLASS_OF, wordings
 from data_registry.questions.words import elevation, quantity
@@ -67,6 +70,29 @@ def test_distances_in_free_answers(turns):
     assert checked > 10
 
 
+def test_every_question_beyond_the_roadmaps(scenes):
+    """The types of 3DSRBench and SpatialRGPT-Bench that a recipe may ask for besides, with letters and without."""
+    asked, rng = Counter(), random.Random(0)
+    for scene in scenes.values():
+        known = layout(scene, MARGINS, Counter())
+        for k, claim in enumerate(further.claims(known, MARGINS, Counter(), further.TYPES)):
+            if asked[claim.type, k % 2 == 0] < 60:
+                turn = question(fact(claim, known), rng.random() < 0.5, rng, k % 2 == 0)
+                assert check_turn(scene, claim.type, turn.human, turn.gpt) == (k % 2 == 0)
+                asked[claim.type, k % 2 == 0] += 1
+    assert len(asked) == 2 * len(further.TYPES)
+
+
+def test_a_recipe_names_what_it_wants_besides(scenes):
+    recipe = DialogueRecipe(turns=(3, 12), further=("taller", "shorter", "parallel", "object_width"))
+    records = conversations(list(scenes.values()), "3di-ft1m", 0, recipe, MARGINS, Counter())
+    types = Counter(type_ for record in records for type_ in record["types"])
+    assert set(types) & {*further.TYPES, *statements.MAKERS} - set(statements.SPATIAL) == set(recipe.further)
+    assert set(CLASS_OF) < set(types)
+    with pytest.raises(InputError, match=r"recipe\.further: 'taler': unknown, did you mean taller"):
+        DialogueRecipe(further=("taler",))
+
+
 def test_every_benchmark_question(scenes):
     questions = build(list(scenes.values()), Quotas(60, 60, 60), 3, MARGINS, 0, Counter())
     for q in questions:
@@ -95,6 +121,14 @@ def test_every_statement(scenes, type_):
         if "h" in s:
             corners = solver.world[:3, :3] @ x.corners().T
             assert s["h"] == quantity(corners[2].max() - corners[2].min())
+        if "w" in s:
+            ahead = np.linalg.inv(solver.pose(x))[:3, :3] @ solver.world[:3, :3] @ x.front
+            assert abs(ahead[0]) > 0.999, "in these worlds a front is the first axis, so the width lies along the third"
+            assert s["w"] == quantity(float(np.ptp((x.corners() - x.center) @ x.R[:, 2])))
+        if "across" in s:
+            assert s["across"] == quantity(abs(solver.ground(x) - solver.ground(y)))
+        if "climb" in s:
+            assert s["climb"] == quantity(solver.pose(x)[2, 3] - solver.pose(y)[2, 3])
         if "place" in s:
             third = (x.bbox[0] + x.bbox[2]) / 2 / scene.camera.width
             assert (
@@ -120,7 +154,7 @@ def test_every_statement(scenes, type_):
             assert s["elevation"] == elevation(math.degrees(math.atan2(-down, math.hypot(ahead, left))))
         for text in (statement.answer(rng), statement.question(rng) if wordings()[type_].training else ""):
             assert "{" not in text
-    assert made > 100
+    assert made > 30
 
 
 def _azimuth(solver, x) -> float:
