@@ -69,7 +69,7 @@ def _grounding_dino():
             out_features=["stage2", "stage3", "stage4"],
         ),
         text_config=BertConfig(**_SMALL, vocab_size=1100, max_position_embeddings=64),
-        d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+        d_model=64, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=12, max_text_len=32, disable_custom_kernels=True,
     )  # fmt: skip
     return GroundingDinoForObjectDetection(config), _bert_tokenizer()
