@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli_base import EXIT_FAILED, Json, console, errors, plain, print_json, reporting, root, warn
+from flows.cli_base import (
+    EXIT_FAILED,
+    Json,
+    console,
+    deliver_owed,
+    errors,
+    leave,
+    plain,
+    print_json,
+    reporting,
+    root,
+    settings,
+    summary,
+    warn,
+)
 
 if TYPE_CHECKING:
     from data_registry.ledger import Found
@@ -120,6 +134,26 @@ def verify(name: Name, folder: Folder = DATA, only: Only = "*", as_json: Json = 
         print_json(_rows(found)) if as_json else _show(card, folder, found)
         if not all(one.usable for one in found):
             raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def annotate(
+    name: Annotated[str, typer.Argument(help="Pictures, as annotate.SCALE.each of params.yaml names them.")],
+) -> None:
+    """Make scenes of in-the-wild pictures: networks see tags, boxes, masks, depth and poses; geometry does the rest."""
+    with reporting():
+        from flows.plan import annotation_of
+        from flows.run import run_plan
+        from flows.show import Display
+
+        wanted = annotation_of(name)
+        result = run_plan(root(), wanted, f"annotate {name}", Display(console, "annotate"))
+        deliver_owed(wanted)
+        summary(result)
+        if result.ok:
+            annotations = root() / "runs" / settings().scale / "annotate" / name / "annotations.json"
+            console.print(str(annotations), highlight=False, soft_wrap=True)
+        leave(result)
 
 
 @app.command()

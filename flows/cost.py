@@ -26,7 +26,7 @@ _GPUS = {"tiny": 1, "small": 1, "paper": cost.GPUS}  # of one slot; at tiny scal
 # Before anything is recorded: seconds on one core at tiny scale, of stages 1 and 2 per unit of `_WORK`.
 _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
-    "adapt": 100, "align": 80, "instruct": 80, "score": 20,
+    "adapt": 100, "align": 80, "instruct": 80, "score": 20, "pose": 180, "annotate": 600,
 }  # fmt: skip
 # What training on a data set takes beside the others, measured at tiny scale: conversations have many turns.
 _WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}

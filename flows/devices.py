@@ -1,4 +1,4 @@
-"""Slots by kind: training and scoring ask for GPUs where this machine has some, all else for the CPU.
+"""Slots by kind: what runs networks asks for GPUs where this machine has some, all else for the CPU.
 A stage run gets GPUs of its own: each is an operating-system lock, which a killed flow frees and two flows respect."""
 
 import contextlib
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from data_registry.errors import InputError
 
 CPU, GPU = "cpu", "gpu"
-_ON_GPU = ("foundation", "probe", "adapt", "align", "instruct", "score")
+_ON_GPU = ("foundation", "probe", "adapt", "align", "instruct", "score", "pose", "annotate")
 _POLL_S = 0.5
 
 

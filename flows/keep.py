@@ -80,7 +80,8 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
         plan = read_plan(root)
         left = sorted(trials & plan.entries["score"].keys())
         if left:
-            staying_plan = plan_of(parse(name) for name in plan.entries["score"] if name not in trials)
+            designs = plan_of(parse(name) for name in plan.entries["score"] if name not in trials)
+            staying_plan = designs.merge(plan.only(f"annotate/{name}" for name in plan.entries["annotate"]))
             gone = sorted(set(plan.runs()) - set(staying_plan.runs()))
             write_plan(root, staying_plan)
             Store(root).forget(gone)

@@ -11,9 +11,11 @@ from tasks.settings import PLAN_FILE, read_yaml
 
 STAGES = (
     "scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score",
+    "pose", "annotate",
 )  # fmt: skip
 TRAINING = ("adapt", "align", "instruct")
 SLOTS = 3  # most encoders or data sets that an entry holds; dvc.yaml lists as many
+POSE_ENCODER = "dinov2"  # whose features pseudo-annotation reads poses from
 BENCHMARK, BASELINES = "benchmark/spatialvqa", "baselines/spatialvqa"
 _HEADER = "# Written by `spatialllm`: the stage runs of the designs asked for, each once. Delete it to begin anew.\n"
 
@@ -89,6 +91,17 @@ def plan_of(designs: Iterable[Design]) -> Plan:
             slots = {"encoder": f"foundation/{encoder}", "train": "scenes/train", "test": "scenes/test"}
             plan.add(f"probe/{encoder}", {"parts": {"encoder": encoder}, **slots})
     return _ordered(plan)
+
+
+def annotation_of(name: str) -> Plan:
+    """The plan of a pseudo-annotation: the pictures that params.yaml calls `name`, and the pose head that it needs."""
+    plan = Plan()
+    encoder = _foundation(plan, POSE_ENCODER)
+    slots = {"encoder": encoder, "train": _scenes(plan, "pose-train"), "test": _scenes(plan, "pose-test")}
+    pose = plan.add(f"pose/{POSE_ENCODER}", {"parts": {"encoder": POSE_ENCODER}, **slots})
+    parts = {"pictures": name, "encoder": POSE_ENCODER}
+    plan.add(f"annotate/{name}", {"parts": parts, "encoder": encoder, "pose": pose})
+    return plan
 
 
 def training_runs_naive(designs: Iterable[Design]) -> int:

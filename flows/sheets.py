@@ -8,7 +8,7 @@ from data_registry.shards import Images
 from flows.plan import Plan, read_plan
 from tasks import settings
 
-STAGES = ("scenes", "benchmark", "data")
+STAGES = ("scenes", "annotate", "benchmark", "data")
 
 
 def entries(root: Path, name: str, count: int) -> tuple[list[sheet.Entry], str]:
@@ -23,7 +23,7 @@ def entries(root: Path, name: str, count: int) -> tuple[list[sheet.Entry], str]:
         known = [known for one in STAGES for known in plan.entries[one]]
         raise InputError(f"plan.yaml: nothing to show is called {name!r}; {nearest(name, known)}")
     folder = _computed(runs, f"{stage}/{name}")
-    if stage == "scenes":
+    if stage in ("scenes", "annotate"):
         return sheet.of_scenes(folder, count), f"The first of {len(Images(folder))} pictures of {stage}/{name}."
     scenes = folder if any(folder.glob("images-*.parquet")) else _computed(runs, _scenes(plan, stage, name))
     if stage == "data":

@@ -28,7 +28,7 @@ class HubParams:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{40}", self.revision):
             raise InputError(
-                f"params.yaml: foundation: revision {self.revision!r} of {self.repo} is no commit; "
+                f"params.yaml: revision {self.revision!r} of {self.repo} is no commit; "
                 "write the 40 hex digits of the one to use"
             )
 

@@ -188,6 +188,14 @@ def prepare(run: StageRun) -> None:
     logging.disable_progress_bar()
 
 
+def device_of(run: StageRun) -> str:
+    """ "cuda" or "cpu" by the runtime section; `auto` is CUDA where there is one."""
+    import torch
+
+    device = str(run.runtime.get("device", "auto"))
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 def assemble(
     run: StageRun,
     encoders: "Sequence[tuple[VisionEncoder, Path]]",

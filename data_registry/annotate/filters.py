@@ -1,4 +1,4 @@
-"""The thresholds of pseudo-annotation, as values that a caller may set one by one.
+"""The thresholds of pseudo-annotation, all of them keys of params.yaml (annotate.*).
 Defaults are those of the nearest public relative, `wufeim/SpatialReasonerDataGen`, where it has them."""
 
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ MOST_OBJECTS = 1024  # room for ids: annotation id = image id * 1024 + position
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """All thresholds."""
+    """All thresholds (params.yaml: annotate.*.filters)."""
 
     detection: DetectionFilters = field(default_factory=DetectionFilters)
     cloud: CloudFilters = field(default_factory=CloudFilters)

@@ -59,7 +59,7 @@ def test_kinds(tmp_path, monkeypatch):
         assert environment == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     some = Devices(tmp_path, {"gpus": 8, "gpus_per_run": 1})
-    assert (some.kind("data/cc558k"), some.kind("instruct/a")) == (CPU, GPU)
+    assert [some.kind(f"{stage}/a") for stage in ("data", "instruct", "pose", "annotate")] == [CPU, GPU, GPU, GPU]
     with some.hold("data/cc558k") as environment:
         assert environment == {"CUDA_VISIBLE_DEVICES": ""}
     with some.hold("align/a") as first, some.hold("align/b") as second:

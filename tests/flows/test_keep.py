@@ -7,7 +7,7 @@ import pytest
 
 from flows.design import ROWS, parse
 from flows.keep import in_flow, keep_in_plan, release_trials
-from flows.plan import plan_of, read_plan
+from flows.plan import annotation_of, plan_of, read_plan, write_plan
 
 TRIALS = [parse(f"clip_{llm}_cc558k_mix665k_lr=1e-3") for llm in ("vicuna-7b", "llama3-8b")]
 
@@ -29,6 +29,13 @@ def test_trials_leave_but_for_the_best(swept):
     assert scores(swept) == {ROWS[1].name, ROWS[8].name, TRIALS[0].name}
     assert read_plan(swept.root).entries == plan_of([ROWS[1], ROWS[8], TRIALS[0]]).entries
     assert release_trials(swept.root) == [], "what stayed once is wanted"
+
+
+def test_an_annotation_of_pictures_stays(swept):
+    wanted = annotation_of("openimages")
+    write_plan(swept.root, read_plan(swept.root).merge(wanted))
+    assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
+    assert read_plan(swept.root).only(["annotate/openimages"]).entries == wanted.entries
 
 
 def test_who_asks_for_a_trial_keeps_it(swept):

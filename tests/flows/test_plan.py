@@ -15,6 +15,7 @@ from flows.plan import (
     STAGES,
     adapt_name,
     align_name,
+    annotation_of,
     design_runs,
     plan_of,
     read_plan,
@@ -93,6 +94,16 @@ def test_a_share_of_a_data_set_is_part_of_stage_2s_identity_alone():
     assert "set" not in plan.entry(f"instruct/{half.name}")["parts"]
 
 
+def test_an_annotation_needs_a_pose_head_and_leaves_the_designs_alone():
+    annotation = annotation_of("openimages")
+    assert annotation.closure(["annotate/openimages"]) == [
+        "scenes/pose-train", "scenes/pose-test", "foundation/dinov2", "pose/dinov2", "annotate/openimages",
+    ]  # fmt: skip
+    designs = plan_of(grid())
+    both = designs.merge(annotation)
+    assert all(both.entry(run) == designs.entry(run) for run in designs.runs())
+
+
 def test_the_file_is_the_same_for_the_same_designs(tmp_path):
     designs = grid()[::7]
     assert write_plan(tmp_path, plan_of(designs))
@@ -109,7 +120,8 @@ def test_dvc_yaml_reads_every_slot_and_tracks_every_identity():
     """What the harness puts into an identity is what DVC watches, stage by stage."""
     pipeline = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
     params = yaml.safe_load((REPO / "params.yaml").read_text())
-    plan = plan_of([*grid(), parse("blind_llama3-8b_mix665k")])
+    plan = plan_of([*grid(), parse("blind_llama3-8b_mix665k")]).merge(annotation_of("openimages"))
+    assert all(plan.entries[stage] for stage in STAGES)
     assert list(pipeline) == list(STAGES)
     for stage, definition in pipeline.items():
         do = definition["do"]
