@@ -56,7 +56,11 @@ class DepthEstimator:
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each picture its depth (h, w) of z in metres and its intrinsics (3, 3) in pixels."""
+        """For each picture its depth (h, w) of z in metres and its intrinsics (3, 3) in pixels.
+
+        Raises:
+            ValueError: a field of view that no camera has was estimated.
+        """
         found: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(pictures)
         for members in self._together(pictures):
             pixels, _ = batch([pictures[k] for k in members], self._resize(), IMAGENET if self._imagenet else HALF)
@@ -86,6 +90,8 @@ class DepthEstimator:
         angle = self.field_of_view_deg
         if angle is None:
             angle = float(output.field_of_view.reshape(-1)[row])
+            if not 0 < angle < 180:
+                raise ValueError(f"its field of view is estimated as {angle:.1f} degrees")
         focal = 0.5 * width / math.tan(0.5 * math.radians(angle))
         depth = output.predicted_depth[row].float()
         if self.kind == "depth_pro":  # the inverse depth of a camera whose focal length is the picture's width

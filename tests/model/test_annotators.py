@@ -129,6 +129,7 @@ def test_depth_pro_gives_metres_and_intrinsics(folders, pictures):
         assert metres.shape == (height, width)
         assert (metres > 0).all()
         angle = 2 * np.degrees(np.arctan(width / 2 / K[0, 0]))
+        assert 0 < angle < 180
         assert angle == pytest.approx(float(seen[0].field_of_view.reshape(-1)[k]), abs=1e-3)
         np.testing.assert_allclose(K[:2, 2], [width / 2, height / 2])
         assert K[0, 0] == K[1, 1]
@@ -137,6 +138,9 @@ def test_depth_pro_gives_metres_and_intrinsics(folders, pictures):
             seen[0].predicted_depth[k][None, None] * (width / K[0, 0]), (height, width), mode="bilinear"
         )[0, 0]
         np.testing.assert_allclose(metres, 1 / inverse.clamp(1e-4, 1e4), rtol=1e-4)
+    torch.nn.init.constant_(depth.network.fov_model.head.layers[-1].bias, -60)
+    with pytest.raises(ValueError, match="field of view is estimated as -"):
+        depth(pictures)
 
 
 def test_depth_anything_has_to_be_told_the_field_of_view(folders, pictures):

@@ -131,7 +131,9 @@ def _depth_pro():
         merge_padding_value=1, use_fov_model=True, num_fov_head_layers=1, image_model_config=vision,
         patch_model_config=vision, fov_model_config=vision,
     )  # fmt: skip
-    return DepthProForDepthEstimation(config), None
+    network = DepthProForDepthEstimation(config)
+    torch.nn.init.constant_(network.fov_model.head.layers[-1].bias, 60)  # degrees
+    return network, None
 
 
 def _depth_anything():
