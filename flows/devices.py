@@ -11,15 +11,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data_registry.errors import InputError
+from tasks.settings import gpus_per_run
 
 CPU, GPU = "cpu", "gpu"
 _ON_GPU = ("foundation", "probe", "adapt", "align", "instruct", "score", "pose", "annotate")
 _POLL_S = 0.5
-
-
-def gpus_per_run(runtime: Mapping[str, Any], scale: str) -> int:
-    """GPUs of one stage run; the published recipe has eight."""
-    return int(runtime.get("gpus_per_run") or (8 if scale == "paper" else 1))
 
 
 class Devices:

@@ -10,11 +10,10 @@ from typing import Any
 
 from data_registry.errors import InputError
 from flows.design import Design
-from flows.devices import gpus_per_run
 from model import cost
 from model.zoo import ENCODERS
 from tasks import settings
-from tasks.settings import Settings
+from tasks.settings import Settings, gpus_per_run
 
 
 def memory_gb(root: Path, design: Design) -> float:

@@ -124,7 +124,8 @@ def train(
             not with DeepSpeed or several processes, whose ranks must pass through the same layers.
 
     Raises:
-        InputError: no samples, or a loss that is not finite; the message has the step and the sample ids.
+        InputError: no samples, batches that several processes cannot share out, or a loss that is not finite; the
+            message then has the step and the sample ids.
     """
     machine = machine or Machine()
     if not len(samples):
@@ -137,6 +138,11 @@ def train(
     micro, accumulation = cut_global_batch(recipe.global_batch, machine.per_device_batch, world)
     if batches is None:
         batches = GroupedBatches.of(samples, recipe.global_batch, micro, seed)
+    elif batches.micro_batch != micro:
+        raise InputError(
+            f"batches of {batches.micro_batch} samples must stay whole, so {world} processes cannot share them out; "
+            "run this in one process"
+        )
     steps_per_epoch = len(batches) * batches.micro_batch // recipe.global_batch
     steps = max(1, math.ceil(steps_per_epoch * recipe.epochs))
     # All of it goes in at once: DeepSpeed's configuration is filled in when the arguments are made.
@@ -177,7 +183,7 @@ def train(
 def _arguments(
     recipe: Recipe, machine: Machine, work: Path, seed: int, cpu: bool, micro: int, accumulation: int, steps: int
 ) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation,
@@ -206,6 +212,9 @@ def _arguments(
         deepspeed=machine.deepspeed,
         accelerator_config={"even_batches": False, "split_batches": False},
     )
+    # One GPU per process: the Trainer would cut up a batch over all it sees, and flat label positions cannot be cut.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 class SpatialTrainer(Trainer):

@@ -56,6 +56,8 @@ def compute(run: StageRun) -> Metrics:
     images = LiveImages(lmm.image_folders(run), spec.image_size)
     metrics = objectives[objective](run, params, clip, folder, encoder, adapters, found, images)
     metrics["adapted_layers"] = merge_lora(clip.vision_model)
+    if run.rank:
+        return metrics
     clip.half().save_pretrained(run.out)
     for name in ("preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         if (folder / name).exists():
@@ -140,4 +142,5 @@ def _next_token(
 
 
 if __name__ == "__main__":
-    main("adapt", compute)
+    # A contrastive loss is of its whole batch, which several processes would cut up.
+    main("adapt", compute, shared=lambda parts: parts["objective"] == "ntp")

@@ -52,7 +52,8 @@ def compute(run: StageRun) -> Metrics:
     detectors = _start(run, params, model, tokenizer, images, seen)
     template = model.config.template if params.template == "own" else params.template
     metrics = lmm.fit(run, params, model, tokenizer, images, seen, template)
-    lmm.save_connector(model, run.out)
+    if run.rank == 0:
+        lmm.save_connector(model, run.out)
     return {
         **metrics,
         "trained_parameters": trained,
@@ -106,4 +107,4 @@ def _features(
 
 
 if __name__ == "__main__":
-    main("align", compute)
+    main("align", compute, shared=lambda parts: True)

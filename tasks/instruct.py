@@ -52,7 +52,8 @@ def compute(run: StageRun) -> Metrics:
     metrics = lmm.fit(run, params, model, tokenizer, images, found, template=model.config.template)
     if params.lora:
         metrics["adapted_layers"] = merge_lora(model.language_model)
-    lmm.save_model(model, tokenizer, run.out)
+    if run.rank == 0:
+        lmm.save_model(model, tokenizer, run.out)
     return {**metrics, "trained_parameters": trained}
 
 
@@ -71,4 +72,4 @@ def _add_adapters(run: StageRun, params: Params, model: "SpatialLLMForConditiona
 
 
 if __name__ == "__main__":
-    main("instruct", compute)
+    main("instruct", compute, shared=lambda parts: True)

@@ -295,7 +295,8 @@ def _note_faults(run: StageRun, faults: "Sequence[SampleFault]", not_finite: Seq
     for id in dict.fromkeys(not_finite):  # once, however many epochs saw it
         message = f"sample {id}: the loss of a micro-batch with it is not finite"
         lines.append({"sample": id, "kind": "not_finite", "message": message})
-    (run.out / "faults.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if run.rank == 0:
+        (run.out / "faults.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     kinds = ("no_answer", "too_long", "not_finite")
     return {"faults": {kind: sum(line["kind"] == kind for line in lines) for kind in kinds}}
 

@@ -16,11 +16,14 @@ _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 def die_with_owner() -> None:
     """Watch whoever started this stage run, and end this process (and its group, if it leads one) when it ends.
 
-    The owner is the flow (by environment variable) or, under `dvc repro`, DVC: our parent, or our parent's parent
-    where DVC's shell stands between. A command typed by hand has no owner and is the shell's to end.
+    The owner is the flow (by environment variable), a launcher of several processes, or, under `dvc repro`, DVC: our
+    parent, or our parent's parent where DVC's shell stands between. A command typed by hand has no owner and is the
+    shell's to end.
     """
     if os.environ.get(OWNER):
         watched = [int(os.environ[OWNER])]
+    elif "RANK" in os.environ:
+        watched = [os.getppid()]
     elif os.environ.get("DVC_STAGE"):
         watched = _parents()
     else:

@@ -45,6 +45,11 @@ class Settings:
         """How a stage run is computed (slots, threads, addresses); never part of an identity."""
         return dict(self.params.get("runtime") or {})
 
+    @property
+    def processes(self) -> int:
+        """Processes that share out one training: one per GPU of a stage run, a single one where it is given none."""
+        return gpus_per_run(self.runtime, self.scale) if self.runtime.get("gpus") else 1
+
     def entry(self, stage: str, name: str) -> dict[str, Any]:
         """The plan's entry of a stage run; InputError names the nearest one it has."""
         known = self.plan.get(stage) or {}
@@ -99,6 +104,11 @@ class Settings:
         if not isinstance(versions.get(stage), int):
             raise InputError(f"{PARAMS_FILE}: versions.{stage}: needs a whole number (1 to begin with)")
         return versions[stage]
+
+
+def gpus_per_run(runtime: Mapping[str, Any], scale: str) -> int:
+    """GPUs of one stage run; the published recipe has eight."""
+    return int(runtime.get("gpus_per_run") or (8 if scale == "paper" else 1))
 
 
 def load(root: Path | None = None) -> Settings:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_registry.errors import InputError
-from tasks import digest, settings
+from tasks import digest, ranks, settings
 from tasks.claim import LEASE_S, Note, Paths, Progress, claim, write_json
 from tasks.digest import Damaged
 from tasks.full_disk import full_disk
 from tasks.owner import die_with_owner
+from tasks.ranks import EXIT_PASSING, FirstFailed, Ranks
 from tasks.settings import Settings
 from tasks.tracking import Tracker, owe
 
@@ -28,7 +29,6 @@ Metrics = dict[str, Any]
 
 EXIT_INPUT = 2  # what the user gave is wrong: running it again cannot help
 EXIT_DAMAGED = 3  # an input is damaged: recompute that first
-EXIT_PASSING = 75  # EX_TEMPFAIL: a connection or time limit, which may pass
 
 
 class Changed(RuntimeError):
@@ -44,6 +44,7 @@ class StageRun:
         parts: the identity part of the plan's entry (which encoders, which LLM, which data).
         seed: the only source of randomness.
         out: temporary folder to write the output into; it is renamed into place when all is written.
+        rank: of this process where several train together; only 0 writes into `out`.
         work: scratch folder that survives a kill (training checkpoints) and is removed once published.
         inputs: by slot of the plan's entry: the folder of a published stage run, or a list without repeats.
         tracker: `tracker.log(step, {"loss": ...})`, `tracker.dataset(name, digest, rows)`.
@@ -62,6 +63,7 @@ class StageRun:
     tracker: Tracker = field(default_factory=Tracker)
     runtime: dict[str, Any] = field(default_factory=dict)
     report_progress: Callable[[int, int], None] = field(default=lambda done, total: None, repr=False)
+    rank: int = 0
 
     def parse(self, kind: type[T]) -> T:
         """The parameters as a dataclass; InputError names an unknown, missing or wrong key."""
@@ -72,19 +74,34 @@ class StageRun:
         self.report_progress(done, total)
 
 
-def main(stage: str, compute: Callable[[StageRun], Metrics], argv: list[str] | None = None) -> None:
+def main(
+    stage: str,
+    compute: Callable[[StageRun], Metrics],
+    argv: list[str] | None = None,
+    shared: Callable[[dict[str, Any]], bool] = lambda parts: False,
+) -> None:
     """Run `python -m tasks.<stage> NAME` and exit: 0, or 2 with a message when the input is at fault.
 
     Args:
         stage: name of the stage in dvc.yaml, params.yaml and plan.yaml.
         compute: writes the output into `run.out` and returns metrics that JSON can hold.
+        shared: by the stage run's parts, whether several processes share out its training. Where params.yaml gives
+            such a one several GPUs, it starts a process for each.
     """
     argv = sys.argv[1:] if argv is None else argv
+    if ranks.launched():
+        argv = [each for each in argv if not each.startswith("--local_rank=")]  # DeepSpeed's launcher adds it
     if len(argv) != 1 or argv[0] in ("-h", "--help"):
         print(f"usage: python -m tasks.{stage} NAME   (a stage run of plan.yaml)", file=sys.stderr)
         raise SystemExit(0 if argv in (["-h"], ["--help"]) else EXIT_INPUT)
     die_with_owner()
     try:
+        found = settings.load()
+        if shared(found.entry(stage, argv[0]).get("parts") or {}):
+            if not ranks.launched() and found.processes > 1:
+                raise SystemExit(ranks.launch(argv[0], found.processes))
+        elif ranks.launched() > 1:
+            raise InputError(f"{stage} {argv[0]} is computed by one process; start it without a launcher")
         execute(stage, argv[0], compute)
     except Exception as error:
         code, message = explain(error, stage, argv[0])
@@ -103,6 +120,8 @@ def explain(error: Exception, stage: str, name: str) -> tuple[int, str | None]:
         return EXIT_INPUT, str(error)
     if isinstance(error, Changed):
         return EXIT_PASSING, str(error)
+    if isinstance(error, FirstFailed):
+        return error.code, str(error)
     if full := full_disk(error, f"{stage} {name}", Path.cwd()):
         return EXIT_INPUT, full
     if isinstance(error, ConnectionError | TimeoutError):
@@ -113,17 +132,31 @@ def explain(error: Exception, stage: str, name: str) -> tuple[int, str | None]:
 def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root: Path | None = None) -> bool:
     """Compute a stage run unless it is there whole; returns whether it was computed.
 
+    Where a launcher started several processes, the first does that, and the others take part in its training.
+
     Raises:
         InputError: unknown name or parameter.
         Changed: it was computed, but the parameters are others now.
         Damaged: an input is missing, truncated or altered; the message has the command that recomputes it.
+        FirstFailed: in the other processes, where the first failed.
     """
+    together = Ranks(f"{stage}/{name}")
+    if together.rank:
+        return _take_part(together, stage, name, compute, root)
+    try:
+        computed = _execute(together, stage, name, compute, root)
+    except Exception as error:
+        together.end(explain(error, stage, name)[0])
+        raise
+    together.end(0)
+    return computed
+
+
+def _execute(together: Ranks, stage: str, name: str, compute: Callable[[StageRun], Metrics], root: Path | None) -> bool:
     found = settings.load(root)
     found.entry(stage, name)
     paths = Paths(found.root, found.scale, stage, name)
-    os.environ["OMP_NUM_THREADS"] = str(found.runtime.get("threads", 1))
-    # oneDNN keeps a kernel with its scratch memory for each of 1024 shapes: gigabytes where lengths vary.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    _set_threads(found)
     with claim(paths, float(found.runtime.get("lease_s", LEASE_S))) as note:
         identity, inputs = identify(found, stage, name)
         _clear_leftovers(paths, identity)
@@ -131,8 +164,33 @@ def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root:
             print(f"{stage} {name}: already computed")
             return False
         _verify_inputs(inputs)
-        _compute(found, paths, note, identity, inputs, compute)
+        _compute(found, paths, note, identity, inputs, compute, together)
         return True
+
+
+def _take_part(
+    together: Ranks, stage: str, name: str, compute: Callable[[StageRun], Metrics], root: Path | None
+) -> bool:
+    """What all but the first process do: compute the same with it, publish and record nothing."""
+    agreed = together.wait_for_begin()
+    if agreed is None:
+        return False
+    found = settings.load(root)
+    _set_threads(found)
+    identity, inputs = identify(found, stage, name)
+    if json.loads(json.dumps(identity)) != agreed:
+        raise Changed(f"{stage} {name}: {settings.PARAMS_FILE} or {settings.PLAN_FILE} was edited as it started")
+    run = _stage_run(found, Paths(found.root, found.scale, stage, name), identity, inputs)
+    run.rank = together.rank
+    compute(run)
+    together.wait_for_end()
+    return True
+
+
+def _set_threads(found: Settings) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(found.runtime.get("threads", 1))
+    # oneDNN keeps a kernel with its scratch memory for each of 1024 shapes: gigabytes where lengths vary.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 def identify(found: Settings, stage: str, name: str) -> tuple[dict[str, Any], dict[str, Path | list[Path]]]:
@@ -186,6 +244,7 @@ def _compute(
     identity: dict[str, Any],
     inputs: dict[str, Path | list[Path]],
     compute: Callable[[StageRun], Metrics],
+    together: Ranks,
 ) -> None:
     started = time.time()
     _prepare_work(paths.work, identity)
@@ -193,20 +252,9 @@ def _compute(
     history = paths.work / "history.jsonl"
     mlflow = _MlflowWhenNeeded(found, identity, started)
     tracker = mlflow.tracker = Tracker(history, on_first=mlflow.start)
-    run = StageRun(
-        scale=paths.scale,
-        stage=paths.stage,
-        name=paths.name,
-        params=identity["params"],
-        parts=identity["parts"],
-        seed=identity["seed"],
-        out=paths.partial,
-        work=paths.work,
-        inputs=inputs,
-        tracker=tracker,
-        runtime=found.runtime,
-        report_progress=Progress(f"{paths.stage} {paths.name}", note),
-    )
+    run = _stage_run(found, paths, identity, inputs)
+    run.tracker, run.report_progress = tracker, Progress(f"{paths.stage} {paths.name}", note)
+    together.begin(identity)
     try:
         metrics = compute(run)
         if tracker.lines:
@@ -242,6 +290,23 @@ def _compute(
             f"{paths.stage} {paths.name}: {settings.PARAMS_FILE} or {settings.PLAN_FILE} was edited while it was "
             "computed; run it again for what they ask for now"
         )
+
+
+def _stage_run(
+    found: Settings, paths: Paths, identity: dict[str, Any], inputs: dict[str, Path | list[Path]]
+) -> StageRun:
+    return StageRun(
+        scale=paths.scale,
+        stage=paths.stage,
+        name=paths.name,
+        params=identity["params"],
+        parts=identity["parts"],
+        seed=identity["seed"],
+        out=paths.partial,
+        work=paths.work,
+        inputs=inputs,
+        runtime=found.runtime,
+    )
 
 
 def publish(paths: Paths) -> None:
