@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from model.modeling import SpatialLLMForConditionalGeneration
-from tiny_models import train_tiny
+from tiny_models import make_model, train_tiny
 from model.deepspeed import deepspeed_config
 from model.training import Machine, Recipe
 
@@ -38,7 +38,7 @@ work, rank = Path({work!r}), os.environ.get("RANK")
 class Stopped(Exception):
     pass
 
-def run(name, stage, stop=None, folder=None):
+def run(name, stage, stop=None, folder=None, lora=0):
     deepspeed = deepspeed_config(stage) if stage else None
     every = 2 if stage else 0
     machine = Machine(per_device_batch=2, device="cpu", deepspeed=deepspeed, checkpoint_steps=every, log_steps=1)
@@ -46,25 +46,30 @@ def run(name, stage, stop=None, folder=None):
     def halt(step, values):
         if step == stop:
             raise Stopped
+    folder = work / (folder or name)
     try:
-        model, result = train_tiny(work / (folder or name), recipe=recipe, machine=machine, blind_every=3, on_log=halt)
+        model, result = train_tiny(folder, recipe=recipe, machine=machine, blind_every=3, on_log=halt, lora=lora)
     except Stopped:
         return
     print(name, "resumed from", result.resumed_from, "of", result.steps)
     if rank in (None, "0"):
-        model.tie_weights()
-        weights = {{n: p.detach().float().clone() for n, p in model.named_parameters()}}
-        save_file(weights, work / f"{{name}}.safetensors")
+        save(name, model)
+
+def save(name, model):
+    model.tie_weights()
+    weights = {{n: p.detach().float().clone() for n, p in model.named_parameters()}}
+    save_file(weights, work / f"{{name}}.safetensors")
 
 if rank is None:
     SpatialLLMForConditionalGeneration.every_parameter_takes_part = True
+    save("start", make_model())
     run("plain", 0)
+    run("plain-lora", 0, lora=4)
 else:
-    run("zero2", 2)
-    run("zero3", 3)
-    for stage in (2, 3):
-        run(f"half{{stage}}", stage, stop=5)
-        run(f"resumed{{stage}}", stage, folder=f"half{{stage}}")
+    for name, stage, lora in (("2", 2, 0), ("3", 3, 0), ("3-lora", 3, 4)):
+        run(f"zero{{name}}", stage, lora=lora)
+        run(f"half{{name}}", stage, stop=5, lora=lora)
+        run(f"resumed{{name}}", stage, folder=f"half{{name}}", lora=lora)
 """
 
 
@@ -100,7 +105,8 @@ def test_zero_2_equals_plain_training(tmp_path):
 
 @pytest.mark.slow
 def test_two_ranks_train_as_one_process_and_resume(tmp_path):
-    """ZeRO-2 and ZeRO-3 on two ranks with text-only batches; stopped in the middle, they end in the same weights."""
+    """ZeRO-2 and ZeRO-3 on two ranks with text-only batches, the latter also by LoRA, whose adapters end up merged into
+    whole weights; stopped in the middle, they end in the same weights."""
     code = RANKS.format(here=str(Path(__file__).parent), work=str(tmp_path))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -124,8 +130,10 @@ def test_two_ranks_train_as_one_process_and_resume(tmp_path):
             process.kill()
     said = logs[1].read_text()
     assert "Building extension" not in said
-    assert "resumed2 resumed from 4 of 6" in said and "resumed3 resumed from 4 of 6" in said
-    for stage, tolerance in ((2, 1e-5), (3, 2e-4)):  # ZeRO-3 sums in another order; AdamW's first steps magnify it
-        whole = tmp_path / f"zero{stage}.safetensors"
-        assert largest_difference(whole, tmp_path / "plain.safetensors") < tolerance, stage
-        assert largest_difference(whole, tmp_path / f"resumed{stage}.safetensors") < 1e-6, stage
+    # ZeRO-3 sums in another order; AdamW's first steps magnify it.
+    for name, plain, tolerance in (("2", "plain", 1e-5), ("3", "plain", 2e-4), ("3-lora", "plain-lora", 1e-5)):
+        assert f"resumed{name} resumed from 4 of 6" in said
+        whole = tmp_path / f"zero{name}.safetensors"
+        assert largest_difference(whole, tmp_path / f"{plain}.safetensors") < tolerance, name
+        assert largest_difference(whole, tmp_path / f"resumed{name}.safetensors") < 1e-6, name
+        assert largest_difference(whole, tmp_path / "start.safetensors") > 1e-3, name

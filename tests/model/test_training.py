@@ -67,6 +67,36 @@ def test_batch_per_device_changes_only_rounding(tmp_path):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5, msg=name)
 
 
+@pytest.mark.parametrize(
+    ("switch", "tolerance"), [({"gradient_checkpointing": True}, 1e-5), ({"workers": 2}, 0), ({"bf16": True}, 2e-2)]
+)
+def test_how_it_is_computed_changes_no_loss(tmp_path, switch, tolerance):
+    def curve(**switches):
+        recipe = Recipe(lr=1e-3, global_batch=8, epochs=1, bf16=switches.pop("bf16", False))
+        machine = Machine(per_device_batch=4, log_steps=1, device="cpu", **switches)
+        losses = []
+        train_tiny(tmp_path, recipe=recipe, machine=machine, on_log=lambda step, values: losses.append(values["loss"]))
+        return losses
+
+    assert curve(**switch) == pytest.approx(curve(), rel=tolerance)
+
+
+def test_fused_adamw_steps_as_the_plain_one():
+    found = []
+    for make in (
+        lambda model: build_optimizer(model, "adamw", 1e-2),
+        lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0, fused=False),
+    ):
+        torch.manual_seed(2)
+        model = torch.nn.Sequential(torch.nn.Linear(5, 5), torch.nn.Linear(5, 5))
+        optimizer = make(model)
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape)
+        optimizer.step()
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_what_is_frozen_stays_without_gradients(tmp_path, stage):
     tokenizer = make_tokenizer()

@@ -130,17 +130,28 @@ def make_collator(tokenizer, pixels):
 
 
 def train_tiny(
-    work, optimizer="muon+adamw", die_at: int | None = None, recipe=None, machine=None, blind_every=4, **kwargs
+    work, optimizer="muon+adamw", die_at: int | None = None, recipe=None, machine=None, blind_every=4, lora=0, **kwargs
 ):
-    """Train connector and LLM of a random model for a few steps; with `die_at` it kills itself there."""
+    """Train connector and LLM of a random model for a few steps; with `die_at` it kills itself there.
+
+    With `lora` (a rank) the LLM learns by adapters, which are merged at the end.
+    """
     import os
     import signal
 
+    from model.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
     from model.training import Machine, Recipe, freeze_all_but, train
 
     tokenizer = make_tokenizer()
     model = make_model(tokenizer=tokenizer)
-    freeze_all_but(model, model.connector, model.language_model)
+    if lora:
+        torch.manual_seed(1)
+        adapters = add_lora(model.language_model, Lora(lora, 2 * lora, 0.0), LLM_LINEARS)
+        freeze_all_but(model, model.connector)
+        for p in adapters:
+            p.requires_grad_(True)
+    else:
+        freeze_all_but(model, model.connector, model.language_model)
     pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     recipe = recipe or Recipe(lr=1e-3, muon_lr=0.01, optimizer=optimizer, global_batch=8, epochs=2)
     machine = machine or Machine(per_device_batch=4, checkpoint_steps=3, log_steps=1, device="cpu")
@@ -151,4 +162,6 @@ def train_tiny(
 
     samples, collate = make_samples(model, tokenizer, blind_every=blind_every), make_collator(tokenizer, pixels)
     result = train(model, samples, collate, recipe, work, seed=3, machine=machine, on_progress=progress, **kwargs)
+    if lora:
+        merge_lora(model.language_model)
     return model, result
