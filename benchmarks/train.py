@@ -86,6 +86,7 @@ def conversations(stage: Stage, steps: int) -> "tuple[list[Conversation], dict[s
 def assemble(scale: str) -> "tuple[SpatialLLMForConditionalGeneration, Any]":
     """The model of a scale with a new connector, and its tokenizer."""
     import torch
+    from transformers.utils import logging
 
     from model.encoders import load_encoder
     from model.llms import llm_spec, load_llm
@@ -93,6 +94,8 @@ def assemble(scale: str) -> "tuple[SpatialLLMForConditionalGeneration, Any]":
     from tasks.lmm import image_token_id
 
     torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     name, folder = LLMS[scale]
     if not folder.exists():
         raise InputError(f"{folder}: not there; `make smoke-small` puts SmolLM2's weights there")
@@ -162,6 +165,7 @@ def ours(name: str, scale: str, folder: Path) -> dict[str, Any]:
     from model.features import extract
     from model.images import to_pixels
     from model.training import Machine, Recipe, freeze_all_but, train
+    from tasks.features import BATCH
 
     stage = STAGES[name]
     found, pictures = conversations(stage, STEPS[scale])
@@ -172,9 +176,12 @@ def ours(name: str, scale: str, folder: Path) -> dict[str, Any]:
     started = time.process_time()
     encoder = model.encoders[ENCODER]
     keys = [one.image for one in found]
-    pixels = (np.stack([to_pixels(Image.fromarray(pictures[key]), encoder.spec.image_size)]) for key in keys)
-    extracted = extract(encoder, pixels, bf16=True)
-    features = {key: torch.from_numpy(each[0]) for key, each in zip(keys, extracted, strict=True)}
+    pixels = (
+        np.stack([to_pixels(Image.fromarray(pictures[key]), encoder.spec.image_size) for key in batch])
+        for batch in (keys[at : at + BATCH] for at in range(0, len(keys), BATCH))
+    )
+    extracted = np.concatenate(list(extract(encoder, pixels, bf16=True)))
+    features = {key: torch.from_numpy(each) for key, each in zip(keys, extracted, strict=True)}
     extraction_s = time.process_time() - started
 
     def images(wanted: Sequence[str]) -> dict[str, Any]:

@@ -76,7 +76,10 @@ def start(root: Path, *launcher: str, name: str = "train") -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=120)
+    try:
+        said, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()  # what it started dies with it
     return process.returncode, said
 
 
