@@ -531,6 +531,5 @@ def test_two_processes_train_a_stage_as_one_does_also_after_a_kill(root, tmp_pat
         steps = [[line["step"] for line in history] for history in histories]
         assert steps[0] == steps[1] == list(range(1, len(steps[0]) + 1)), "logged by one process"
         assert [h["loss"] for h in histories[1]] == pytest.approx([h["loss"] for h in histories[0]], rel=1e-4)
-        # ZeRO-3 sums in another order; AdamW's first steps magnify it.
-        assert (weights(one, stage, name) - weights(two, stage, name)).abs().max() < 2e-4, stage
+        assert (weights(one, stage, name) - weights(two, stage, name)).abs().max() < 1e-5, stage
     assert (weights(two, "align", ALIGN) - weights(killed, "align", ALIGN)).abs().max() < 1e-6
