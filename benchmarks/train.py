@@ -165,7 +165,6 @@ def ours(name: str, scale: str, folder: Path) -> dict[str, Any]:
     from model.features import extract
     from model.images import to_pixels
     from model.training import Machine, Recipe, freeze_all_but, train
-    from tasks.features import BATCH
 
     stage = STAGES[name]
     found, pictures = conversations(stage, STEPS[scale])
@@ -176,12 +175,9 @@ def ours(name: str, scale: str, folder: Path) -> dict[str, Any]:
     started = time.process_time()
     encoder = model.encoders[ENCODER]
     keys = [one.image for one in found]
-    pixels = (
-        np.stack([to_pixels(Image.fromarray(pictures[key]), encoder.spec.image_size) for key in batch])
-        for batch in (keys[at : at + BATCH] for at in range(0, len(keys), BATCH))
-    )
-    extracted = np.concatenate(list(extract(encoder, pixels, bf16=True)))
-    features = {key: torch.from_numpy(each) for key, each in zip(keys, extracted, strict=True)}
+    pixels = (np.stack([to_pixels(Image.fromarray(pictures[key]), encoder.spec.image_size)]) for key in keys)
+    extracted = extract(encoder, pixels, bf16=True)
+    features = {key: torch.from_numpy(each[0]) for key, each in zip(keys, extracted, strict=True)}
     extraction_s = time.process_time() - started
 
     def images(wanted: Sequence[str]) -> dict[str, Any]:
