@@ -8,7 +8,7 @@ from typing import Any
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES
 from tasks.report.figures import label
-from tasks.report.html import duration, signed
+from tasks.report.html import signed
 
 BEGIN, END = "<!-- results: written by `python -m tasks.report readme` -->", "<!-- end of results -->"
 
@@ -28,7 +28,7 @@ def update(readme: Path, reports: Path) -> bool:
 
 
 def section(reports: Path) -> str:
-    """The results as Markdown: the table, the paired difference, what was run, and other seeds where there are any."""
+    """The results as Markdown: the table, the paired difference, the checks, and other seeds where there are any."""
     path = reports / "roadmap" / "results.json"
     if not path.exists():
         raise InputError(f"{path} is missing; `make roadmap` writes it")
@@ -81,9 +81,6 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     failed = [check for check in results["checks"] if not check["passed"]]
     lines.append(f"Of the report's {len(results['checks'])} checks {len(results['checks']) - len(failed)} hold.")
     lines += [f"Does not hold: {check['claim']} ({check['figures']})." for check in failed]
-    if results["stage_runs"] and results["seconds"] is not None:
-        runs = results["stage_runs"]
-        lines.append(f"{runs['executed']} of {runs['planned']} stage runs executed in {duration(results['seconds'])}.")
     return lines
 
 
