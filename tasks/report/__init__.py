@@ -31,8 +31,8 @@ def build_report(
         designs: in the table's order. One without a score run is named as missing, in the page and under "missing".
         blind: name of the design trained without images, if it is part of the plan.
         stage_counts: {"planned", "executed", "restored"} stage runs of the flow that asks.
-        seconds: how long it took. Where both are None, those of the results.json already in `out` are kept:
-            writing a report again is not a new run.
+        seconds: how long it took. Where both are None, those of a results.json in `out` with the same designs and
+            scores are kept: writing a report again is not a new run.
 
     Raises:
         InputError: no design has been scored, or a file contradicts another; names the file and what to do.
@@ -41,10 +41,11 @@ def build_report(
     from tasks.report.examples import examples
     from tasks.report.html import page
 
-    if stage_counts is None and seconds is None:
-        before = json.loads((out / "results.json").read_text()) if (out / "results.json").exists() else {}
-        stage_counts, seconds = before.get("stage_runs"), before.get("seconds")
     collected = collect(root, scale, designs, blind, stage_counts, seconds)
+    if stage_counts is None and seconds is None and (out / "results.json").exists():
+        before = json.loads((out / "results.json").read_text())
+        if before["designs"] == collected.results["designs"]:
+            collected.results.update({key: before[key] for key in ("stage_runs", "seconds")})
     shown = [*collected.scored, *([collected.blind] if collected.blind else [])]
     scenes = root / "runs" / scale / "scenes" / "test"
     html = page(collected, examples(scenes, collected.questions, shown))

@@ -361,3 +361,13 @@ def test_it_can_be_read_on_any_screen(browser, report, tmp_path, width, dark):
     blue, orange = ([86, 169, 220], [240, 168, 48]) if dark else ([0, 114, 178], [224, 138, 0])
     for colour in (blue, orange):
         assert (np.abs(pixels - colour).max(axis=2) < 12).sum() > 500, f"bars in {colour} are missing"
+
+
+def test_a_report_of_other_designs_has_no_times_of_the_one_before(study, tmp_path):
+    root, entries, _, _ = study
+    counts = {"planned": 27, "executed": 25, "restored": 2}
+    build_report(root, "tiny", entries, tmp_path, stage_counts=counts, seconds=60.0)
+    again = build_report(root, "tiny", entries, tmp_path)
+    assert (again["stage_runs"], again["seconds"]) == (counts, 60.0)
+    fewer = build_report(root, "tiny", entries[:2], tmp_path)
+    assert (fewer["stage_runs"], fewer["seconds"]) == (None, None)
