@@ -12,6 +12,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -64,14 +65,13 @@ def _memory(process: psutil.Process, token: str) -> int:
 
 
 def main(folder: Path) -> None:
-    """Measure all of it and write the record."""
+    """Measure all of it; the record of the five rows is written before the others run."""
     first, second = folder / "first", folder / "second"
     _clone(ROOT, first)
     install = measure(first, "make", "install")
     five = measure(first, "make", "roadmap")
     counts = _stage_runs(first)
     again = measure(first, "make", "roadmap")
-    more = measure(first, "make", "roadmap", "ROWS=all")
 
     _clone(first, second)  # the same commit, whatever has been committed since
     for name in ("plan.yaml", "dvc.lock"):  # as if the first one had committed and pushed
@@ -80,25 +80,30 @@ def main(folder: Path) -> None:
     subprocess.run([dvc, "cache", "dir", "--local", str(first / ".dvc/cache")], cwd=second, check=True)
     os.environ["PATH"] = f"{first / '.venv/bin'}:{os.environ['PATH']}"
     shared = measure(second, dvc, "repro")
-
-    record(
+    _record(
         "roadmap",
-        ours=round(five.seconds / 60, 2),
-        peer=None,
-        unit="min",
-        command="make bench-roadmap",
-        higher_is_better=False,
+        five.seconds,
         stage_runs=counts,
         peak_gib=round(five.peak / 2**30, 2),
         install_s=install.seconds,
         second_run_s=again.seconds,
-        other_five_rows={
-            "min": round(more.seconds / 60, 2),
-            "peak_gib": round(more.peak / 2**30, 2),
-            "stage_runs": _stage_runs(first),
-        },
         shared_cache={"dvc_repro_s": shared.seconds, "computed": shared.output.count("Running stage")},
     )
+
+    others = measure(first, "make", "roadmap", "ROWS=all")
+    _record(
+        "roadmap-all",
+        five.seconds + others.seconds,
+        of_these_first_five_min=round(five.seconds / 60, 2),
+        stage_runs_of_the_others=_stage_runs(first),
+        peak_gib=round(max(five.peak, others.peak) / 2**30, 2),
+    )
+
+
+def _record(name: str, seconds: float, **details: Any) -> None:
+    minutes = round(seconds / 60, 2)
+    command = "make bench-roadmap"
+    record(name, ours=minutes, peer=None, unit="min", command=command, higher_is_better=False, **details)
 
 
 def _stage_runs(clone: Path) -> dict[str, int]:
