@@ -28,7 +28,7 @@ _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
     "adapt": 100, "align": 80, "instruct": 80, "score": 20, "pose": 180, "annotate": 600,
 }  # fmt: skip
-# What training on a data set takes beside the others, measured at tiny scale: conversations have many turns.
+# What training on a data set takes beside the others, by the rounded seconds of a roadmap at tiny scale.
 _WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}
 
 
