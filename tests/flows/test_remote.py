@@ -277,6 +277,7 @@ def test_a_machine_stopped_past_its_lease_wakes_up_to_find_it_lapsed(machines, t
     assert not list((first.root / ".dvc" / "cache").glob("runs/*/*/*")), "not committed, so not pushed either"
 
     # What the other one pushed is what it goes on with.
-    assert first.run(sys.executable, "-c", PERFORM, leases).split()[-1] in ("there", RESTORED)
+    again = first.run(sys.executable, "-c", PERFORM, leases)
+    assert {"there", RESTORED} & set(again.splitlines()), again  # a warning of a slow remote may follow it
     ours, theirs = ((machine.out("scenes/train") / "MANIFEST.json").read_bytes() for machine in machines)
     assert ours == theirs
