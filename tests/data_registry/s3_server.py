@@ -21,8 +21,12 @@ def rclone() -> Path | None:
 
 @contextlib.contextmanager
 def serve(folder: Path, signed: bool) -> Iterator[str]:
-    """The address of a server whose buckets are the folders of `folder`."""
-    command = [rclone(), "serve", "s3", "--addr", "127.0.0.1:0", "--config", "/dev/null", "--dir-cache-time", "0s"]
+    """The address of a server whose buckets are the folders of `folder`.
+
+    What changes in them later comes through the server, which remembers what is there for minutes. (With
+    `--dir-cache-time 0s` it forgets at once, and in rclone 1.75 its clean-ups then lock each other out for ever.)
+    """
+    command = [rclone(), "serve", "s3", "--addr", "127.0.0.1:0", "--config", "/dev/null"]
     keys = ["--auth-key", f"{ACCESS},{SECRET}"] if signed else []
     with subprocess.Popen([*command, *keys, str(folder)], stderr=subprocess.PIPE, text=True) as server:
         try:

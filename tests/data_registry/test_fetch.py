@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 import s3_server
 from filelock import FileLock
@@ -215,14 +216,14 @@ def test_decay_that_leaves_the_time_is_found_by_verify_and_then_mended(wire, tmp
 
 
 @needs_server
-def test_a_new_version_at_the_source_is_not_mixed_with_the_old(wire, buckets, tmp_path):
-    path = buckets / "bucket/versions.tar"
-    path.write_bytes(BIG)
+def test_a_new_version_at_the_source_is_not_mixed_with_the_old(wire, server, tmp_path):
+    source = boto3.client("s3", endpoint_url=server, region_name="us-east-1")
+    source.put_object(Bucket="bucket", Key="versions.tar", Body=BIG)
     card = _card(wire.address, _file("versions.tar"))
     wire.cuts = [2_000_000, 0]
     with pytest.raises(InputError, match="given up"):
         _bring(card, tmp_path, patience=0)
-    path.write_bytes(BIG[::-1])
+    source.put_object(Bucket="bucket", Key="versions.tar", Body=BIG[::-1])
     wire.cuts = []
     _bring(card, tmp_path)
     assert (tmp_path / "versions.tar").read_bytes() == BIG[::-1]

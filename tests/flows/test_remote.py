@@ -1,5 +1,6 @@
 """Several machines: each has its own clone and cache, and takes part through the DVC remote and the leases alone."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -61,6 +62,8 @@ class Dropping:
                 target.sendall(block)
         except OSError:
             pass
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)  # the other side learns that nothing more comes
         for one in (source, target):
             one.close() if self.broken else None
 
