@@ -22,7 +22,7 @@ from tests.postgres import postgres, programs
 REPO = Path(__file__).resolve().parents[2]
 
 _COMMON = """
-import json, os, pathlib, sys
+import json, os, pathlib, sys, time
 from tasks.stage import main
 
 def compute(run):
@@ -39,6 +39,7 @@ def compute(run):
             begun.write(str(os.getpid()))
         with open(f"{key.replace('/', '.')}.go") as go:
             go.read()
+    time.sleep(float(os.environ.get("STAGE_SECONDS", 0)))  # for benchmarks
     given = {slot: [str(p) for p in (v if isinstance(v, list) else [v])] for slot, v in run.inputs.items()}
     read = {slot: [(pathlib.Path(p) / "output.json").read_text() for p in paths] for slot, paths in given.items()}
     if run.stage in ("adapt", "align", "instruct"):
@@ -65,17 +66,20 @@ class Project:
 
     Attributes:
         root: its folder; commands run there with this Python and this repository's packages.
+        extra: environment variables of these commands.
     """
 
     def __init__(self, root: Path, prefect: str | None = None) -> None:
         self.root, self.prefect = root, prefect
+        self.extra: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC_", "SPATIALLLM_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
         server = {"PREFECT_API_URL": self.prefect} if self.prefect else {}
-        return {**kept, **server, "PATH": path, "PYTHONPATH": f"{REPO}{os.pathsep}{self.root}", "OMP_NUM_THREADS": "1"}
+        python = {"PATH": path, "PYTHONPATH": f"{REPO}{os.pathsep}{self.root}", "OMP_NUM_THREADS": "1"}
+        return {**kept, **server, **python, **self.extra}
 
     def command(self, *words: str) -> list[str]:
         """`spatialllm ...` as a command line."""
