@@ -1,4 +1,4 @@
-"""The data engine as issue B asks: questions and scenes per core-second, and memory as records grow to a million.
+"""The data engine: questions and scenes per core-second, and memory as records grow to a million.
 A record is an annotated object of an Omni3D file; memory is the peak of a process that makes 3DI-Ft of that file."""
 
 import json

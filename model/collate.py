@@ -23,9 +23,10 @@ class Collator:
         turns_alike: every turn weighs the same in the loss, however many targets it has; a letter would otherwise
             drown among sentences. Adds `label_weights` (k,) to a batch.
 
-    A batch has sample_ids (for errors), input_ids (n, L), position_ids, `labels` (k,) and `label_positions` (k,): the
-    k targets and the flat index (row * L + column) of the hidden state that predicts each, so that the LM head runs
-    on those alone; for rows also attention_mask (n, L), for turns prefix_length and turns.
+    A batch has sample_ids (for errors), tokens (how many, without padding), input_ids (n, L), position_ids, `labels`
+    (k,) and `label_positions` (k,): the k targets and the flat index (row * L + column) of the hidden state that
+    predicts each, so that the LM head runs on those alone; for rows also attention_mask (n, L), for turns
+    prefix_length and turns.
     """
 
     def __init__(self, pad_token_id: int, images: ImageLookup, turns_alike: bool = False):
@@ -44,6 +45,7 @@ class Collator:
             counts = counts[counts > 0]
             batch["label_weights"] = (1 / counts).repeat_interleave(counts)
         batch["sample_ids"] = [sample.id for sample in samples]
+        batch["tokens"] = sum(len(sample.prefix) + sum(len(turn.ids) for turn in sample.turns) for sample in samples)
         return batch
 
     def _rows(self, samples: Sequence[EncodedSample]) -> dict[str, Any]:

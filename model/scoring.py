@@ -79,7 +79,7 @@ def letter_logprobs(
             )
             order += members
         inputs = collate(samples)
-        inputs.pop("sample_ids")
+        del inputs["sample_ids"], inputs["tokens"]
         inputs.pop("labels")
         states = inputs.pop("label_positions").to(device)
         moved = {name: _to(value, device) for name, value in inputs.items()}

@@ -18,6 +18,7 @@ from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete
 from model.deepspeed import leave_deepspeed, prepare_deepspeed, unpartition
+from model.meter import Meter, flops_per_token, peak_flops
 from model.optimizers import build_optimizer
 
 NOT_FINITE_FILE = "not_finite.json"  # in a checkpoint: what was counted up to there
@@ -118,7 +119,7 @@ def train(
         samples: a sequence that `collate` makes batches of; each has an `id`.
         work: folder for checkpoints; one training run only.
         batches: the order; default: grouped by modality and length.
-        on_log: step and {"loss", "learning_rate", "grad_norm"}.
+        on_log: step and {"loss", "learning_rate", "grad_norm"}, with the figures of `model.meter` beside them.
         on_progress: optimizer steps done and in all.
         count_faults: a micro-batch whose loss is not finite gives no gradient and is counted, instead of ending it all;
             not with DeepSpeed or several processes, whose ranks must pass through the same layers.
@@ -147,7 +148,10 @@ def train(
     steps = max(1, math.ceil(steps_per_epoch * recipe.epochs))
     # All of it goes in at once: DeepSpeed's configuration is filled in when the arguments are made.
     arguments = _arguments(recipe, machine, work, seed, cpu, micro, accumulation, steps)
-    reporter = _Reporter(on_log, on_progress)
+    llm = getattr(model, "language_model", None)
+    # Counted before ZeRO-3 shares the weights out.
+    meter = Meter(world, flops_per_token(llm) if llm is not None else 0.0, peak_flops(arguments.device))
+    reporter = _Reporter(meter, on_log, on_progress)
     trainer = SpatialTrainer(
         model=model,
         args=arguments,
@@ -156,6 +160,7 @@ def train(
         callbacks=[reporter],
         recipe=recipe,
         batches=batches,
+        meter=meter,
         count_faults=count_faults and world == 1 and not machine.deepspeed,
     )
     trainer.remove_callback(PrinterCallback)
@@ -220,9 +225,11 @@ def _arguments(
 class SpatialTrainer(Trainer):
     """The Trainer with our order, optimizer, loss count, small checkpoints, and a name for what went wrong."""
 
-    def __init__(self, *args, recipe: Recipe, batches: GroupedBatches, count_faults: bool = False, **kwargs):
+    def __init__(
+        self, *args, recipe: Recipe, batches: GroupedBatches, meter: Meter, count_faults: bool = False, **kwargs
+    ):
         super().__init__(*args, **kwargs)
-        self.recipe, self.batches = recipe, batches
+        self.recipe, self.batches, self.meter = recipe, batches, meter
         self.count_faults = count_faults
         self.not_finite: list[str] = []
         self.model_accepts_loss_kwargs = True
@@ -251,6 +258,10 @@ class SpatialTrainer(Trainer):
             )
         return self.optimizer
 
+    def get_batch_samples(self, *args) -> tuple[list, torch.Tensor | None]:
+        with self.meter.waiting():
+            return super().get_batch_samples(*args)
+
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
         if not batch_samples:
             return None
@@ -260,6 +271,7 @@ class SpatialTrainer(Trainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         self._ids = ids = inputs.pop("sample_ids", [])
+        self.meter.count(len(ids), inputs.pop("tokens", 0))
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise InputError(
@@ -310,12 +322,16 @@ class SpatialTrainer(Trainer):
 class _Reporter(TrainerCallback):
     """Passes on logs and progress, and marks checkpoints once they are whole."""
 
-    def __init__(self, log: Callable | None, progress: Callable | None):
-        self.log, self.progress = log, progress
+    def __init__(self, meter: Meter, log: Callable | None, progress: Callable | None):
+        self.meter, self.log, self.progress = meter, log, progress
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.meter.read()  # what came before was no training
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.log and "loss" in logs:
-            self.log(state.global_step, {k: logs[k] for k in ("loss", "learning_rate", "grad_norm") if k in logs})
+            values = {k: logs[k] for k in ("loss", "learning_rate", "grad_norm") if k in logs}
+            self.log(state.global_step, values | self.meter.read())
 
     def on_step_end(self, args, state, control, **kwargs):
         control.should_log |= state.global_step == state.max_steps

@@ -107,7 +107,7 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     """Bring a published stage run's MLflow run up to date from its files and finish it; returns its run id."""
     out = Paths(found.root, found.scale, stage, name).out
     manifest = digest.read_manifest(out)
-    started, ended = _when(found, stage, name, manifest["identity"])
+    started, ended, speed = _record(found, stage, name, manifest["identity"])
     run_id, finished = open_run(client, found, manifest["identity"], started)
     if finished:
         return run_id
@@ -118,20 +118,24 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     figures = flatten(json.loads((out / "metrics.json").read_text()))
     # A figure of the whole run that is called like a curve (the mean loss) is no point of it.
     log_metrics(client, run_id, {f"result.{key}" if key in curves else key: one for key, one in figures.items()})
+    log_metrics(client, run_id, {f"speed.{key}": one for key, one in speed.items()})
     recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     log_datasets(client, run_id, recorded.values())
     client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))
     return run_id
 
 
-def _when(found: Settings, stage: str, name: str, identity: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """When a published output's computation began and ended, in seconds since the epoch; None: not on this machine."""
+def _record(
+    found: Settings, stage: str, name: str, identity: Mapping[str, Any]
+) -> tuple[float | None, float | None, dict[str, float]]:
+    """When a published output's computation began and ended, in seconds since the epoch, and how fast it was.
+    None and nothing where it was not on this machine."""
     path = Paths(found.root, found.scale, stage, name).record
     record = json.loads(path.read_text()) if path.exists() else {}
     if record.get("identity") != digest.digest_of(identity):
-        return None, None
+        return None, None, {}
     ended = datetime.fromisoformat(record["finished"]).timestamp()
-    return ended - record["seconds"], ended
+    return ended - record["seconds"], ended, record.get("speed", {})
 
 
 def read_datasets(found: Settings, stage: str, name: str) -> list[Dataset]:

@@ -258,7 +258,7 @@ def _compute(
     try:
         metrics = compute(run)
         if tracker.lines:
-            shutil.copyfile(history, paths.partial / "history.jsonl")
+            tracker.publish(paths.partial / "history.jsonl")
         write_json(paths.partial / "metrics.json", metrics)
         _unchanged(identity, found, paths)
         digest.write_manifest(paths.partial, identity)
@@ -278,6 +278,7 @@ def _compute(
             "seconds": round(seconds, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "host": socket.gethostname(),
+            **({"speed": speed} if (speed := tracker.speed()) else {}),
         },
     )
     owe(found.root)

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
+SYSTEM = "system/"  # begins the names of what is the machine's and no part of a result (model/meter.py)
 OWED = Path(".work") / "mlflow-owed"
 
 
@@ -51,7 +53,10 @@ class Tracker:
             return list(self._lines)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Record metrics (finite numbers, e.g. {"loss": 1.2, "lr": 1e-3}) at an optimizer step, in rising order."""
+        """Record metrics (finite numbers, e.g. {"loss": 1.2, "lr": 1e-3}) at an optimizer step, in rising order.
+
+        Names that begin with "system/" are the machine's: MLflow shows them while the run lasts, the output has none.
+        """
         line = {"step": int(step), **{name: float(value) for name, value in metrics.items()}}
         with self._guard:
             kept = [earlier for earlier in self._lines if earlier["step"] < step]
@@ -64,6 +69,20 @@ class Tracker:
         if self._on_first is not None:
             self._on_first, first = None, self._on_first
             first()
+
+    def publish(self, path: Path) -> None:
+        """Write the curves that are part of the result: all but the machine's."""
+        kept = ({key: one for key, one in line.items() if not key.startswith(SYSTEM)} for line in self.lines)
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def speed(self) -> dict[str, float]:
+        """The machine's figures over the whole run: the highest of peaks, the median of all else."""
+        found: dict[str, list[float]] = {}
+        for line in self.lines:
+            for key, value in line.items():
+                if key.startswith(SYSTEM):
+                    found.setdefault(key.removeprefix(SYSTEM), []).append(value)
+        return {key: round(max(some) if "peak" in key else median(some), 4) for key, some in found.items()}
 
     def dataset(self, name: str, digest: str, rows: int) -> None:
         """Record a data set that was read, e.g. ("3di-ft1m", its digest, 10_000)."""

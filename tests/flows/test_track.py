@@ -124,11 +124,13 @@ def test_a_run_that_is_delivered_late_lasts_as_long_as_it_was_computed(root):
     execute("scenes", "train", lambda run: {"rows": 3}, root)  # without curves: left to the flow
     path = Paths(root, "tiny", "scenes", "train").record
     record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"seconds": 90, "finished": "2026-01-02T03:04:05Z"}))
+    known = {"seconds": 90, "finished": "2026-01-02T03:04:05Z", "speed": {"samples_per_second": 7.5}}
+    path.write_text(json.dumps(record | known))
     Tracking(root).deliver(plan_of_two())
     _, (run,) = runs_of(root)
     ended = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp() * 1000
     assert (run.info.start_time, run.info.end_time) == (ended - 90_000, ended)
+    assert run.data.metrics["speed.samples_per_second"] == 7.5
 
 
 def test_a_record_of_another_identity_times_nothing(root):

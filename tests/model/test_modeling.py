@@ -28,7 +28,7 @@ def batch_of(model, tokenizer, conversations, pixels, isolate):
     images = {f"i{k}": pixels[k] for k in range(len(pixels))}
     collate = Collator(tokenizer.pad_token_id, lambda keys: {"pixel_values": torch.stack([images[k] for k in keys])})
     batch = collate([encoder.encode(c) for c in conversations])
-    batch.pop("sample_ids")
+    del batch["sample_ids"], batch["tokens"]
     return batch
 
 

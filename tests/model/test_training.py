@@ -121,6 +121,12 @@ def test_loss_falls_and_is_logged(tmp_path):
     assert [step for step, _ in lines] == list(range(1, 15))
     assert result.loss < lines[0][1]["loss"] * 0.8
     assert lines[-1][1]["learning_rate"] < lines[7][1]["learning_rate"]
+    for _, values in lines:
+        assert values["system/samples_per_second"] > 0
+        assert values["system/tokens_per_second"] > 10 * values["system/samples_per_second"]
+        assert 0 < values["system/data_wait_share"] < 1
+        assert 0.1 < values["system/peak_memory_gib"] < 24
+        assert "system/mfu" not in values, "no GPU, no utilisation"
 
 
 def test_sample_that_trains_nothing_is_named(tmp_path):
@@ -274,7 +280,7 @@ def test_turns_that_weigh_alike_give_the_mean_of_the_turns_own_losses():
 
     def loss(chosen: list, turns_alike: bool) -> float:
         batch = Collator(tokenizer.pad_token_id, dict, turns_alike)(chosen)
-        del batch["sample_ids"]
+        del batch["sample_ids"], batch["tokens"]
         with torch.no_grad():
             return model(**batch).loss.item()
 
@@ -293,7 +299,7 @@ def test_text_alone_gives_the_connector_a_gradient_of_zero_only_where_ranks_wait
     for mixing in ("channel", "interleave", "sum"):
         model = make_model(tokenizer=tokenizer, mixing=mixing).train()
         batch = make_collator(tokenizer, torch.rand(6, 3, 32, 32))(blind)
-        batch.pop("sample_ids")
+        del batch["sample_ids"], batch["tokens"]
         for takes_part in (False, True):
             model.every_parameter_takes_part = takes_part
             loss = model(**batch).loss

@@ -1,0 +1,86 @@
+"""What training gets through on this machine: throughput, time without data, memory, and the share of a GPU's peak.
+None of it is part of a result; its names begin with "system/", under which MLflow shows what is the machine's."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+SYSTEM = "system/"
+# Dense bf16 FLOPs per second by a part of the card's name (NVIDIA's data sheets).
+PEAK_FLOPS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
+
+
+class Meter:
+    """Counts between two readings, over all processes of a training (each has an equal share).
+
+    Args:
+        processes: of this training.
+        flops_per_token: model FLOPs of one training token.
+        peak_flops: of one process's device; None: unknown, and no utilisation is reported.
+    """
+
+    def __init__(self, processes: int = 1, flops_per_token: float = 0.0, peak_flops: float | None = None) -> None:
+        self._processes, self._flops, self._peak = processes, flops_per_token, peak_flops
+        self._reset()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what makes the next batches: the model does nothing meanwhile."""
+        began = time.monotonic()
+        yield
+        self._waited += time.monotonic() - began
+
+    def count(self, samples: int, tokens: int) -> None:
+        """A micro-batch: its rows, and its tokens without padding (image tokens included)."""
+        self._samples += samples
+        self._tokens += tokens
+
+    def read(self) -> dict[str, float]:
+        """Figures since the last reading: samples and tokens per second, the share of the time without data, this
+        process's peak memory so far (GiB, of the GPU where there is one), and the model FLOPs utilisation."""
+        seconds = time.monotonic() - self._began
+        found = {
+            "samples_per_second": self._processes * self._samples / seconds,
+            "data_wait_share": self._waited / seconds,
+            "peak_memory_gib": peak_memory() / 2**30,
+        }
+        if self._tokens:
+            found["tokens_per_second"] = self._processes * self._tokens / seconds
+            if self._peak:
+                found["mfu"] = self._tokens * self._flops / seconds / self._peak
+        self._reset()
+        return {SYSTEM + name: value for name, value in found.items()}
+
+    def _reset(self) -> None:
+        self._began, self._waited, self._samples, self._tokens = time.monotonic(), 0.0, 0, 0
+
+
+def flops_per_token(llm: nn.Module) -> float:
+    """Model FLOPs of one training token in an LLM, as model FLOPs utilisation counts them (arXiv 2204.02311, App. B).
+
+    Two per weight forward, two for the gradient of what comes before, two for the weight's own where it trains.
+    Attention, the frozen encoders and whatever is recomputed do not count, so the utilisation is a lower bound.
+    """
+    tables = {id(p) for m in llm.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    weights = [p for p in llm.parameters() if p.ndim == 2 and id(p) not in tables]
+    return float(sum((6 if p.requires_grad else 4) * p.numel() for p in weights))
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Of a known GPU, else None."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+
+
+def peak_memory() -> int:
+    """Bytes: the most that torch held on this process's GPU, or that the process had resident where there is none."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
