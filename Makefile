@@ -15,13 +15,16 @@ help:  ## this list
 
 install: .venv/installed  ## set up .venv from the committed lock
 
+# Compiled here on all cores: where PYTHONDONTWRITEBYTECODE is set (containers), every process would spend ten seconds
+# on it, a tenth of a roadmap. Some packages bring files for other Pythons, which do not compile and are not needed.
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 	  { echo "Python 3.11 or 3.12 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
-	@echo "Setting up .venv from requirements.lock (about two minutes, once)"
+	@echo "Setting up .venv from requirements.lock (two to three minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --requirement requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true
 	@touch $@
 
 roadmap: install  ## the paper's roadmap at the scale of params.yaml (ROWS=all: all ten rows of Table 2)

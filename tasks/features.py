@@ -1,6 +1,7 @@
 """Where features of frozen encoders are kept: .cache/features/<key>, shared by all stage runs that need the same.
 A key is the digest of encoder, images and preprocessing; a folder appears whole by rename, once, under a lock."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,14 +113,16 @@ def image_lookup(
     count = len(Images(*_several(scenes)))
     if sum(feature_bytes(encoder, count) for encoder, _ in encoders) > budget_gb * 2**30:
         return LiveImages(scenes, max(encoder.spec.image_size for encoder, _ in encoders))
-    return CachedImages([_table(encoder, folder, scenes, bf16, cache, progress) for encoder, folder in encoders])
+    places = [_place(encoder, folder, scenes, bf16, cache) for encoder, folder in encoders]
+    cache.mkdir(parents=True, exist_ok=True)
+    # What another process is making comes last, so that two that need the same tables share the work.
+    for wait in (False, True):
+        for (encoder, _), place in zip(encoders, places, strict=True):
+            _make(encoder, scenes, place, bf16, progress, wait)
+    return CachedImages([FeatureTable(place) for place in places])
 
 
-def _table(
-    encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, cache: Path, progress: Progress
-) -> FeatureTable:
-    from filelock import FileLock
-
+def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, cache: Path) -> Path:
     contents = [digest.read_manifest(one)["content"] for one in _several(scenes)]
     key = digest.digest_of(
         {
@@ -130,12 +133,18 @@ def _table(
             "bf16": bf16,
         }
     )[:32]
-    place = cache / key
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{key}.lock"):
+    return cache / key
+
+
+def _make(
+    encoder: VisionEncoder, scenes: Path | Sequence[Path], place: Path, bf16: bool, progress: Progress, wait: bool
+) -> None:
+    """Make a table unless it is there; one that another process is making is waited for, or left alone."""
+    from filelock import FileLock, Timeout
+
+    with contextlib.suppress(Timeout), FileLock(f"{place}.lock", timeout=-1 if wait else 0):
         if not place.exists():
             _write(encoder, scenes, place, bf16, progress)
-    return FeatureTable(place)
 
 
 def _several(folders: Path | Sequence[Path]) -> list[Path]:

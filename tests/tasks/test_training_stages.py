@@ -8,19 +8,21 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from data_registry import benchmark, conversations, shards
 from data_registry.errors import InputError
 from flows.design import choose
 from flows.plan import plan_of, write_plan
-from tasks import adapt, align, digest, instruct, lmm, score
+from tasks import adapt, align, digest, features, instruct, lmm, score
 from tasks.ask import answer, ask, split_options
 from tasks.stage import EXIT_PASSING, StageRun, execute, identify
 
@@ -215,6 +217,23 @@ def test_features_are_computed_once_and_budget_changes_no_result(root, tmp_path)
         losses[budget] = align.compute(run)["loss"]
     assert losses[1] == pytest.approx(losses[0], abs=2e-3)
     assert [path.stat().st_mtime_ns for path in cached] == stamps
+
+
+def test_two_that_need_the_same_features_share_the_work(root, tmp_path):
+    """What another process is making comes last."""
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / "run")
+    encoders, scenes, cache = lmm.load_encoders(run), run.inputs["scenes"], tmp_path / "cache"
+    cache.mkdir()
+    first, second = (features._place(encoder, folder, scenes, False, cache) for encoder, folder in encoders)
+    ours = threading.Thread(target=features.image_lookup, args=(encoders, scenes, False, 1.0, cache))
+    with FileLock(f"{first}.lock"):
+        ours.start()
+        while not second.exists():
+            assert ours.is_alive()
+            os.sched_yield()
+        assert not first.exists()
+    ours.join()
+    assert first.exists()
 
 
 def stage_run(root: Path, stage: str, name: str, folder: Path) -> StageRun:
