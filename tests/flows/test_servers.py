@@ -151,7 +151,7 @@ def test_two_sweeps_at_once_compute_each_stage_run_once(served):
         "sampler": "grid",
     }
     project.set_params(params)
-    sweeps = [project.start(*project.command("sweep", "--study", name, "--workers", "2")) for name in ("one", "two")]
+    sweeps = [project.start(*project.command("sweep", "--study", name, "--json")) for name in ("one", "two")]
     for sweep in sweeps:
         printed, _ = sweep.communicate()
         assert sweep.returncode == 0, printed
