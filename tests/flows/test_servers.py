@@ -38,6 +38,7 @@ def until(found: Callable[[], Any], what: str, seconds: float = 120) -> Any:
 @pytest.mark.slow
 def test_kill_9_of_the_prefect_server_loses_nothing_and_stops_nothing(project):
     """The flow's own server dies; what it was to record is lost to Prefect's UI, and nothing else."""
+    project.extra = {"PREFECT_CLIENT_MAX_RETRIES": "1"}  # of each request; by default it tries for a minute
     begun, go = project.hold(HELD)
     flow = project.start(*project.command("run", ONE))
     begun.read_text()
