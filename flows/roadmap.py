@@ -1,13 +1,14 @@
 """A set of designs from the plan to the table: run what is missing, record it, write the report.
 The paper's roadmap is the default set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.design import BLIND_REFERENCE, Design
+from flows.design import BLIND_REFERENCE, Design, parse
 from flows.plan import Plan, plan_of
 from flows.run import AVAILABLE, Result, run_plan
+from flows.store import is_current
 from flows.track import Tracking
 from tasks import digest, settings
 from tasks.claim import Paths
@@ -47,17 +48,28 @@ def run_roadmap(root: Path, designs: list[Design], display: Any, warn: Any) -> R
 
 
 def write_report(root: Path, designs: list[Design], result: Result | None) -> dict[str, Any]:
-    """Write reports/roadmap; without a result the times and counts of the report before are kept."""
+    """Write reports/roadmap; without a result the times and counts of the report before are kept.
+
+    What was scored with other parameters than those of this moment counts as missing.
+    """
     from tasks.report import Entry, build_report
+
+    found = settings.load(root)
+    known: dict[str, bool] = {}
+
+    def asked_for(name: str) -> bool:
+        plan = plan_of([parse(name)])
+        return is_current(replace(found, plan=plan.entries), f"score/{name}", False, known)
 
     return build_report(
         root,
-        settings.load(root).scale,
+        found.scale,
         [Entry(design.name, describe(design), design.row) for design in designs],
         root / REPORT,
         blind=BLIND_REFERENCE.name,
         stage_counts=result.counts if result else None,
         seconds=result.seconds if result else None,
+        is_current=asked_for,
     )
 
 

@@ -115,6 +115,8 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(first: dict, clone: Pa
     try:
         changed = command(clone, "dvc", "status", "--json")
         assert {name.split("@")[0] for name in json.loads(changed.stdout)} == {"score"}
+        with pytest.raises(AssertionError, match="none of the 2 designs has been scored with the parameters"):
+            command(clone, "spatialllm", "report", "--rows", "1,8")
     finally:
         (clone / "params.yaml").write_text(params)
 

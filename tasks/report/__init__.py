@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ def build_report(
     blind: str | None = None,
     stage_counts: dict[str, int] | None = None,
     seconds: float | None = None,
+    is_current: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, Any]:
     """Write `out`/report.html and `out`/results.json, and return the results.
 
@@ -33,6 +34,7 @@ def build_report(
         stage_counts: {"planned", "executed", "restored"} stage runs of the flow that asks.
         seconds: how long it took. Where both are None, those of a results.json in `out` with the same designs and
             scores are kept: writing a report again is not a new run.
+        is_current: whether a design's score, by name, is what params.yaml asks for; one that is not counts as missing.
 
     Raises:
         InputError: no design has been scored, or a file contradicts another; names the file and what to do.
@@ -41,7 +43,7 @@ def build_report(
     from tasks.report.examples import examples
     from tasks.report.html import page
 
-    collected = collect(root, scale, designs, blind, stage_counts, seconds)
+    collected = collect(root, scale, designs, blind, stage_counts, seconds, is_current)
     if stage_counts is None and seconds is None and (out / "results.json").exists():
         before = json.loads((out / "results.json").read_text())
         if before["designs"] == collected.results["designs"]:

@@ -2,7 +2,7 @@
 Nothing here renders or trains; the same files give the same results."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,17 @@ def collect(
     blind: str | None,
     stage_counts: dict[str, int] | None,
     seconds: float | None,
+    is_current: Callable[[str], bool] = lambda name: True,
 ) -> Collected:
     """Read the score runs of `entries` (in the table's order) and of the `blind` design, and compute the results.
 
-    A design whose score run is missing is named in `results["missing"]`; the report shows it as missing.
+    A design whose score run is missing, or is not current, is named in `results["missing"]`, and the report shows so.
     Raises InputError where no design has been scored, or where a file contradicts the benchmark.
     """
     questions = read_questions(root, scale)
     scored, missing = [], []
     for entry in entries:
-        answers = _scored(root, scale, entry, questions)
+        answers = _scored(root, scale, entry, questions) if is_current(entry.name) else None
         if answers is None:
             missing.append(entry.name)
         else:
@@ -75,9 +76,10 @@ def collect(
     if not scored:
         folder = root / "runs" / scale / "score"
         raise InputError(
-            f"{folder}: none of the {len(entries)} designs has been scored; run `spatialllm roadmap` first"
+            f"{folder}: none of the {len(entries)} designs has been scored with the parameters of this moment; "
+            "run `spatialllm roadmap` first"
         )
-    unseeing = _scored(root, scale, Entry(blind), questions) if blind else None
+    unseeing = _scored(root, scale, Entry(blind), questions) if blind and is_current(blind) else None
     bootstrap = Bootstrap.of(questions)
     baselines = _metrics(root / "runs" / scale / "baselines" / BENCHMARK)
     results = {

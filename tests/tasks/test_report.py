@@ -254,6 +254,15 @@ def test_a_design_without_score_is_named(study, tmp_path):
     assert f"Not scored yet: `{ghost.name}`" in readme.section(tmp_path)
 
 
+def test_a_score_of_other_parameters_counts_as_missing(study, tmp_path):
+    root, entries, _, _ = study
+    old = {entries[0].name, BLIND}
+    results = build_report(root, "tiny", entries, tmp_path, blind=BLIND, is_current=lambda name: name not in old)
+    assert results["missing"] == [entries[0].name]
+    assert [row["name"] for row in results["designs"]] == [entry.name for entry in entries[1:]]
+    assert results["blind"] is None
+
+
 def test_nothing_scored_is_an_error(study, tmp_path):
     with pytest.raises(InputError, match=r"score.*none of the 1 designs.*spatialllm roadmap"):
         build_report(study[0], "tiny", [Entry("nothing")], tmp_path / "out")
