@@ -404,15 +404,15 @@ def test_steps_logged_again_after_resuming_replace_the_earlier_ones(tmp_path):
     assert lines == resumed.lines
 
 
-def test_how_fast_it_was_is_recorded_and_no_part_of_the_output(scenes):
+def test_how_fast_it_was_is_recorded_and_no_part_of_the_output(root):
     def compute(run):
         for step, (rate, memory) in enumerate([(1.0, 0.2), (5.0, 0.4), (3.0, 0.3)]):
             figures = {"system/samples_per_second": rate, "system/peak_memory_gib": memory}
             run.tracker.log(step, {"loss": 1.0 - step / 10} | figures)
         return {}
 
-    execute("scenes", "train", compute, scenes)
-    paths = Paths(scenes, "tiny", "scenes", "train")
+    execute("scenes", "train", compute, root)
+    paths = Paths(root, "tiny", "scenes", "train")
     lines = [json.loads(line) for line in (paths.out / "history.jsonl").read_text().splitlines()]
     assert lines == [{"step": step, "loss": 1.0 - step / 10} for step in range(3)]
     assert json.loads(paths.record.read_text())["speed"] == {"samples_per_second": 3.0, "peak_memory_gib": 0.4}
