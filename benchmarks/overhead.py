@@ -127,7 +127,7 @@ def main(sizes: tuple[int, ...]) -> None:
         peer=round(peer, 3),
         unit="s per stage run over its bare command, all of the flow's start included",
         peer_name=f"dvc {version('dvc')} exp run --queue, one worker",
-        command="make bench-overhead",
+        command=" ".join(["python -m benchmarks.overhead", *map(str, sizes)]),
         higher_is_better=False,
         nap_s=NAP_S,
         by_stage_runs=by_size,
