@@ -2,6 +2,7 @@
 one after the other, and `dvc exp run --queue` with as many experiments that sleep as long.
 `python -m benchmarks.overhead [SIZE ...]` (default: 40 100 300 stage runs; the peer runs at the first)."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def fresh(folder: Path, designs: list[str]) -> Project:
 def bare(folder: Path, designs: list[str], plan: Plan) -> float:
     """Seconds of all commands as dvc.yaml has them, inputs first."""
     project = fresh(folder, designs)
-    commands = Store(project.root).commands(plan.runs())
+    with contextlib.chdir(project.root):  # where DVC looks for what dvc.yaml reads
+        commands = Store(project.root).commands(plan.runs())
     started = time.monotonic()
     for run in plan.runs():
         project.run("/bin/sh", "-c", f"exec {commands[run]}")
