@@ -106,7 +106,7 @@ def queue(folder: Path, size: int) -> tuple[float, float]:
 
 def main(sizes: tuple[int, ...]) -> None:
     """Measure and record."""
-    by_size, peer = {}, 0.0
+    by_size = {}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for size in sizes:
