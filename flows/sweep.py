@@ -18,7 +18,8 @@ from flows.search import Config, Sweep
 from flows.server import prefect_server
 from flows.study import Trial, check_sampler, importances_of, make_sampler, open_study, trials_of, write_trials
 from flows.track import Tracking
-from tasks import settings
+from tasks import settings, stopped
+from tasks.claim import Paths
 
 
 def read_config(root: Path) -> Config:
@@ -69,6 +70,8 @@ def run_sweep(
             "sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()}, study=name
         )
         sweep.on_complete = lambda design: tracking.child(parent, design)
+        scale = settings.load(root).scale
+        sweep.on_stopped = lambda variant: stopped.forget(Paths(root, scale, "instruct", variant.name))
         sweep.advance()
         if session.pending:
             with prefect_server(root):
