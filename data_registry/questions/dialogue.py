@@ -16,7 +16,7 @@ from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import CLASS_OF
-from data_registry.questions.statements import MAKERS, SPATIAL, several
+from data_registry.questions.statements import MAKERS, SPATIAL, check_types, several
 from data_registry.scene import Scene
 
 
@@ -30,6 +30,7 @@ class DialogueRecipe:
             these were worth 12 to 16 points on the two-option questions.
         choice_share: share of the other turns put as options with letters; the rest is answered in free form.
         shard: scenes among which answers are balanced; bounds the memory.
+        statements: types of statements (`statements.MAKERS`), each drawn as often as it is named here.
         further: types beyond those of the roadmap: two-option ones of `further.TYPES`, or `statements.MAKERS`.
     """
 
@@ -37,9 +38,11 @@ class DialogueRecipe:
     statement_share: float = 0.4
     choice_share: float = 0.75
     shard: int = 2500
+    statements: tuple[str, ...] = SPATIAL
     further: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types("statements", self.statements)
         for name in self.further:
             if name not in further.TYPES and name not in MAKERS:
                 raise InputError(f"recipe.further: {name!r}: unknown, {nearest(name, [*further.TYPES, *MAKERS])}")
@@ -102,7 +105,7 @@ def _turns(scene: Layout, pool: Pool, rng: random.Random, recipe: DialogueRecipe
         if not pool[class_]:
             del pool[class_]
         turns.append(question(fact(claim, scene), swapped, rng, rng.random() < recipe.choice_share, scene))
-    types = (*SPATIAL, *[name for name in recipe.further if name in MAKERS])
+    types = (*recipe.statements, *[name for name in recipe.further if name in MAKERS])
     for statement in several(scene, wanted - len(turns), types, rng, margins):
         turns.append(Turn(statement.question(rng), statement.answer(rng), statement.type))
     rng.shuffle(turns)

@@ -60,7 +60,7 @@ def instructions(
     """Conversations about pictures, and some without one: the stand-in of Mix665K."""
     for index, shard in enumerate(shards(scenes, recipe.shard)):
         layouts = [layout(scene, margins, drops) for scene in shard]
-        pools = _pools(layouts, names_by_kind(shard), random.Random(f"{seed} {name} {index}"))
+        pools = _pools(layouts, names_by_kind(shard), margins, random.Random(f"{seed} {name} {index}"))
         for scene, known, pool in zip(shard, layouts, pools, strict=True):
             rng = random.Random(f"{seed} {name} {scene.image}")
             if rng.random() < recipe.text_share:
@@ -77,9 +77,13 @@ def instructions(
 Pool = dict[str, list[tuple[Claim | Fact, bool]]]  # type -> claims, each with the order of its options
 
 
-def _pools(layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], rng: random.Random) -> list[Pool]:
+def _pools(
+    layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], margins: Margins, rng: random.Random
+) -> list[Pool]:
     """Per scene and type the balanced facts, each with the order of its options."""
-    placed = (Placed(k, claim) for k, scene in enumerate(layouts) for claim in picture.facts(scene, known, rng))
+    placed = (
+        Placed(k, claim) for k, scene in enumerate(layouts) for claim in picture.facts(scene, known, margins, rng)
+    )
     pools: list[Pool] = [{} for _ in layouts]
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5
