@@ -63,20 +63,28 @@ def conversations(
 ) -> Iterator[dict[str, Any]]:
     """One conversation per scene that supports enough turns; the others are counted in `drops`."""
     for index, shard in enumerate(shards(scenes, recipe.shard)):
-        layouts = [layout(scene, margins, drops) for scene in shard]
-        placed = (
-            Placed(k, claim)
-            for k, scene in enumerate(layouts)
-            for claim in spatial_claims(scene, margins, drops, recipe.further)
-        )
-        pools = _pools(len(shard), placed, random.Random(f"{seed} {name} {index}"))
-        for scene, pool in zip(layouts, pools, strict=True):
-            rng = random.Random(f"{seed} {name} {scene.scene.image}")
-            turns = _turns(scene, pool, rng, recipe, margins)
-            if len(turns) < recipe.turns[0]:
-                drops["image: too few facts"] += 1
-            else:
-                yield record(f"{name}/{scene.scene.image}", scene.scene.image, turns)
+        yield from _shard(shard, name, seed, index, recipe, margins, drops)
+
+
+def _shard(
+    scenes: Sequence[Scene], name: str, seed: int, index: int, recipe: DialogueRecipe, margins: Margins,
+    drops: Counter[str],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Of one shard; on its own, so that its layouts and pools are gone before the next one has any."""
+    layouts = [layout(scene, margins, drops) for scene in scenes]
+    placed = (
+        Placed(k, claim)
+        for k, scene in enumerate(layouts)
+        for claim in spatial_claims(scene, margins, drops, recipe.further)
+    )
+    pools = _pools(len(scenes), placed, random.Random(f"{seed} {name} {index}"))
+    for scene, pool in zip(layouts, pools, strict=True):
+        rng = random.Random(f"{seed} {name} {scene.scene.image}")
+        turns = _turns(scene, pool, rng, recipe, margins)
+        if len(turns) < recipe.turns[0]:
+            drops["image: too few facts"] += 1
+        else:
+            yield record(f"{name}/{scene.scene.image}", scene.scene.image, turns)
 
 
 Pool = dict[str, dict[str, list[tuple[Claim, bool]]]]  # class -> type -> claims, each with the order of its options
