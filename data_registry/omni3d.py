@@ -54,7 +54,8 @@ def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | Non
 
     Objects that break a rule are dropped and counted; their names stay in the scene's `others`. Fronts and level
     cameras come from `sources.yaml` by the file's `info.source`; beyond Omni3D's keys, `up_cam`, `scene`, `color`,
-    `front_axis` ("+x" ... "-z", or null for none: before the table) and `info.provenance` are used where present.
+    `front_axis` ("+x" ... "-z", or null for none: before the table) and `info.provenance` are used where present; an
+    image's own `source` and `provenance` (`merge`) come before those of the file.
 
     Args:
         path: the JSON file.
@@ -117,7 +118,7 @@ def front_axis(source: str, category: str) -> tuple[int, int] | None:
 
 
 class _Image(NamedTuple):
-    """What is kept of an image's record; `K` row by row."""
+    """What is kept of an image's record; `K` row by row; `source` and `given` where they are not those of the file."""
 
     width: int
     height: int
@@ -125,6 +126,8 @@ class _Image(NamedTuple):
     K: list[float]
     up: list[float] | None
     kind: str
+    source: str | None
+    given: Provenance | None
 
 
 @dataclass(slots=True)
@@ -155,7 +158,7 @@ class _Table:
         if key == "info":
             info = record if isinstance(record, dict) else {}
             self.source = _text(info.get("source", ""))
-            self.given = self._provenance(info.get("provenance"))
+            self.given = self._provenance(info.get("provenance"), "info")
         elif key == "images":
             self._take_image(record)
         elif key == "annotations":
@@ -170,7 +173,6 @@ class _Table:
             raise InputError(f"{self.path}: annotations: id {twice[0]} occurs twice; ids must be unique")
 
     def scenes(self) -> Iterator[Scene]:
-        level = sources().get(self.source, {}).get("level", False)
         words = list(self.words)
         self.drops["images"] += len(self.images)
         owners = np.array(self.owners)
@@ -178,15 +180,16 @@ class _Table:
         first = np.searchsorted(owners[order], np.arange(len(self.images) + 1))
         for place in range(len(self.images)):
             image = self._image(place)
-            up = image.up or ([0.0, -1.0, 0.0] if level else None)
+            source, given = image.source or self.source, image.given or self.given
+            up = image.up or ([0.0, -1.0, 0.0] if sources().get(source, {}).get("level") else None)
             camera = Camera(
                 image.width, image.height, np.array(image.K).reshape(3, 3), None if up is None else np.array(up)
             )
             values = self._values(order[first[place] : first[place + 1]])
             kept = values[:, 24] != _DROPPED
-            objects = tuple(self._object(row, words) for row in values[kept])
+            objects = tuple(_object(row, words, source, given) for row in values[kept])
             others = tuple(words[int(row[22])] for row in values[~kept])
-            yield Scene(self.source, image.file_path, camera, objects, others, image.kind)
+            yield Scene(source, image.file_path, camera, objects, others, image.kind)
         self.images.close()
         self.rows.close()
 
@@ -213,7 +216,14 @@ class _Table:
         self._check_intrinsics(K, int(record["width"]), int(record["height"]), where)
         up = self._numbers(record["up_cam"], 3, where, "up_cam") if "up_cam" in record else None
         image = _Image(
-            int(record["width"]), int(record["height"]), record["file_path"], K, up, _text(record.get("scene", ""))
+            int(record["width"]),
+            int(record["height"]),
+            record["file_path"],
+            K,
+            up,
+            kind=_text(record.get("scene", "")),
+            source=_text(record["source"]) if "source" in record else None,
+            given=self._provenance(record.get("provenance"), where),
         )
         self.numbers[number] = self.images.add(json.dumps(image).encode())
 
@@ -312,27 +322,6 @@ class _Table:
             return "hidden"
         return None
 
-    def _object(self, row: np.ndarray, words: Sequence[str]) -> SceneObject:
-        name = words[int(row[22])]
-        rotation = row[7:16].reshape(3, 3)
-        own = int(row[24])
-        axis = front_axis(self.source, name) if own == _BY_TABLE else (np.sign(own), abs(own) - 1) if own else None
-        front = None if axis is None else axis[0] * rotation[:, axis[1]]
-        color = words[int(row[23])] if row[23] >= 0 else None
-        return SceneObject(
-            id=int(row[0]),
-            name=name,
-            center=row[1:4],
-            dimensions=row[4:7],
-            R=rotation,
-            front=front,
-            bbox=row[16:20],
-            color=color,
-            visibility=float(row[20]) if row[20] >= 0 else None,
-            truncation=float(row[21]) if row[21] >= 0 else None,
-            provenance=_provenance(self.source, self.given, front is not None, color is not None),
-        )
-
     def _id(self, record: Mapping[str, Any], member: str) -> int:
         if type(record["id"]) is not int or abs(record["id"]) > _LARGEST_ID:
             raise InputError(f"{self.path}: {member}: id {str(record['id'])[:60]!r} is no whole number up to 2^53")
@@ -348,9 +337,9 @@ class _Table:
         sign, index = _AXES[axis]
         return sign * (index + 1)
 
-    def _provenance(self, value: Any) -> Provenance | None:
+    def _provenance(self, value: Any, where: str) -> Provenance | None:
         if value is not None and value not in _GIVEN:
-            raise InputError(f"{self.path}: info: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
+            raise InputError(f"{self.path}: {where}: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
         return value
 
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
@@ -368,6 +357,28 @@ class _Table:
         if isinstance(value, list) and len(value) == 3:
             return [v for row in value for v in self._numbers(row, 3, where, f"each row of {key}")]
         raise InputError(f"{self.path}: {where}: {key} must be 3 rows of 3 numbers, is {str(value)[:60]}")
+
+
+def _object(row: np.ndarray, words: Sequence[str], source: str, given: Provenance | None) -> SceneObject:
+    name = words[int(row[22])]
+    rotation = row[7:16].reshape(3, 3)
+    own = int(row[24])
+    axis = front_axis(source, name) if own == _BY_TABLE else (np.sign(own), abs(own) - 1) if own else None
+    front = None if axis is None else axis[0] * rotation[:, axis[1]]
+    color = words[int(row[23])] if row[23] >= 0 else None
+    return SceneObject(
+        id=int(row[0]),
+        name=name,
+        center=row[1:4],
+        dimensions=row[4:7],
+        R=rotation,
+        front=front,
+        bbox=row[16:20],
+        color=color,
+        visibility=float(row[20]) if row[20] >= 0 else None,
+        truncation=float(row[21]) if row[21] >= 0 else None,
+        provenance=_provenance(source, given, front is not None, color is not None),
+    )
 
 
 def _is_rotation(matrix: list[float], tolerance: float = 1e-2) -> bool:
@@ -445,6 +456,10 @@ class Writer:
         """Appends an image and its annotations."""
         self._file.write(",\n" * bool(self._images_written) + (image if isinstance(image, str) else dumps(image)))
         self._images_written += 1
+        self.annotate(annotations)
+
+    def annotate(self, annotations: Iterable[Mapping[str, Any] | str]) -> None:
+        """Appends annotations of images that are added at any time."""
         for record in annotations:
             text = record if isinstance(record, str) else dumps(record)
             self._annotations.write(",\n" * bool(self._annotations_written) + text)
@@ -466,6 +481,30 @@ class Writer:
                 self._partial.unlink(missing_ok=True)
         if kind is None:
             self._partial.replace(self.path)
+
+
+def merge(paths: Sequence[Path], target: Path) -> None:
+    """One file of several, in their order; every image says which source it is from.
+
+    Ids stay as they are, unique in all of Omni3D: `read` refuses what has one twice.
+    """
+    infos, categories = [], {}
+    for path in paths:
+        info: dict[str, Any] = {}
+        for key, value in records(path):
+            if key == "info" and isinstance(value, dict):
+                info = value
+            elif key == "categories":
+                categories[dumps(value)] = value
+        infos.append(info)
+    with Writer(target, {"source": "several", "merged": infos}, categories.values()) as file:
+        for path, info in zip(paths, infos, strict=True):
+            own = {key: info[key] for key in ("source", "provenance") if key in info}
+            for key, value in records(path):
+                if key == "images":
+                    file.add({**own, **value}, [])
+                elif key == "annotations":
+                    file.annotate([value])
 
 
 def dumps(value: Any) -> str:
