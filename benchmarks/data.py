@@ -13,7 +13,7 @@ from benchmarks.bench import record
 from benchmarks.questions import every_question, write_records
 from benchmarks.scenes import BATCH, ours, rate
 
-IMAGES = 2_000  # in the file that questions are made of: more than 10,000 records
+IMAGES = 2_500  # in the file that questions are made of: more than 10,000 records
 RECORDS = (10_000, 100_000, 1_000_000)
 _MEASURED = (
     "import json, resource, sys, time; from pathlib import Path; from benchmarks.questions import write_conversations; "
