@@ -15,8 +15,8 @@ from benchmarks.scenes import BATCH, ours, rate
 
 IMAGES = 2_500  # in the file that questions are made of: more than 10,000 records
 WHY_NO_PEER = (
-    "published generators of such questions (remyxai/VQASynth, AnjieCheng/SpatialRGPT, wufeim/SpatialReasonerDataGen) are "
-    "repositories of scripts; none was found on PyPI"
+    "published generators of such questions (remyxai/VQASynth, AnjieCheng/SpatialRGPT, wufeim/SpatialReasonerDataGen) "
+    "are repositories of scripts; none was found on PyPI"
 )
 RECORDS = (10_000, 100_000, 1_000_000)
 _MEASURED = (
