@@ -53,7 +53,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     annotations = run.out / "annotations.json"
     if params.given is not None:
         key = f"scenes.{run.scale}.each.{run.name}.given"
-        given_scenes.pack(*given_scenes.place(run.runtime, run.name), run.out, params.given, key, run.progress)
+        given_scenes.pack(given_scenes.places(run.runtime, run.name), run.out, params.given, key, run.progress)
         return _count(annotations)
     info = {
         "id": render.DATASET_ID,
