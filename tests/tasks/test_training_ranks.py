@@ -36,6 +36,17 @@ main("align", compute, shared=lambda parts: True)
 """
 
 
+# What a flow does with a stage run.
+AS_A_FLOW = """
+import sys
+from pathlib import Path
+from flows.execute import execute
+from flows.store import Store
+
+store = Store(Path.cwd())
+execute(store, *sys.argv[1:])
+print(store.paths(sys.argv[1]).log.read_text())
+"""
 AS_AT_PAPER_SCALE = {"bf16": False, "optimizer": "adamw"}
 OTHERS = ("SPATIALLLM_", "DVC_", "MLFLOW_")
 
@@ -93,16 +104,25 @@ def weights(folder: Path, stage: str, name: str) -> torch.Tensor:
 
 @pytest.mark.slow
 def test_two_processes_train_a_stage_as_one_does_also_after_a_kill(root, tmp_path):
-    """Stage 1 with ZeRO-2 and stage 2 by LoRA with ZeRO-3: one claim, one curve, and weights equal to rounding."""
+    """Stage 1 with ZeRO-2 under `dvc repro`, and stage 2 by LoRA with ZeRO-3 under a flow: one claim, one curve, and
+    weights equal to rounding."""
     lora = {"zero_stage": 3, "lora": 2, "lora_alpha": 4, "lora_lr": 1e-3}
     folders = {name: tmp_path / name for name in ("one", "two", "killed")}
     one, two, killed = (make(root, f, 2 * (n != "one"), {"zero_stage": 2}, lora) for n, f in folders.items())
     (killed / "dying.py").write_text(DYING)
-    for folder in (one, two):
-        for stage, name in (("align", ALIGN), ("instruct", DESIGN)):
-            code, said = run(folder, sys.executable, "-m", f"tasks.{stage}", name)
-            assert code == 0, said[-4000:]
-            assert said.count("computed in") == 1
+    for command in (("git", "init", "-q"), (sys.executable, "-m", "dvc", "init", "-q")):
+        assert run(two, *command)[0] == 0
+    shutil.copy(REPO / "dvc.yaml", two)
+    commands = [
+        (one, [sys.executable, "-m", "tasks.align", ALIGN]),
+        (one, [sys.executable, "-m", "tasks.instruct", DESIGN]),
+        (two, [sys.executable, "-m", "dvc", "repro", "--single-item", f"align@{ALIGN}"]),
+        (two, [sys.executable, "-c", AS_A_FLOW, f"instruct/{DESIGN}", f"python -m tasks.instruct {DESIGN}"]),
+    ]
+    for folder, command in commands:
+        code, said = run(folder, *command)
+        assert code == 0, said[-4000:]
+        assert said.count("computed in") == 1
     code, said = run(killed, sys.executable, "dying.py", ALIGN)
     assert code == EXIT_PASSING, said[-4000:]
     assert not (killed / "runs/tiny/align" / ALIGN).exists()
