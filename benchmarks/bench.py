@@ -2,11 +2,10 @@
 Each benchmarks/NAME.py measures both sides in one run and calls `record`; `make bench-NAME` runs it."""
 
 import json
-import os
-import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+
+from tasks.environment import machine
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -50,34 +49,3 @@ def record(
     against = f", {result['ratio']:g}x {peer_name or 'the peer'} ({peer:.4g})" if ratio is not None else ""
     print(f"{name}: {ours:.4g} {unit}{against}")
     return path
-
-
-def machine() -> dict[str, str | int]:
-    """What the figures were measured on: processor, usable cores, memory, accelerator, Python."""
-    facts: dict[str, str | int] = {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
-    if accelerator := _accelerator():
-        facts["accelerator"] = accelerator
-    return facts
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def _accelerator() -> str:
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""  # no NVIDIA driver here: the machine has no accelerator to report

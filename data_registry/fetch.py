@@ -36,7 +36,7 @@ class _Job:
     """What the threads of one fetch share. total: bytes, once all sources have been asked."""
 
     source: s3.Source
-    ledger: Ledger
+    ledger: Ledger | None
     progress: Progress
     note: Callable[[str], None]
     patience: int
@@ -108,6 +108,21 @@ def fetch(
         else:
             _bring(_Job(s3.Source(card), ledger, progress, note, patience, pause), wanted, folder, workers)
         return [ledger.check(file, thorough=False) for file in files]
+
+
+def bring(source: s3.Source, file: File, folder: Path, patience: int = 8, pause: float = 1.0) -> Path:
+    """One file by itself, going on where a transfer broke; returns where it lies. Nobody else may bring it meanwhile.
+
+    Args:
+        file: what is known of its size and digest is checked.
+        patience, pause: as in `fetch`.
+
+    Raises:
+        InputError: no access, not there, or it stays wrong or unreachable.
+    """
+    job = _Job(source, None, lambda done, total: None, lambda text: None, patience, pause)
+    _bring_one(job, file, folder, _stat(job, file))
+    return folder / file.path
 
 
 def verify(
@@ -254,7 +269,8 @@ def _bring_one(job: _Job, file: File, folder: Path, version: tuple[int, str, str
             else:
                 partial.replace(target)
                 _marker(partial).unlink(missing_ok=True)
-                job.ledger.record(file, sha256)
+                if job.ledger is not None:
+                    job.ledger.record(file, sha256)
                 return
         job.note(f"{target}: {problem}; fetching it again")
         partial.unlink(missing_ok=True)

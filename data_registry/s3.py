@@ -42,6 +42,14 @@ class Source:
         plain = len(etag) == 32 and not head.get("ServerSideEncryption", "").startswith("aws:kms")
         return head["ContentLength"], etag, etag if plain else None
 
+    def listed(self, prefix: str) -> list[str]:
+        """Keys of the card's bucket that begin with `prefix`, sorted."""
+        where = File(prefix, None, None)
+        with self._errors(where):
+            pages = self._client(where).get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self._bucket(where), Prefix=prefix)
+            return sorted(one["Key"] for page in found for one in page.get("Contents", ()))
+
     def chunks(self, file: File, start: int, etag: str) -> Iterator[bytes]:
         """The bytes of a version of an object from `start` on.
 

@@ -3,7 +3,7 @@ Columns: image (the key: Omni3D's file_path), bytes (JPEG or PNG as it was), wid
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
+from data_registry import streamed
 from data_registry.errors import InputError, nearest
 
 SCHEMA = pa.schema(
@@ -101,31 +102,67 @@ class Images:
         rgb = images["0/000001.jpg"]        # (height, width, 3) uint8
 
     Several folders are read as one. A key that two of them have must mean the same picture, by the digests that both
-    carry (pictures.parquet).
+    carry (pictures.parquet). Shards of which a folder has an index alone (`data_registry.streamed`) come one by one.
+
+    Args:
+        folder, others: with shards or an index.
+        cache: where shards come that an index names.
+        address: of the shards of a folder with an index.
 
     Raises:
         InputError: no shards, a shard that is no Parquet or lacks a column, a key twice, an unknown key, an image that
             does not decode or has another size than recorded.
     """
 
-    def __init__(self, folder: str | Path, *others: str | Path) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *others: str | Path,
+        cache: streamed.ShardCache | None = None,
+        address: Callable[[Path], streamed.Address] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self._paths: list[Path] = []
-        for one in (self.folder, *map(Path, others)):
-            found = sorted(one.glob("images-*.parquet"))
-            if not found:
-                raise InputError(f"{one}: no images-*.parquet; compute the scenes first, or name their folder")
-            self._paths += found
+        self._cache = cache
+        self._remote: dict[int, tuple[streamed.Address, streamed.Shard]] = {}
         self._where: dict[str, tuple[int, int]] = {}
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
-        for shard, path in enumerate(self._paths):
-            keys = self._open(shard).read(columns=["image"]).column("image").to_pylist()
-            for row, key in enumerate(keys):
-                if key not in self._where:
-                    self._where[key] = shard, row
-                elif not self._same(key, self._paths[self._where[key][0]].parent, path.parent):
-                    raise InputError(f"{path}: image key {key} occurs twice in {self.folder}; keys must be unique")
+        for one in (self.folder, *map(Path, others)):
+            if (one / streamed.INDEX).exists():
+                self._add_streamed(one, address)
+            else:
+                self._add(one)
+
+    def _add(self, folder: Path) -> None:
+        found = sorted(folder.glob("images-*.parquet"))
+        if not found:
+            raise InputError(f"{folder}: no images-*.parquet; compute the scenes first, or name their folder")
+        for path in found:
+            self._paths.append(path)
+            self._note(self._open(len(self._paths) - 1).read(columns=["image"]).column("image").to_pylist())
+
+    def _add_streamed(self, folder: Path, address: Callable[[Path], streamed.Address] | None) -> None:
+        if self._cache is None or address is None:
+            raise InputError(
+                f"{folder}: its pictures stay on S3, for training alone; compute it without `stream` for this"
+            )
+        where, start = address(folder), 0
+        keys = pq.read_table(folder / DIGESTS, columns=["image"]).column("image").to_pylist()
+        for shard in streamed.read_index(folder):
+            self._remote[len(self._paths)] = where, shard
+            self._paths.append(folder / shard.name)
+            self._note(keys[start : start + shard.images])
+            start += shard.images
+
+    def _note(self, keys: Iterable[str]) -> None:
+        """The keys of the last shard, in its order."""
+        shard, path = len(self._paths) - 1, self._paths[-1]
+        for row, key in enumerate(keys):
+            if key not in self._where:
+                self._where[key] = shard, row
+            elif not self._same(key, self._paths[self._where[key][0]].parent, path.parent):
+                raise InputError(f"{path}: image key {key} occurs twice in {self.folder}; keys must be unique")
 
     def _same(self, key: str, one: Path, other: Path) -> bool:
         """Whether two folders are known to mean the same picture by a key."""
@@ -160,6 +197,21 @@ class Images:
                 "write the shard again"
             )
         return rgb
+
+    def shard_of(self, key: str) -> int:
+        """Number of the shard that has an image; KeyError where none has."""
+        return self._where[key][0]
+
+    def ahead(self, keys: Iterable[str]) -> None:
+        """These will be read soon, in this order: shards that are not here begin to come."""
+        numbers = dict.fromkeys(self._where[key][0] for key in keys if key in self._where)
+        if self._cache is not None and (wanted := [self._remote[n] for n in numbers if n in self._remote]):
+            self._cache.ahead(wanted)
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Size of all shards that are not here but on S3."""
+        return sum(shard.bytes for _, shard in self._remote.values())
 
     def encoded(self, key: str) -> bytes:
         """The image's file as it was written."""
@@ -201,6 +253,8 @@ class Images:
         return self._groups[place]
 
     def _open(self, shard: int) -> pq.ParquetFile:
+        if shard in self._remote:
+            return self._cache.open(*self._remote[shard])
         if shard not in self._files:
             path = self._paths[shard]
             try:

@@ -1,7 +1,7 @@
 """The order of training: batches of one modality and of similar length, fixed by the seed.
 The batch per device is how a global batch is cut up; it changes no global batch and no order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -70,12 +70,99 @@ class GroupedBatches(torch.utils.data.Sampler[list[int]]):
         batches = []
         for members in self.by_group.values():
             order = [members[at] for at in rng.permutation(len(members))]
-            filled = order + [order[at % len(order)] for at in range(-len(order) % self.global_batch)]
-            window = self.WINDOW * self.global_batch
-            for start in range(0, len(filled), window):
-                near = sorted(filled[start : start + window], key=lambda index: self.sizes[index])
-                batches += [near[at : at + self.global_batch] for at in range(0, len(near), self.global_batch)]
+            batches += self._alike(_filled(order, order, self.global_batch))
+        yield from self._dealt(batches, rng)
+
+    def _alike(self, order: Sequence[int]) -> list[list[int]]:
+        """Global batches of samples of similar size."""
+        batches, window = [], self.WINDOW * self.global_batch
+        for start in range(0, len(order), window):
+            near = sorted(order[start : start + window], key=lambda index: self.sizes[index])
+            batches += [near[at : at + self.global_batch] for at in range(0, len(near), self.global_batch)]
+        return batches
+
+    def _dealt(self, batches: Sequence[list[int]], rng: np.random.Generator) -> Iterator[list[int]]:
+        """Micro-batches of shuffled global batches."""
         for at in rng.permutation(len(batches)):
             # Dealt like cards, so that micro-batches of one step are alike in length.
             batch, parts = batches[at], self.global_batch // self.micro_batch
             yield from (batch[part::parts] for part in range(parts))
+
+
+class ShardedBatches(GroupedBatches):
+    """The same, but samples are mixed within windows of a few shards, for pictures that come shard by shard.
+
+    Shards are shuffled and taken `window` at a time; what fills no global batch goes into the next window. Samples
+    without a picture are dealt out evenly.
+
+    Args:
+        blocks: per sample, its shard; None without a picture.
+        window: shards whose samples are mixed.
+        upcoming: called as a window begins with the indices of its samples and then of the next one's.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[object],
+        sizes: Sequence[tuple[int, ...]],
+        global_batch: int,
+        micro_batch: int,
+        seed: int,
+        blocks: Sequence[int | None],
+        window: int,
+        upcoming: Callable[[Iterable[int]], None] = lambda indices: None,
+    ):
+        super().__init__(groups, sizes, global_batch, micro_batch, seed)
+        self.blocks, self.window, self.upcoming = blocks, window, upcoming
+
+    @classmethod
+    def within(
+        cls,
+        samples: Sequence[EncodedSample],
+        blocks: Sequence[int | None],
+        window: int,
+        global_batch: int,
+        micro_batch: int,
+        seed: int,
+        upcoming: Callable[[Iterable[int]], None] = lambda indices: None,
+    ) -> "ShardedBatches":
+        """Grouped and sorted as `GroupedBatches.of` does."""
+        plain = GroupedBatches.of(samples, global_batch, micro_batch, seed)
+        return cls(plain.groups, plain.sizes, global_batch, micro_batch, seed, blocks, window, upcoming)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        windows = self._windows(rng)
+        left: dict[object, list[int]] = {group: [] for group in self.by_group}
+        for number, members in enumerate(windows):
+            self.upcoming(index for near in (*left.values(), *windows[number : number + 2]) for index in near)
+            batches, last = [], number == len(windows) - 1
+            for group, waiting in left.items():
+                order = waiting + [index for index in members if self.groups[index] == group]
+                whole = len(order) - len(order) % self.global_batch
+                left[group] = order[whole:]
+                batches += self._alike(order[:whole])
+                if last and left[group]:
+                    batches.append(_filled(left[group], order, self.global_batch))
+            yield from self._dealt(batches, rng)
+
+    def _windows(self, rng: np.random.Generator) -> list[list[int]]:
+        """Indices by window, in an order of chance."""
+        shards: dict[int, list[int]] = {}
+        blind: list[int] = []
+        for index in rng.permutation(len(self.blocks)).tolist():
+            block = self.blocks[index]
+            (blind if block is None else shards.setdefault(block, [])).append(index)
+        order = rng.permutation(sorted(shards)).tolist()
+        parts = [order[at : at + self.window] for at in range(0, len(order), self.window)] or [[]]
+        bounds = [round(len(blind) * number / len(parts)) for number in range(len(parts) + 1)]
+        windows = []
+        for number, part in enumerate(parts):
+            members = [index for shard in part for index in shards[shard]] + blind[bounds[number] : bounds[number + 1]]
+            windows.append([members[at] for at in rng.permutation(len(members))])
+        return windows
+
+
+def _filled(batch: list[int], more: Sequence[int], size: int) -> list[int]:
+    """Up to a multiple of `size`, from the start of `more` and round again."""
+    return batch + [more[at % len(more)] for at in range(-len(batch) % size)]

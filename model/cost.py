@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_registry.errors import InputError, nearest
+from model.machine import PEAK_FLOPS
 from model.zoo import ARCHITECTURES, ENCODERS
 
 GIB = 2**30
 GPUS = 8
 CARDS_GIB = {"A100-80G": 80.0, "A100-40G": 40.0}
-PEAK_FLOPS = 312e12  # of an A100 in bf16
+PEAK = PEAK_FLOPS["A100"]
 SCALE = "paper"
 
 # LLaVA-1.5-7B (CLIP-L at 336 px, Vicuna-7B) on eight A100 (`haotian-liu/LLaVA:README.md`): samples and hours of each
@@ -162,7 +163,7 @@ def utilisation(stage: str) -> float:
     kind = "instruct" if stage == "instruct" else "align"
     samples, hours = PUBLISHED_H[kind]
     flops = samples * flops_per_sample(kind, *PUBLISHED_DESIGN, PUBLISHED_TEXT[kind])
-    return flops / (hours * 3600 * GPUS * PEAK_FLOPS)
+    return flops / (hours * 3600 * GPUS * PEAK)
 
 
 def gpu_seconds(
@@ -170,4 +171,4 @@ def gpu_seconds(
 ) -> float:
     """Seconds on one A100 for a stage run over so many samples, at the published run's utilisation."""
     flops = samples * flops_per_sample(stage, encoders, llm, text_tokens, lora)
-    return flops / (utilisation(stage) * PEAK_FLOPS)
+    return flops / (utilisation(stage) * PEAK)

@@ -1,5 +1,5 @@
 """What training gets through on this machine: throughput, time without data, memory, and the share of a GPU's peak.
-None of it is part of a result; its names begin with "system/", under which MLflow shows what is the machine's."""
+None of it is part of a result; its names say so (`model.machine.SYSTEM`)."""
 
 import resource
 import sys
@@ -10,9 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-SYSTEM = "system/"
-# Dense bf16 FLOPs per second by a part of the card's name (NVIDIA's data sheets).
-PEAK_FLOPS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
+from model.machine import PEAK_FLOPS, SYSTEM
 
 
 class Meter:

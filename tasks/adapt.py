@@ -43,6 +43,7 @@ def compute(run: StageRun) -> Metrics:
     from model.adaptation import Lora, add_lora, merge_lora
     from model.encoders import VisionEncoder, encoder_spec
     from tasks.features import LiveImages
+    from tasks.streams import open_images
 
     clip, folder = _load_clip(run)
     spec = encoder_spec("clip", run.scale)
@@ -53,7 +54,7 @@ def compute(run: StageRun) -> Metrics:
     torch.manual_seed(run.seed)  # the adapters' random start
     adapters = add_lora(clip.vision_model, Lora(params.rank, params.alpha, params.dropout))
     clip.requires_grad_(False)
-    images = LiveImages(lmm.image_folders(run), spec.image_size)
+    images = LiveImages(open_images(run.runtime, lmm.image_folders(run)), spec.image_size)
     metrics = objectives[objective](run, params, clip, folder, encoder, adapters, found, images)
     metrics["adapted_layers"] = merge_lora(clip.vision_model)
     if run.rank:

@@ -14,6 +14,7 @@ from data_registry.scene import Scene
 from data_registry.shards import Images
 from tasks.claim import write_json
 from tasks.stage import StageRun, main
+from tasks.streams import open_images
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ def compute(run: StageRun) -> dict[str, Any]:
         questions = benchmark.build(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
 
     used = sorted({q.image for q in questions})
-    train_images = Images(train)
-    if shared := benchmark.shared_images(_encoded(Images(test), used), _encoded(train_images, train_images)):
+    train_images = open_images(run.runtime, train)
+    if shared := benchmark.shared_images(
+        _encoded(open_images(run.runtime, test), used), _encoded(train_images, train_images)
+    ):
         (ours, theirs), *_ = shared
         raise InputError(
             f"{test}: {len(shared)} of its images are also in {train}, e.g. {ours} is {theirs}; "

@@ -14,7 +14,7 @@ from data_registry.questions import dialogue, general, probing
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
 from data_registry.scene import Scene
-from tasks import given_data
+from tasks import given_data, streams
 from tasks.settings import parse
 from tasks.stage import StageRun, main
 
@@ -32,6 +32,7 @@ class Params:
         recipe: how samples are put together; its keys depend on the data set.
         given: nothing is made of the training scenes; the digest of the sources at `runtime.data.<name>`, LLaVA's JSON
             or annotated scenes with pictures of their own (`tasks.given_data`).
+        stream: the given pictures are shards on S3 and stay there (`tasks.streams`).
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Params:
     margins: Margins = field(default_factory=Margins)
     recipe: dict[str, Any] = field(default_factory=dict)
     given: str | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,11 @@ def compute(run: StageRun) -> dict[str, Any]:
         raise InputError(f"plan.yaml: plan.data.{run.name}: unknown data set, {nearest(run.name, DATASETS)}")
     p = run.parse(Params)
     if p.given is None:
+        if p.stream:
+            raise InputError(f"params.yaml: data.{run.scale}: stream is for given pictures, and {run.name} has none")
         return _make(run, p, run.inputs["scenes"] / "annotations.json")
-    source = given_data.place(run.runtime, run.name)
+    source = given_data.place(run.runtime, run.name, p.stream)
+    pictures = streams.index(source.pictures, run.out, run.work, run.progress) if p.stream else None
     if source.annotations is not None:
         metrics = _make(run, p, source.annotations)
     else:
@@ -94,12 +99,14 @@ def compute(run: StageRun) -> dict[str, Any]:
                 f"params.yaml: data.{run.scale}: images: {p.images} counts scenes, and {run.name} is given as "
                 "conversations; leave it out, and say how many samples a mix takes (mix)"
             )
-        audit = given_data.convert(source, run.name, run.out)
+        audit = given_data.convert(source, run.name, run.out, pictures)
         missing = {"pictures_missing": sorted(set(audit.missing))[:20]} if audit.missing else {}
         dropped = dict(sorted(audit.drops.items()))
         metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing}
     key = f"data.{run.scale}.each.{run.name}.given"
     used = given_data.used(run.out / "conversations.parquet")
+    if pictures is not None:
+        return metrics | {"pictures": given_data.match(source, used, pictures, p.given, key)}
     return metrics | {"pictures": given_data.pack(source, used, run.out, p.given, key, run.progress)}
 
 

@@ -4,7 +4,7 @@ A key is the digest of encoder, images and preprocessing; a folder appears whole
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tasks import digest
 
 CACHE = Path(".cache/features")
 BATCH = 64
+AHEAD = 64 * BATCH  # images whose shards are asked for before they are needed, where these are on S3
 _VERSION = 1  # of the preprocessing and of the files' layout
 
 Progress = Callable[[int, int], None]
@@ -48,18 +49,25 @@ class CachedImages:
 
         return {"image_features": [torch.from_numpy(table[keys]) for table in self.tables]}
 
+    def ahead(self, keys: Iterable[str]) -> None:
+        """Features are here."""
+
 
 class LiveImages:
     """Image lookup of a collator that decodes pixels and leaves the encoders to the model."""
 
-    def __init__(self, folder: Path | Sequence[Path], size: int):
-        self.images, self.size = Images(*_several(folder)), size
+    def __init__(self, images: Images, size: int):
+        self.images, self.size = images, size
 
     def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
         import torch
 
         pixels = [to_pixels(Image.fromarray(self.images[key]), self.size) for key in keys]
         return {"pixel_values": torch.from_numpy(np.stack(pixels))}
+
+    def ahead(self, keys: Iterable[str]) -> None:
+        """These come next: begin to bring their shards."""
+        self.images.ahead(keys)
 
 
 class MirroredImages(LiveImages):
@@ -79,6 +87,10 @@ class NamingImages:
 
     def __init__(self, images: "CachedImages | LiveImages", samples: Mapping[str, Sequence[str]]):
         self.images, self.samples = images, samples
+
+    def ahead(self, keys: Iterable[str]) -> None:
+        """As the lookup does."""
+        self.images.ahead(keys)
 
     def __call__(self, keys: Sequence[str]) -> dict[str, Any]:
         try:
@@ -102,6 +114,7 @@ def image_lookup(
     budget_gb: float,
     cache: Path = CACHE,
     progress: Progress = lambda done, total: None,
+    open_images: Callable[[Path | Sequence[Path]], Images] = lambda folders: Images(*_several(folders)),
 ) -> CachedImages | LiveImages:
     """How a collator gets images: cached features if those of all encoders fit the budget, else pixels.
 
@@ -109,16 +122,17 @@ def image_lookup(
         encoders: frozen encoders with the folders that they came from.
         scenes: folder with image shards, or several.
         budget_gb: most disk space for the features of these images.
+        open_images: how to read them.
     """
-    count = len(Images(*_several(scenes)))
-    if sum(feature_bytes(encoder, count) for encoder, _ in encoders) > budget_gb * 2**30:
-        return LiveImages(scenes, max(encoder.spec.image_size for encoder, _ in encoders))
+    images = open_images(scenes)
+    if sum(feature_bytes(encoder, len(images)) for encoder, _ in encoders) > budget_gb * 2**30:
+        return LiveImages(images, max(encoder.spec.image_size for encoder, _ in encoders))
     places = [_place(encoder, folder, scenes, bf16, cache) for encoder, folder in encoders]
     cache.mkdir(parents=True, exist_ok=True)
     # What another process is making comes last, so that two that need the same tables share the work.
     for wait in (False, True):
         for (encoder, _), place in zip(encoders, places, strict=True):
-            _make(encoder, scenes, place, bf16, progress, wait)
+            _make(encoder, images, place, bf16, progress, wait)
     return CachedImages([FeatureTable(place) for place in places])
 
 
@@ -136,26 +150,23 @@ def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], 
     return cache / key
 
 
-def _make(
-    encoder: VisionEncoder, scenes: Path | Sequence[Path], place: Path, bf16: bool, progress: Progress, wait: bool
-) -> None:
+def _make(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, progress: Progress, wait: bool) -> None:
     """Make a table unless it is there; one that another process is making is waited for, or left alone."""
     from filelock import FileLock, Timeout
 
     with contextlib.suppress(Timeout), FileLock(f"{place}.lock", timeout=-1 if wait else 0):
         if not place.exists():
-            _write(encoder, scenes, place, bf16, progress)
+            _write(encoder, images, place, bf16, progress)
 
 
 def _several(folders: Path | Sequence[Path]) -> list[Path]:
     return [folders] if isinstance(folders, Path) else list(folders)
 
 
-def _write(encoder: VisionEncoder, scenes: Path | Sequence[Path], place: Path, bf16: bool, progress: Progress) -> None:
+def _write(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, progress: Progress) -> None:
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    images = Images(*_several(scenes))
     count = len(images)
     layout = {"descr": "<f2", "fortran_order": False, "shape": (count, *feature_shape(encoder))}
     done = 0
@@ -179,4 +190,5 @@ def _write(encoder: VisionEncoder, scenes: Path | Sequence[Path], place: Path, b
 def _pixels(images: Images, size: int) -> Iterator[np.ndarray]:
     keys = list(images)
     for start in range(0, len(keys), BATCH):
+        images.ahead(keys[start : start + AHEAD])
         yield np.stack([to_pixels(Image.fromarray(images[key]), size) for key in keys[start : start + BATCH]])

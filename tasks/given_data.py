@@ -2,7 +2,7 @@
 Where they lie is `runtime.data.<name>`, no part of the identity; what they are is `given`, a digest of what is used."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_registry import conversations, llava, shards
+from data_registry import conversations, llava, shards, streamed
 from data_registry.errors import InputError
+from tasks import streams
 from tasks.given_scenes import picture
 
 KINDS = {"cc558k": "caption", "mix665k": "instruction"}  # what a pair of the published files is
@@ -19,9 +20,10 @@ KINDS = {"cc558k": "caption", "mix665k": "instruction"}  # what a pair of the pu
 
 @dataclass(frozen=True)
 class Place:
-    """Where a data set's sources lie: its pictures, and either LLaVA's conversations or Omni3D annotations."""
+    """Where a data set's sources lie: its pictures (a folder, or shards on S3), and either LLaVA's conversations or
+    Omni3D annotations."""
 
-    pictures: Path
+    pictures: Path | streamed.Address
     conversations: Path | None
     annotations: Path | None
 
@@ -31,8 +33,8 @@ class Place:
         return self.conversations or self.annotations
 
 
-def place(runtime: dict[str, Any], name: str) -> Place:
-    """From `runtime.data.<name>` of params.yaml."""
+def place(runtime: dict[str, Any], name: str, stream: bool = False) -> Place:
+    """From `runtime.data.<name>` of params.yaml; `stream`: its pictures are shards on S3."""
     given = (runtime.get("data") or {}).get(name) or {}
     where = f"params.yaml: runtime.data.{name}"
     if not given.get("pictures"):
@@ -43,15 +45,20 @@ def place(runtime: dict[str, Any], name: str) -> Place:
             "conversations are made)"
         )
     paths = {key: Path(given[key]).expanduser() if given.get(key) else None for key in ("conversations", "annotations")}
-    found = Place(Path(given["pictures"]).expanduser(), **paths)
+    pictures = streams.address(runtime, "data", name) if stream else Path(given["pictures"]).expanduser()
+    found = Place(pictures, **paths)
     if not found.file.is_file():
         raise InputError(f"{found.file}: no such file; {where} names it")
     return found
 
 
-def convert(source: Place, name: str, out: Path) -> llava.Audit:
-    """Write conversations.parquet from LLaVA's JSON; records whose picture is missing are counted, not kept."""
-    images = llava.FolderImages(source.pictures)
+def convert(source: Place, name: str, out: Path, streamed_keys: Container[str] | None = None) -> llava.Audit:
+    """Write conversations.parquet from LLaVA's JSON; records whose picture is missing are counted, not kept.
+
+    Args:
+        streamed_keys: of the pictures, where they are not in a folder.
+    """
+    images = llava.FolderImages(source.pictures) if streamed_keys is None else streamed_keys
     return llava.convert(source.conversations, out / "conversations.parquet", name, KINDS.get(name, "general"), images)
 
 
@@ -68,24 +75,47 @@ def pack(
     Raises:
         InputError: a picture that does not decode; another digest than `given`.
     """
-    with source.file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
     wanted = list(keys)
     digests = []
     with shards.Writer(out) as packed:
         for done, name in enumerate(wanted, 1):
             data, (width, height) = picture(source.pictures, name, source.file)
             digests.append(hashlib.sha256(data).hexdigest())
-            digest.update(bytes.fromhex(digests[-1]))
             packed.add(name, data, width, height)
             progress(done, len(wanted))
+    _check(source, digests, given, key)
+    pq.write_table(pa.table({"image": wanted, "sha256": digests}), out / shards.DIGESTS)
+    return len(wanted)
+
+
+def match(
+    source: Place, keys: Iterable[str], pictures: Mapping[str, tuple[str, tuple[int, int]]], given: str, key: str
+) -> int:
+    """Check the pictures that a data set uses where they stay on S3; the digest is as if they were packed.
+
+    Args:
+        keys, given, key: as in `pack`; pictures: SHA-256 and (width, height) by key of what the shards hold.
+
+    Raises:
+        InputError: a picture that no shard has; another digest than `given`.
+    """
+    wanted = list(keys)
+    if missing := next((name for name in wanted if name not in pictures), None):
+        raise InputError(f"{source.pictures}: no image {missing}, which {source.file} names; add it to a shard there")
+    _check(source, [pictures[name][0] for name in wanted], given, key)
+    return len(wanted)
+
+
+def _check(source: Place, digests: Iterable[str], given: str, key: str) -> None:
+    with source.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    for each in digests:
+        digest.update(bytes.fromhex(each))
     if digest.hexdigest() != given:
         raise InputError(
             f"params.yaml: {key}: is {given!r}, but {source.file} and its pictures have {digest.hexdigest()}; "
             "write that there if these are the files you mean"
         )
-    pq.write_table(pa.table({"image": wanted, "sha256": digests}), out / shards.DIGESTS)
-    return len(wanted)
 
 
 def used(path: Path) -> list[str]:

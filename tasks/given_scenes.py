@@ -5,14 +5,15 @@ import hashlib
 import io
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from data_registry import omni3d, shards
+from data_registry import omni3d, shards, streamed
 from data_registry.errors import InputError
+from data_registry.scene import Scene
 
 
 class Source(NamedTuple):
@@ -45,29 +46,69 @@ def pack(sources: Sequence[Source], out: Path, given: str, key: str, progress: C
         InputError: a file that is missing, is no picture, or has another size than annotated; annotations that break
             Omni3D's format; another digest than `given`.
     """
-    digest, done = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     with shards.Writer(out) as packed:
-        for annotations, pictures in sources:
-            if not annotations.is_file():
-                raise InputError(
-                    f"{annotations}: no such file; runtime.scenes in params.yaml says where the annotations are"
-                )
-            with annotations.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            counts: Counter[str] = Counter()
-            before = done
-            for scene in omni3d.read(annotations, counts):
-                data, _ = picture(pictures, scene.image, annotations, (scene.camera.width, scene.camera.height))
-                digest.update(hashlib.sha256(data).digest())
-                packed.add(scene.image, data, scene.camera.width, scene.camera.height)
-                done += 1
-                progress(done, before + counts["images"])
-    if digest.hexdigest() != given:
+        for done, (source, scene, of) in enumerate(_scenes(sources, digest), 1):
+            size = scene.camera.width, scene.camera.height
+            data, _ = picture(source.pictures, scene.image, source.annotations, size)
+            digest.update(hashlib.sha256(data).digest())
+            packed.add(scene.image, data, *size)
+            progress(done, of)
+    _keep(sources, out, digest.hexdigest(), given, key)
+
+
+def match(
+    sources: Sequence[Source],
+    where: streamed.Address,
+    pictures: Mapping[str, tuple[str, tuple[int, int]]],
+    out: Path,
+    given: str,
+    key: str,
+) -> None:
+    """Copy the annotations to `out`, whose pictures are shards on S3; the digest is as if they were packed.
+
+    Args:
+        where: of the shards; pictures: SHA-256 and (width, height) by key of what they hold.
+        given, key: as in `pack`.
+
+    Raises:
+        InputError: as `pack`.
+    """
+    digest = hashlib.sha256()
+    for source, scene, _ in _scenes(sources, digest):
+        if scene.image not in pictures:
+            raise InputError(f"{where}: no image {scene.image}, which {source.annotations} names; add it to a shard")
+        sha256, size = pictures[scene.image]
+        annotated = scene.camera.width, scene.camera.height
+        if size != annotated:
+            raise _other_size(f"{where}: image {scene.image}", size, source.annotations, annotated)
+        digest.update(bytes.fromhex(sha256))
+    _keep(sources, out, digest.hexdigest(), given, key)
+
+
+def _scenes(sources: Sequence[Source], digest: Any) -> Iterator[tuple[Source, Scene, int]]:
+    """Every scene with its source, and how many there are up to the end of that; annotations go into the digest."""
+    before = 0
+    for source in sources:
+        if not source.annotations.is_file():
+            raise InputError(
+                f"{source.annotations}: no such file; runtime.scenes in params.yaml says where the annotations are"
+            )
+        with source.annotations.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        counts: Counter[str] = Counter()
+        for scene in omni3d.read(source.annotations, counts):
+            yield source, scene, before + counts["images"]
+        before += counts["images"]
+
+
+def _keep(sources: Sequence[Source], out: Path, digest: str, given: str, key: str) -> None:
+    if digest != given:
         names = ", ".join(str(source.annotations) for source in sources)
         raise InputError(
             f"params.yaml: {key}: is {given!r}, but {names} and {'its' if len(sources) == 1 else 'their'} pictures "
-            f"have {digest.hexdigest()}; write that there if these are the files you mean"
+            f"have {digest}; write that there if these are the files you mean"
         )
     if len(sources) == 1:
         shutil.copyfile(sources[0].annotations, out / "annotations.json")
@@ -91,8 +132,12 @@ def picture(
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: does not decode ({error}); replace it, or remove it from {annotations}") from None
     if size is not None and image.size != size:
-        raise InputError(
-            f"{path}: is {image.size[0]}×{image.size[1]} pixels, {annotations} says {size[0]}×{size[1]}; "
-            "correct width, height and K there"
-        )
+        raise _other_size(str(path), image.size, annotations, size)
     return data, image.size
+
+
+def _other_size(what: str, size: tuple[int, int], annotations: Path, annotated: tuple[int, int]) -> InputError:
+    return InputError(
+        f"{what}: is {size[0]}×{size[1]} pixels, {annotations} says {annotated[0]}×{annotated[1]}; "
+        "correct width, height and K there"
+    )

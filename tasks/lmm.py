@@ -7,10 +7,11 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from data_registry import conversations, mix
+from data_registry import conversations, mix, streamed
 from data_registry.errors import InputError
 from tasks import digest
 from tasks.stage import StageRun
@@ -40,6 +41,8 @@ class TrainParams:
         zero_stage: DeepSpeed's ZeRO stage; 0 trains without DeepSpeed.
         mix: by data set the exact number of samples (a whole number) or a fraction of all (`3di-ft1m: 0.25`); a data
             set that is not named is taken by `fraction`.
+        shard_window: of how many shards at a time the samples are mixed, for pictures that come shard by shard from S3;
+            0: of all.
         faults: what becomes of a sample without an answer or over the limit, or a loss that is not finite: `stop` ends
             the run with an error that names the sample, `count` goes on without it and lists it in faults.jsonl.
             With DeepSpeed a loss that is not finite ends the run in either case.
@@ -60,6 +63,7 @@ class TrainParams:
     zero_stage: int
     turns_alike: bool = field(default=False, kw_only=True)
     mix: dict[str, int | float] = field(default_factory=dict, kw_only=True)
+    shard_window: int = field(default=0, kw_only=True)
     faults: Literal["stop", "count"] = field(default="stop", kw_only=True)
 
     def recipe(self) -> "Recipe":
@@ -225,17 +229,19 @@ def assemble(
 def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", bf16: bool) -> "ImageLookup | None":
     """How a stage gets its images; None for a blind design."""
     from tasks.features import image_lookup
+    from tasks.streams import open_images
 
     if not encoders:
         return None
     budget_gb = float(run.runtime.get("feature_budget_gb", 20))
-    return image_lookup(encoders, image_folders(run), bf16, budget_gb, progress=run.progress)
+    opened = partial(open_images, run.runtime)
+    return image_lookup(encoders, image_folders(run), bf16, budget_gb, progress=run.progress, open_images=opened)
 
 
 def image_folders(run: StageRun) -> list[Path]:
     """Where a stage's images lie: its scenes, and the data sets that bring pictures of their own."""
     data = folders(run, "data") if "data" in run.inputs else []
-    own = [folder for folder in data if next(folder.glob("images-*.parquet"), None)]
+    own = [one for one in data if (one / streamed.INDEX).exists() or next(one.glob("images-*.parquet"), None)]
     return list(dict.fromkeys([run.inputs["scenes"], *own]))
 
 
@@ -251,6 +257,7 @@ def fit(
     """Train what has gradients on conversations; without `images` the same conversations go blind. Returns metrics."""
     from model.collate import Collator
     from model.training import train
+    from tasks import streams
     from tasks.features import NamingImages
 
     encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
@@ -266,6 +273,9 @@ def fit(
         for sample in samples:
             showing[sample.image].append(sample.id)
         images = NamingImages(images, showing)
+    order = None
+    if params.shard_window:
+        order = streams.batches(run, params, samples, images.ahead if images is not None else lambda keys: None)
     result = train(
         model,
         samples,
@@ -274,6 +284,7 @@ def fit(
         run.work,
         run.seed,
         machine_of(run, params.zero_stage),
+        order,
         on_log=run.tracker.log,
         on_progress=run.progress,
         count_faults=counting,

@@ -107,7 +107,9 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     """Bring a published stage run's MLflow run up to date from its files and finish it; returns its run id."""
     out = Paths(found.root, found.scale, stage, name).out
     manifest = digest.read_manifest(out)
-    started, ended, speed = _record(found, stage, name, manifest["identity"])
+    record = _record(found, stage, name, manifest["identity"])
+    ended = datetime.fromisoformat(record["finished"]).timestamp() if record else None
+    started = ended - record["seconds"] if record else None
     run_id, finished = open_run(client, found, manifest["identity"], started)
     if finished:
         return run_id
@@ -118,24 +120,19 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     figures = flatten(json.loads((out / "metrics.json").read_text()))
     # A figure of the whole run that is called like a curve (the mean loss) is no point of it.
     log_metrics(client, run_id, {f"result.{key}" if key in curves else key: one for key, one in figures.items()})
-    log_metrics(client, run_id, {f"speed.{key}": one for key, one in speed.items()})
+    log_metrics(client, run_id, {f"speed.{key}": one for key, one in record.get("speed", {}).items()})
+    log_tags(client, run_id, {f"environment.{key}": one for key, one in record.get("environment", {}).items()})
     recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     log_datasets(client, run_id, recorded.values())
     client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))
     return run_id
 
 
-def _record(
-    found: Settings, stage: str, name: str, identity: Mapping[str, Any]
-) -> tuple[float | None, float | None, dict[str, float]]:
-    """When a published output's computation began and ended, in seconds since the epoch, and how fast it was.
-    None and nothing where it was not on this machine."""
+def _record(found: Settings, stage: str, name: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What was noted when a published output was computed on this machine; empty where it was not."""
     path = Paths(found.root, found.scale, stage, name).record
     record = json.loads(path.read_text()) if path.exists() else {}
-    if record.get("identity") != digest.digest_of(identity):
-        return None, None, {}
-    ended = datetime.fromisoformat(record["finished"]).timestamp()
-    return ended - record["seconds"], ended, record.get("speed", {})
+    return record if record.get("identity") == digest.digest_of(identity) else {}
 
 
 def read_datasets(found: Settings, stage: str, name: str) -> list[Dataset]:
@@ -193,6 +190,14 @@ def log_params(client: "MlflowClient", run_id: str, params: Mapping[str, Any]) -
     entries = [Param(_key(key), str(value)[:6000]) for key, value in params.items()]
     for start in range(0, len(entries), _PARAMS):
         client.log_batch(run_id, params=entries[start : start + _PARAMS])
+
+
+def log_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, Any]) -> None:
+    """Write tags in one request."""
+    from mlflow.entities import RunTag
+
+    if tags:
+        client.log_batch(run_id, tags=[RunTag(_key(key), str(value)) for key, value in tags.items()])
 
 
 def log_datasets(client: "MlflowClient", run_id: str, datasets: Any) -> None:

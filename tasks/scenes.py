@@ -16,7 +16,7 @@ from PIL import Image
 
 from data_registry import omni3d, render, shards
 from data_registry.errors import InputError
-from tasks import given_scenes
+from tasks import given_scenes, streams
 from tasks.owner import die_with
 from tasks.stage import StageRun, main
 
@@ -28,6 +28,7 @@ class Params:
     """images: how many; seed: of worlds and shapes, one of its own per set; size: pixels; quality: of the JPEGs.
 
     `given`: nothing is rendered; the digest of the scenes at `runtime.scenes.<set>` (`tasks.given_scenes`).
+    `stream`: their pictures are shards on S3 and stay there (`tasks.streams`).
     """
 
     images: int | None = None
@@ -35,10 +36,13 @@ class Params:
     size: int = 96
     quality: int = 95
     given: str | None = None
+    stream: bool = False
 
     def __post_init__(self) -> None:
         if self.given is not None:
             return
+        if self.stream:
+            raise InputError("params.yaml: scenes: stream is for given scenes; rendered ones are made here")
         bounds = {"images": (1, 10_000_000), "seed": (0, 2**63), "size": (32, 2048), "quality": (50, 100)}
         for key, (low, high) in bounds.items():
             if getattr(self, key) is None:
@@ -53,7 +57,13 @@ def compute(run: StageRun) -> dict[str, Any]:
     annotations = run.out / "annotations.json"
     if params.given is not None:
         key = f"scenes.{run.scale}.each.{run.name}.given"
-        given_scenes.pack(given_scenes.places(run.runtime, run.name), run.out, params.given, key, run.progress)
+        sources = given_scenes.places(run.runtime, run.name)
+        if params.stream:
+            where = streams.address(run.runtime, run.stage, run.name)
+            pictures = streams.index(where, run.out, run.work, run.progress)
+            given_scenes.match(sources, where, pictures, run.out, params.given, key)
+        else:
+            given_scenes.pack(sources, run.out, params.given, key, run.progress)
         return _count(annotations)
     info = {
         "id": render.DATASET_ID,
@@ -111,7 +121,7 @@ def _count(annotations: Path) -> dict[str, Any]:
     for scene in omni3d.read(annotations, drops):
         kinds[scene.kind] += 1
         kept += len(scene.objects)
-    images, objects = drops.pop("images"), drops.pop("objects")
+    images, objects = drops.pop("images", 0), drops.pop("objects", 0)
     return {"images": images, "objects": objects, "kept": kept, "kinds": dict(kinds), "drops": dict(drops)}
 
 

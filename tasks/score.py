@@ -109,12 +109,14 @@ def _variants(
     """Ask the variants, those of mirrored pictures from pixels: no features are kept of them."""
     from model.scoring import Asked, letter_logprobs
     from tasks.features import MirroredImages
+    from tasks.streams import open_images
 
     asked = variants.read(run.inputs["benchmark"] / variants.FILE)
     encoder = lmm.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
     mirror = None
     if encoders:
-        mirror = MirroredImages(run.inputs["scenes"], max(encoder_.spec.image_size for encoder_, _ in encoders))
+        size = max(encoder_.spec.image_size for encoder_, _ in encoders)
+        mirror = MirroredImages(open_images(run.runtime, run.inputs["scenes"]), size)
     answered = [0] * len(asked)
     for mirrored, lookup in ((False, images), (True, mirror)):
         members = [k for k, one in enumerate(asked) if one.mirrored == mirrored]

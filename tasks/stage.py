@@ -18,6 +18,7 @@ from data_registry.errors import InputError
 from tasks import digest, ranks, settings, stopped
 from tasks.claim import LEASE_S, Note, Paths, Progress, claim, write_json
 from tasks.digest import Damaged
+from tasks.environment import environment
 from tasks.full_disk import full_disk
 from tasks.owner import die_with_owner
 from tasks.ranks import EXIT_PASSING, FirstFailed, Ranks
@@ -280,6 +281,7 @@ def _compute(
             **({"earlier_seconds": earlier} if earlier else {}),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "host": socket.gethostname(),
+            "environment": environment(),
             **({"speed": speed} if (speed := tracker.speed()) else {}),
         },
     )

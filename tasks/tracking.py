@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-SYSTEM = "system/"  # begins the names of what is the machine's and no part of a result (model/meter.py)
+from model.machine import SYSTEM
+
 OWED = Path(".work") / "mlflow-owed"
 
 

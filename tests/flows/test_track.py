@@ -131,6 +131,7 @@ def test_a_run_that_is_delivered_late_lasts_as_long_as_it_was_computed(root):
     ended = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp() * 1000
     assert (run.info.start_time, run.info.end_time) == (ended - 90_000, ended)
     assert run.data.metrics["speed.samples_per_second"] == 7.5
+    assert run.data.tags["environment.torch"] == record["environment"]["torch"]
 
 
 def test_a_record_of_another_identity_times_nothing(root):

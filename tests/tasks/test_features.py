@@ -1,0 +1,61 @@
+"""Features of frozen encoders: computed once, shared, and of no influence on a result."""
+
+import io
+import os
+import threading
+
+import pytest
+from filelock import FileLock
+from PIL import Image
+from training_project import IMAGES, stage_run
+
+from data_registry import shards
+from data_registry.errors import InputError
+from tasks import align, features, lmm
+from tasks.stage import execute
+
+
+def test_features_are_computed_once_and_budget_changes_no_result(root, tmp_path):
+    execute("align", "clip+dinov2_vicuna-7b_cc558k", align.compute, root)
+    cached = sorted((root / ".cache/features").glob("*/features.npy"))
+    stamps = [path.stat().st_mtime_ns for path in cached]
+    assert len(cached) >= 2
+    losses = {}
+    for budget in (1, 0):
+        run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / str(budget))
+        run.runtime["feature_budget_gb"] = budget
+        losses[budget] = align.compute(run)["loss"]
+    assert losses[1] == pytest.approx(losses[0], abs=2e-3)
+    assert [path.stat().st_mtime_ns for path in cached] == stamps
+
+
+def test_two_that_need_the_same_features_share_the_work(root, tmp_path):
+    """What another process is making comes last."""
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / "run")
+    encoders, scenes, cache = lmm.load_encoders(run), run.inputs["scenes"], tmp_path / "cache"
+    cache.mkdir()
+    first, second = (features._place(encoder, folder, scenes, False, cache) for encoder, folder in encoders)
+    ours = threading.Thread(target=features.image_lookup, args=(encoders, scenes, False, 1.0, cache))
+    with FileLock(f"{first}.lock"):
+        ours.start()
+        while not second.exists():
+            assert ours.is_alive()
+            os.sched_yield()
+        assert not first.exists()
+    ours.join()
+    assert first.exists()
+
+
+def test_image_that_does_not_decode_is_named_with_its_samples(root, tmp_path):
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path)
+    run.runtime["feature_budget_gb"] = 0  # pixels are decoded while it trains
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    with shards.Writer(scenes) as writer:
+        for k in range(IMAGES):
+            buffer = io.BytesIO()
+            Image.new("RGB", (96, 96), (k, k, k)).save(buffer, "PNG")
+            writer.add(f"train/{k}.png", buffer.getvalue()[: 40 if k == 5 else None], 96, 96)
+    run.inputs["scenes"] = scenes
+    with pytest.raises(InputError, match=r"image train/5\.png does not decode .*\(samples cc558k/5\)"):
+        align.compute(run)
