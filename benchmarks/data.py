@@ -13,7 +13,11 @@ from benchmarks.bench import record
 from benchmarks.questions import every_question, write_records
 from benchmarks.scenes import BATCH, ours, rate
 
-IMAGES = 2_000  # in the file that questions are made of: more than 10,000 records
+IMAGES = 2_500  # in the file that questions are made of: more than 10,000 records
+WHY_NO_PEER = (
+    "published generators of such questions (remyxai/VQASynth, AnjieCheng/SpatialRGPT, wufeim/SpatialReasonerDataGen) "
+    "are repositories of scripts; none was found on PyPI"
+)
 RECORDS = (10_000, 100_000, 1_000_000)
 _MEASURED = (
     "import json, resource, sys, time; from pathlib import Path; from benchmarks.questions import write_conversations; "
@@ -57,6 +61,7 @@ def main() -> None:
         peer=None,
         unit="questions/s per core",
         command="make bench-data",
+        why_no_peer=WHY_NO_PEER,
         records=count,
         scenes_96px_per_core_s=round(statistics.median(scenes), 1),
         growth=growth,

@@ -24,11 +24,11 @@ MEMORY = (2_500, 10_000)  # records in a file, for the peak of memory: one shard
 MARGINS = Margins()
 
 
-def write_records(path: Path, copies: int) -> None:
-    """An Omni3D file of `copies` records, of which SCENES are different."""
+def write_records(path: Path, copies: int, different: int = SCENES) -> None:
+    """An Omni3D file of `copies` records, of which so many are different."""
     info = {"id": render.DATASET_ID, "source": render.SOURCE, "name": "b", "split": "train", "version": "1", "url": ""}
     drawn = []
-    for index in range(min(SCENES, copies)):
+    for index in range(min(different, copies)):
         world = render.sample(0, index)
         drawn.append(render.records(world, render.render(world, 48), ""))
     with omni3d.Writer(path, info, render.categories()) as file:

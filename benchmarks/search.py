@@ -23,6 +23,7 @@ from flows.run import Result
 from flows.search import Config, Sweep
 from flows.space import Space
 from flows.study import make_sampler
+from tasks.stopped import FRAC, frac_of
 
 SEEDS = 20
 NEAR = 0.5  # points
@@ -40,7 +41,7 @@ class Surface:
 
     Every draw agrees with the ten rows exactly and differs elsewhere, so that no sampler is judged by one guess about
     the designs nobody has run. On a fraction f of the data a design has the share (1 - d (1/f - 1)^0.5) of its gain
-    over `FLOOR`, with its own d (mean 0.12), and noise.
+    over `FLOOR`, with its own d (mean 0.12), and noise: assumed, not measured.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
@@ -70,11 +71,11 @@ class Surface:
     def at(self, design: Design) -> float:
         """Accuracy in points of a design, which may say a fraction of the data."""
         whole = replace(design, settings=())
-        share = float(design.overrides.get("fraction", 1.0))
+        share = float(design.frac)
         if share == 1.0:
             return float(self.values[whole])
         kept = 1 - self._deficit[whole] * math.sqrt(1 / share - 1)
-        return float(FLOOR + (self.values[whole] - FLOOR) * kept + self._noise[whole, dict(design.settings)["frac"]])
+        return float(FLOOR + (self.values[whole] - FLOOR) * kept + self._noise[whole, dict(design.settings)[FRAC]])
 
 
 class Replay:
@@ -87,6 +88,7 @@ class Replay:
         self.hours = 0.0
         self.curve: list[tuple[float, float]] = []  # A100-hours paid, best accuracy so far on all of the data
         self.samples: dict[str, float] = {}
+        self.trained: dict[str, float] = {}  # share of its training that a stage run has done
 
     def promised(self, run: str) -> bool:
         """Data and foundation models are there; training and scores are once they are computed."""
@@ -95,15 +97,26 @@ class Replay:
     def want(self, plan: Plan) -> None:
         """Compute what is new."""
         new = [run for run in plan.runs() if not self.promised(run)]
-        self.hours += self.bill.hours(plan, new)
         for run in plan.runs():
             self.result.states.setdefault(run, "computed")
             stage, _, name = run.partition("/")
-            if run in new and stage in TRAINING:
-                self.samples[run] = samples(plan.entry(run)["parts"], stage)
-            if stage == "score" and "frac=" not in name:
+            if run in new:
+                left = self._left(plan, run)
+                self.hours += left * self.bill.hours(plan, [run])
+                if stage in TRAINING:
+                    self.samples[run] = left * samples(plan.entry(run)["parts"], stage)
+            if stage == "score" and f"{FRAC}=" not in name:
                 best = max(self.metrics(run)["average"], self.curve[-1][1] if self.curve else -math.inf)
                 self.curve.append((self.hours, best))
+
+    def _left(self, plan: Plan, run: str) -> float:
+        """The part of a stage run that is left to do where a rung below has begun its training; 1 elsewhere."""
+        if not run.startswith("instruct/"):
+            return 1.0
+        frac = frac_of(plan.entry(run)["parts"])
+        whole = run.partition(f"_{FRAC}=")[0]
+        done, self.trained[whole] = self.trained.get(whole, 0.0), frac
+        return 1 - done / frac
 
     def metrics(self, run: str) -> dict[str, Any]:
         """The score of the surface."""
@@ -117,7 +130,7 @@ def samples(parts: dict[str, Any], stage: str) -> float:
     from flows.cost import DATA
 
     data = parts[{"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]]
-    return sum(DATA[name][0] for name in data) * float((parts.get("set") or {}).get("fraction", 1.0))
+    return sum(DATA[name][0] for name in data) * frac_of(parts)
 
 
 def search(root: Path, space: Space, name: str, seed: int, halving: Halving | None = None) -> Replay:

@@ -6,12 +6,12 @@ import shutil
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import yaml
@@ -19,14 +19,17 @@ import yaml
 from data_registry.errors import InputError, nearest
 from data_registry.json_stream import records
 from data_registry.scene import Camera, Provenance, Scene, SceneObject
+from data_registry.spool import Spool
 
 _AXES = {sign + name: (1 if sign == "+" else -1, i) for sign in "+-" for i, name in enumerate("xyz")}
 _IMAGE_KEYS = ("id", "width", "height", "file_path", "K")
 _OBJECT_KEYS = ("id", "image_id", "category_name", "valid3D", "center_cam", "dimensions", "R_cam", "behind_camera")
 _BOXES = ("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj")
 _ROW = 25  # numbers kept of an object: id, center 3, dimensions 3, R 9, bbox 4, visibility, truncation, name, color,
-# and its own front axis: ±1 to ±3 for ±x, ±y, ±z, 0 for none, _BY_TABLE where only `sources.yaml` can say
-_BY_TABLE = 9
+# and its own front axis: ±1 to ±3 for ±x, ±y, ±z, 0 for none, _BY_TABLE where only `sources.yaml` can say; of a dropped
+# object the name only, and _DROPPED there
+_BY_TABLE, _DROPPED = 9, 8
+_LARGEST_ID = 2**53  # of which a double still knows the last digit
 _GIVEN = ("ground truth", "human", "estimated")
 
 
@@ -47,11 +50,12 @@ class Rules:
 
 
 def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | None = None) -> Iterator[Scene]:
-    """Scenes of an Omni3D file in the order of its images, read record by record.
+    """Scenes of an Omni3D file in the order of its images, read record by record; what has to wait does so in TMPDIR.
 
     Objects that break a rule are dropped and counted; their names stay in the scene's `others`. Fronts and level
     cameras come from `sources.yaml` by the file's `info.source`; beyond Omni3D's keys, `up_cam`, `scene`, `color`,
-    `front_axis` ("+x" ... "-z", or null for none: before the table) and `info.provenance` are used where present.
+    `front_axis` ("+x" ... "-z", or null for none: before the table) and `info.provenance` are used where present; an
+    image's own `source` and `provenance` (`merge`) come before those of the file.
 
     Args:
         path: the JSON file.
@@ -65,7 +69,7 @@ def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | Non
     table = _Table(path, rules or Rules(), Counter() if drops is None else drops)
     early = False  # annotations before the images they belong to: left for a second pass
     for key, record in records(path):
-        if key == "annotations" and not table.images:
+        if key == "annotations" and not table.numbers:
             early = True
         else:
             table.take(key, record)
@@ -113,64 +117,115 @@ def front_axis(source: str, category: str) -> tuple[int, int] | None:
     return None
 
 
+class _Image(NamedTuple):
+    """What is kept of an image's record; `K` row by row; `source` and `given` where they are not those of the file."""
+
+    width: int
+    height: int
+    file_path: str
+    K: list[float]
+    up: list[float] | None
+    kind: str
+    source: str | None
+    given: Provenance | None
+
+
 @dataclass(slots=True)
 class _Table:
-    """What is kept of a file while it is read: one row of numbers per object, an eighth of what records take."""
+    """What is kept of a file while it is read: on disk a row of numbers per object, in memory 20 bytes of each.
+
+    Attributes:
+        numbers: image id -> its place in the file's order.
+        images: their records, in that order.
+        rows, owners: of every object, in the order of the file: its numbers, and its image's place.
+        ids: of every object.
+    """
 
     path: Path
     rules: Rules
     drops: Counter[str]
     source: str = ""
     given: Provenance | None = None
-    images: dict[int, dict[str, Any]] = field(default_factory=dict)
-    rows: dict[int, array] = field(default_factory=dict)
-    others: dict[int, list[str]] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)
+    images: Spool = field(default_factory=Spool)
+    rows: Spool = field(default_factory=Spool)
+    owners: array = field(default_factory=lambda: array("i"))
     words: dict[str, int] = field(default_factory=dict)
-    ids: set[int] = field(default_factory=set)
+    ids: array = field(default_factory=lambda: array("q"))
+    recent: tuple[int, _Image] | None = None  # annotations of an image mostly follow each other
 
     def take(self, key: str, record: Any) -> None:
         if key == "info":
             info = record if isinstance(record, dict) else {}
             self.source = _text(info.get("source", ""))
-            self.given = self._provenance(info.get("provenance"))
+            self.given = self._provenance(info.get("provenance"), "info")
         elif key == "images":
             self._take_image(record)
         elif key == "annotations":
             self._take_object(record)
 
     def check(self) -> None:
-        """That the file is one of annotated images at all."""
-        if not self.images:
+        """That the file is one of annotated images at all, and no object's id occurs twice."""
+        if not self.numbers:
             raise InputError(f"{self.path}: no images; an Omni3D file has info, images, categories and annotations")
+        ids = np.sort(np.frombuffer(self.ids, np.int64)) if self.ids else np.zeros(0)
+        if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
+            raise InputError(f"{self.path}: annotations: id {twice[0]} occurs twice; ids must be unique")
 
     def scenes(self) -> Iterator[Scene]:
-        level = sources().get(self.source, {}).get("level", False)
         words = list(self.words)
         self.drops["images"] += len(self.images)
-        for number, image in self.images.items():
-            up = image["up"] if image["up"] is not None else np.array([0.0, -1.0, 0.0]) if level else None
-            camera = Camera(image["width"], image["height"], image["K"], up)
-            values = np.array(self.rows.pop(number, ())).reshape(-1, _ROW)
-            objects = tuple(self._object(row, words, camera) for row in values)
-            others = tuple(self.others.get(number, ()))
-            yield Scene(self.source, image["file_path"], camera, objects, others, image["kind"])
+        owners = np.array(self.owners)
+        order = np.argsort(owners, kind="stable")  # of an image's objects, that of the file
+        first = np.searchsorted(owners[order], np.arange(len(self.images) + 1))
+        for place in range(len(self.images)):
+            image = self._image(place)
+            source, given = image.source or self.source, image.given or self.given
+            up = image.up or ([0.0, -1.0, 0.0] if sources().get(source, {}).get("level") else None)
+            camera = Camera(
+                image.width, image.height, np.array(image.K).reshape(3, 3), None if up is None else np.array(up)
+            )
+            values = self._values(order[first[place] : first[place + 1]])
+            kept = values[:, 24] != _DROPPED
+            objects = tuple(_object(row, words, source, given) for row in values[kept])
+            others = tuple(words[int(row[22])] for row in values[~kept])
+            yield Scene(source, image.file_path, camera, objects, others, image.kind)
+        self.images.close()
+        self.rows.close()
+
+    def _values(self, places: np.ndarray) -> np.ndarray:
+        """(n, _ROW) of the objects at these places of the file."""
+        n = len(places)
+        if n and places[-1] - places[0] == n - 1:
+            raw = self.rows.read(int(places[0]), n)
+        else:
+            raw = b"".join(self.rows.read(int(place)) for place in places)
+        return np.frombuffer(raw).reshape(-1, _ROW).copy()
+
+    def _image(self, place: int) -> _Image:
+        if self.recent is None or self.recent[0] != place:
+            self.recent = place, _Image(*json.loads(self.images.read(place)))
+        return self.recent[1]
 
     def _take_image(self, record: Any) -> None:
-        number = _need(record, _IMAGE_KEYS, self.path, "images")["id"]
-        if number in self.images:
+        number = self._id(_need(record, _IMAGE_KEYS, self.path, "images"), "images")
+        if number in self.numbers:
             raise InputError(f"{self.path}: images: id {number} occurs twice; ids must be unique")
         where = f"images: id {number}"
         K = self._matrix(record["K"], where, "K")
         self._check_intrinsics(K, int(record["width"]), int(record["height"]), where)
-        self.images[number] = {
-            "width": int(record["width"]),
-            "height": int(record["height"]),
-            "file_path": record["file_path"],
-            "K": np.array(K).reshape(3, 3),
-            "pinhole": (K[0], K[2], K[4], K[5]),
-            "up": np.array(self._numbers(record["up_cam"], 3, where, "up_cam")) if "up_cam" in record else None,
-            "kind": _text(record.get("scene", "")),
-        }
+        up = self._numbers(record["up_cam"], 3, where, "up_cam") if "up_cam" in record else None
+        image = _Image(
+            int(record["width"]),
+            int(record["height"]),
+            record["file_path"],
+            K,
+            up,
+            kind=_text(record.get("scene", "")),
+            source=_text(record["source"]) if "source" in record else None,
+            given=self._provenance(record.get("provenance"), where),
+        )
+        self.numbers[number] = self.images.add(json.dumps(image).encode())
 
     def _check_intrinsics(self, K: list[float], width: int, height: int, where: str) -> None:
         """That K is a pinhole's and fits the image's size: one of another size puts every box beside its object."""
@@ -187,18 +242,19 @@ class _Table:
             )
 
     def _take_object(self, record: Any) -> None:
-        number = _need(record, _OBJECT_KEYS, self.path, "annotations")["id"]
-        if number in self.ids:
-            raise InputError(f"{self.path}: annotations: id {number} occurs twice; ids must be unique")
-        self.ids.add(number)
+        number = self._id(_need(record, _OBJECT_KEYS, self.path, "annotations"), "annotations")
+        self.ids.append(number)
         self.drops["objects"] += 1
         where = f"annotations: id {number}"
         image, name = record["image_id"], _text(record["category_name"])
-        if image not in self.images:
+        if image not in self.numbers:
             raise InputError(
                 f"{self.path}: {where}: image_id {image} is not among its images; add that image or drop the annotation"
             )
-        known = self.images[image]
+        place = self.numbers[image]
+        known = self._image(place)
+        self.owners.append(place)
+        word = self.words.setdefault(name, len(self.words))
         boxes = [self._numbers(record[key], 4, where, key) for key in _BOXES if key in record]
         boxes = [box for box in boxes if box[0] != -1 or box[2] != -1]
         center = self._numbers(record["center_cam"], 3, where, "center_cam")
@@ -207,9 +263,9 @@ class _Table:
         reason = self._reason(record, center, dimensions, rotation, boxes, known)
         if reason is not None:
             self.drops[reason] += 1
-            self.others.setdefault(image, []).append(name)
+            self.rows.add(array("d", [*[-1] * 22, word, -1, _DROPPED]).tobytes())
             return
-        limits = (known["width"], known["height"]) * 2
+        limits = (known.width, known.height) * 2
         row = [
             number,
             *center,
@@ -218,11 +274,11 @@ class _Table:
             *(min(max(v, 0.0), limit) for v, limit in zip(boxes[0], limits, strict=True)),
             record.get("visibility", -1),
             record.get("truncation", -1),
-            self.words.setdefault(name, len(self.words)),
+            word,
             self.words.setdefault(record["color"], len(self.words)) if record.get("color") else -1,
             self._front(record["front_axis"], where) if "front_axis" in record else _BY_TABLE,
         ]
-        self.rows.setdefault(image, array("d")).extend(row)
+        self.rows.add(array("d", row).tobytes())
 
     def _reason(
         self,
@@ -231,7 +287,7 @@ class _Table:
         dimensions: list[float],
         rotation: list[float],
         boxes: list[list[float]],
-        image: Mapping[str, Any],
+        image: _Image,
     ) -> str | None:
         """Why an object is dropped, or None. boxes: the 2D boxes there are, from the tightest to the whole."""
         rules = self.rules
@@ -255,7 +311,7 @@ class _Table:
             return "no 2D box"
         if _elsewhere(center, boxes[-1], image):
             return "its 3D box is not where its 2D box is"
-        height = (boxes[-1][3] - boxes[-1][1]) / image["height"]
+        height = (boxes[-1][3] - boxes[-1][1]) / image.height
         if height <= rules.min_height:
             return "too small in the image"
         if height >= rules.max_height:
@@ -266,26 +322,10 @@ class _Table:
             return "hidden"
         return None
 
-    def _object(self, row: np.ndarray, words: list[str], camera: Camera) -> SceneObject:
-        name = words[int(row[22])]
-        rotation = row[7:16].reshape(3, 3)
-        own = int(row[24])
-        axis = front_axis(self.source, name) if own == _BY_TABLE else (np.sign(own), abs(own) - 1) if own else None
-        front = None if axis is None else axis[0] * rotation[:, axis[1]]
-        color = words[int(row[23])] if row[23] >= 0 else None
-        return SceneObject(
-            id=int(row[0]),
-            name=name,
-            center=row[1:4],
-            dimensions=row[4:7],
-            R=rotation,
-            front=front,
-            bbox=row[16:20],
-            color=color,
-            visibility=float(row[20]) if row[20] >= 0 else None,
-            truncation=float(row[21]) if row[21] >= 0 else None,
-            provenance=_provenance(self.source, self.given, front is not None, color is not None),
-        )
+    def _id(self, record: Mapping[str, Any], member: str) -> int:
+        if type(record["id"]) is not int or abs(record["id"]) > _LARGEST_ID:
+            raise InputError(f"{self.path}: {member}: id {str(record['id'])[:60]!r} is no whole number up to 2^53")
+        return record["id"]
 
     def _front(self, axis: Any, where: str) -> int:
         if axis is None:
@@ -297,9 +337,9 @@ class _Table:
         sign, index = _AXES[axis]
         return sign * (index + 1)
 
-    def _provenance(self, value: Any) -> Provenance | None:
+    def _provenance(self, value: Any, where: str) -> Provenance | None:
         if value is not None and value not in _GIVEN:
-            raise InputError(f"{self.path}: info: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
+            raise InputError(f"{self.path}: {where}: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
         return value
 
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
@@ -319,6 +359,28 @@ class _Table:
         raise InputError(f"{self.path}: {where}: {key} must be 3 rows of 3 numbers, is {str(value)[:60]}")
 
 
+def _object(row: np.ndarray, words: Sequence[str], source: str, given: Provenance | None) -> SceneObject:
+    name = words[int(row[22])]
+    rotation = row[7:16].reshape(3, 3)
+    own = int(row[24])
+    axis = front_axis(source, name) if own == _BY_TABLE else (np.sign(own), abs(own) - 1) if own else None
+    front = None if axis is None else axis[0] * rotation[:, axis[1]]
+    color = words[int(row[23])] if row[23] >= 0 else None
+    return SceneObject(
+        id=int(row[0]),
+        name=name,
+        center=row[1:4],
+        dimensions=row[4:7],
+        R=rotation,
+        front=front,
+        bbox=row[16:20],
+        color=color,
+        visibility=float(row[20]) if row[20] >= 0 else None,
+        truncation=float(row[21]) if row[21] >= 0 else None,
+        provenance=_provenance(source, given, front is not None, color is not None),
+    )
+
+
 def _is_rotation(matrix: list[float], tolerance: float = 1e-2) -> bool:
     """Whether nine numbers, row by row, are a rotation. Plain Python: a tenth of numpy's time on one small matrix."""
     a, b, c, d, e, f, g, h, i = matrix
@@ -328,15 +390,15 @@ def _is_rotation(matrix: list[float], tolerance: float = 1e-2) -> bool:
     return right_handed and all(abs(v - 1) < tolerance for v in lengths) and all(abs(v) < tolerance for v in angles)
 
 
-def _elsewhere(center: list[float], box: list[float], image: Mapping[str, Any]) -> bool:
+def _elsewhere(center: list[float], box: list[float], image: _Image) -> bool:
     """Whether the middle of a 3D box is seen further than its 2D box's own size beside that box.
 
     Axes of another convention do that. A 2D box that ends at the image's edge says nothing of where the middle is.
     """
     x0, y0, x1, y1 = box
-    if x0 <= 1 or y0 <= 1 or x1 >= image["width"] - 1 or y1 >= image["height"] - 1:
+    if x0 <= 1 or y0 <= 1 or x1 >= image.width - 1 or y1 >= image.height - 1:
         return False
-    fx, cx, fy, cy = image["pinhole"]
+    fx, _, cx, _, fy, cy = image.K[:6]
     x, y = fx * center[0] / center[2] + cx, fy * center[1] / center[2] + cy
     return not (2 * x0 - x1 <= x <= 2 * x1 - x0 and 2 * y0 - y1 <= y <= 2 * y1 - y0)
 
@@ -394,6 +456,10 @@ class Writer:
         """Appends an image and its annotations."""
         self._file.write(",\n" * bool(self._images_written) + (image if isinstance(image, str) else dumps(image)))
         self._images_written += 1
+        self.annotate(annotations)
+
+    def annotate(self, annotations: Iterable[Mapping[str, Any] | str]) -> None:
+        """Appends annotations of images that are added at any time."""
         for record in annotations:
             text = record if isinstance(record, str) else dumps(record)
             self._annotations.write(",\n" * bool(self._annotations_written) + text)
@@ -415,6 +481,30 @@ class Writer:
                 self._partial.unlink(missing_ok=True)
         if kind is None:
             self._partial.replace(self.path)
+
+
+def merge(paths: Sequence[Path], target: Path) -> None:
+    """One file of several, in their order; every image says which source it is from.
+
+    Ids stay as they are, unique in all of Omni3D: `read` refuses what has one twice.
+    """
+    infos, categories = [], {}
+    for path in paths:
+        info: dict[str, Any] = {}
+        for key, value in records(path):
+            if key == "info" and isinstance(value, dict):
+                info = value
+            elif key == "categories":
+                categories[dumps(value)] = value
+        infos.append(info)
+    with Writer(target, {"source": "several", "merged": infos}, categories.values()) as file:
+        for path, info in zip(paths, infos, strict=True):
+            own = {key: info[key] for key in ("source", "provenance") if key in info}
+            for key, value in records(path):
+                if key == "images":
+                    file.add({**own, **value}, [])
+                elif key == "annotations":
+                    file.annotate([value])
 
 
 def dumps(value: Any) -> str:

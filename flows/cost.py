@@ -13,6 +13,7 @@ from flows.plan import TRAINING, Plan
 from model import cost
 from tasks import settings
 from tasks.claim import Paths
+from tasks.stopped import FRAC, frac_of
 
 # Samples of the paper's data sets, and text tokens of each (assumed, as in model/cost.py: captions, dialogues).
 DATA = {
@@ -48,8 +49,9 @@ class Costs:
         before, self._recorded = self._recorded, {}
         for path in sorted((self._root / "logs" / self._scale).glob("*/*.json")):
             stage, name = path.parent.name, path.stem
-            record = Paths(self._root, self._scale, stage, name).record
-            self._recorded[f"{stage}/{name}"] = json.loads(record.read_text())["seconds"]
+            record = json.loads(Paths(self._root, self._scale, stage, name).record.read_text())
+            # Of a training that went on with a stopped one: what it takes from its first step.
+            self._recorded[f"{stage}/{name}"] = record["seconds"] + record.get("earlier_seconds", 0.0)
         self._by_stage = {}
         for run, seconds in self._recorded.items():
             self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _work(run))
@@ -152,7 +154,7 @@ def _work(run: str) -> float:
     fields = name.split("_")
     chosen = dict(field.split("=", 1) for field in fields if "=" in field)
     data = [field for field in fields if "=" not in field][-1].split("+")
-    share = float(read_value(chosen.get("frac") or chosen.get("fraction") or "1"))
+    share = float(read_value(chosen.get(FRAC, "1"))) * float(read_value(chosen.get("fraction", "1")))
     return share * sum(_WORK.get(one, 1.0) * float(read_value(chosen.get(one, "1"))) for one in data)
 
 
@@ -164,7 +166,7 @@ def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, A
     for name in parts[slot]:
         samples, tokens = DATA[name]
         amount = mixed.get(name, float(section.get("fraction", 1.0)))
-        read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0)
+        read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0) * frac_of(parts)
         passes = read * float(section.get("epochs", 1.0))
         seconds += cost.gpu_seconds(stage, parts["encoders"], parts["llm"], passes, tokens, bool(section.get("lora")))
     return seconds

@@ -11,11 +11,11 @@ from typing import Any
 from data_registry.errors import InputError, nearest
 from data_registry.paper import TABLE_2
 from model.zoo import ENCODERS, LLMS
+from tasks.stopped import FRAC
 
 DATASETS = ("cc558k", "mix665k", "3di-pb-oi1m", "3di-pb-in166k", "3di-ft1m")
 OBJECTIVES = ("clip", "ntp")
 BLIND = "blind"
-SHORT = {"frac": "fraction"}  # spelling in names -> key in params.yaml
 
 Value = int | float | str
 
@@ -27,8 +27,9 @@ class Design:
     Attributes:
         encoders: none for a blind design, which sees no image and so has no stage 1.
         stage0: "" or "<data>-<objective>"; adapts CLIP.
-        settings: (spelling, value) as in the name, e.g. ("frac", "1of9"); they apply to stage 2. A data set as key
-            is the share of it that stage 2 reads, e.g. ("3di-ft1m", "1of2").
+        settings: (spelling, value) as in the name, e.g. ("lr", "15e-5"); they apply to stage 2. A data set as key
+            is the share of it that stage 2 reads, e.g. ("3di-ft1m", "1of2"); ("frac", "1of9") stops stage 2 after a
+            ninth of its steps.
     """
 
     encoders: tuple[str, ...]
@@ -52,7 +53,12 @@ class Design:
     @property
     def overrides(self) -> dict[str, Value]:
         """The settings as keys and values of params.yaml's `instruct` section."""
-        return {SHORT.get(key, key): read_value(value) for key, value in self.settings if key not in DATASETS}
+        return {key: read_value(value) for key, value in self.settings if key not in (*DATASETS, FRAC)}
+
+    @property
+    def frac(self) -> Value:
+        """The share of stage 2's training that it does: 1 unless a rung of a sweep stops it."""
+        return read_value(dict(self.settings).get(FRAC, "1"))
 
     @property
     def shares(self) -> dict[str, Value]:
@@ -95,7 +101,7 @@ def parse(name: str) -> Design:
     for key, value in settings:
         if key in DATASETS and key not in stage2:
             raise InputError(f"design {name!r}: {key}={value} is a share of a data set that its stage 2 does not read")
-        if key in DATASETS and not (isinstance(share := read_value(value), int | float) and 0 < share < 1):
+        if key in (*DATASETS, FRAC) and not (isinstance(share := read_value(value), int | float) and 0 < share < 1):
             raise InputError(f"design {name!r}: {key}={value}: a share is above 0 and below 1 (1of2, 25e-2)")
     return Design(encoders, llm, stage0, stage1, stage2, settings)
 

@@ -1,13 +1,14 @@
 """Successive halving: every design on a little of the stage 2 data, the best third on three times as much, and so on.
-Rungs differ in stage 2 alone, so that a design promoted finds its stage 0 and stage 1 runs there."""
+Rungs differ in where stage 2 stops, so that a design promoted finds its stage 0 and stage 1 runs there and goes on with
+its stage 2 from the last rung's checkpoint (tasks/stopped.py)."""
 
 import math
 from dataclasses import dataclass, field, replace
 
 from data_registry.errors import InputError
 from flows.design import Design, read_value
+from tasks.stopped import FRAC
 
-FRACTION = "frac"
 WHOLE = "1"
 
 
@@ -39,7 +40,7 @@ class Halving:
 
 
 def at(design: Design, fraction: str) -> Design:
-    """The design on a fraction of its stage 2 data."""
+    """The design, stopped where it has seen a fraction of its stage 2 data."""
     if fraction == WHOLE:
         return design
-    return replace(design, settings=((FRACTION, fraction), *design.settings))
+    return replace(design, settings=((FRAC, fraction), *design.settings))

@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.design import DATASETS, ENCODERS, LLMS, Design, stage0_parts
 from tasks.settings import PLAN_FILE, read_yaml
+from tasks.stopped import FRAC
 
 STAGES = (
     "scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score",
@@ -173,6 +174,7 @@ def _add_score(plan: Plan, design: Design) -> None:
         "stage2": list(design.stage2),
         **({"set": design.overrides} if design.overrides else {}),
         **({"shares": design.shares} if design.shares else {}),
+        **({FRAC: design.frac} if design.frac != 1 else {}),
     }
     align = llm if design.blind else _align(plan, design, encoders_slot, llm)
     instruct = plan.add(

@@ -100,6 +100,7 @@ class Sweep:
         self.waiting: dict[str, _Work] = {}
         self.reached = [0] * len(self.fractions)
         self.on_complete: Callable[[Design], None] = lambda design: None
+        self.on_stopped: Callable[[Design], None] = lambda variant: None  # the design as its last rung trained it
         fitting = sum(fits(design) is None for design in config.space.designs())
         self.wanted = min(trials, fitting)
         self._redraws = 0 if in_order else _REDRAWS
@@ -235,6 +236,7 @@ class Sweep:
                 self._plan(work)
             else:
                 self.stopped[name] = work.values
+                self.on_stopped(at(work.design, self.fractions[rung - 1]))
                 for trial in work.trials:
                     self.study.tell(trial, state=TrialState.PRUNED)
         return bool(self.inflight or self.waiting)

@@ -52,7 +52,7 @@ class Space:
 
     Attributes:
         stage0: "none" or "<data>-<objective>".
-        settings: {spelling: values}, e.g. {"frac": ["1of9", "1of3"], "lr": [1.0e-3]}, or a range of numbers
+        settings: {spelling: values}, e.g. {"fraction": ["1of9", "1of3"], "lr": [1.0e-3]}, or a range of numbers
             {low, high, steps, log}. A stage 2 data set by name gives the share of it that is read.
         when: {setting: {part: choices}}: the setting varies only where each of these parts has one of these choices.
     """

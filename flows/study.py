@@ -2,7 +2,6 @@
 Here too: samplers by name, and a study's designs as rows of its report."""
 
 import contextlib
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -143,14 +142,6 @@ def front(trials: Sequence[Trial]) -> list[Trial]:
         if not found or trial.value > found[-1].value:
             found.append(trial)
     return found
-
-
-def write_trials(folder: Path, trials: Sequence[Trial]) -> Path:
-    """trials.json of a sweep's report."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "trials.json"
-    path.write_text(json.dumps(rows_of(trials), indent=1) + "\n")
-    return path
 
 
 def rows_of(trials: Sequence[Trial]) -> list[dict[str, Any]]:

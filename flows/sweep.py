@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from data_registry.errors import InputError
+from flows import findings
 from flows.bill import Bill
 from flows.design import parse
 from flows.halving import WHOLE, at
 from flows.keep import in_flow, release_trials
 from flows.memory import memory_check
 from flows.plan import Plan, write_plan
-from flows.plots import draw
 from flows.run import Result, Session, flow_over
 from flows.search import Config, Sweep
 from flows.server import prefect_server
-from flows.study import Trial, check_sampler, importances_of, make_sampler, open_study, trials_of, write_trials
+from flows.study import Trial, check_sampler, importances_of, make_sampler, open_study, trials_of
 from flows.track import Tracking
-from tasks import settings
+from tasks import settings, stopped
+from tasks.claim import Paths, write_json
 
 
 def read_config(root: Path) -> Config:
@@ -69,6 +70,8 @@ def run_sweep(
             "sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()}, study=name
         )
         sweep.on_complete = lambda design: tracking.child(parent, design)
+        scale = settings.load(root).scale
+        sweep.on_stopped = lambda variant: stopped.forget(Paths(root, scale, "instruct", variant.name))
         sweep.advance()
         if session.pending:
             with prefect_server(root):
@@ -80,13 +83,19 @@ def run_sweep(
         result.seconds = time.monotonic() - started
         found = trials_of(study)
         folder = root / "reports" / f"sweep-{name}"
-        path = write_trials(folder, found)
+        bill.look()
+        results = findings.results_of(
+            settings.load(root), name, sampler, config, found, rungs.fractions if rungs else [], bill
+        )
+        figures, page, *pictures = findings.write(folder, results, found, config.space, importances_of(study))
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
         tracking.settle()
         write_plan(folder, session.plan)
-        tracking.picture(parent, draw(folder, found, config.space, importances_of(study)))
+        tracking.picture(parent, pictures)
         if best:
             tracking.register(found[0].design, session.plan)
-        tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [path])
+        tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [figures, page])
+        if tree := tracking.tree(parent):
+            write_json(folder / "mlflow.json", tree)
         release_trials(root, [one.design for one in found[:1] if one.value is not None])
     return found, result

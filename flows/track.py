@@ -159,6 +159,38 @@ class Tracking:
         if parent:
             self._try(work)
 
+    def tree(self, parent: str | None) -> dict[str, Any] | None:
+        """A parent run as MLflow has it: its metrics, its designs, and the stage runs that these share.
+
+        Returns:
+            {"run", "status", "metrics", "designs": [{"run", "design", "status", "metrics", "stage_runs": {stage: run
+            id}}], "stage_runs": {run id: {"name", "status", "seconds"}}}; None while MLflow is down.
+        """
+
+        def work(client: "MlflowClient") -> dict[str, Any]:
+            top = client.get_run(parent)
+            children = _pages(client, top.info.experiment_id, f"tags.`{_PARENT}` = '{parent}'")
+            designs = [
+                {
+                    "run": run.info.run_id,
+                    "design": run.data.tags["design"],
+                    "status": run.info.status,
+                    "metrics": {key: value for key, value in sorted(run.data.metrics.items()) if "." not in key},
+                    "stage_runs": _stage_runs(run),
+                }
+                for run in sorted(children, key=lambda run: run.data.tags["design"])
+            ]
+            shared = sorted({one for design in designs for one in design["stage_runs"].values()})
+            return {
+                "run": parent,
+                "status": top.info.status,
+                "metrics": dict(sorted(top.data.metrics.items())),
+                "designs": designs,
+                "stage_runs": {one: _shape(client.get_run(one)) for one in shared},
+            }
+
+        return self._try(work) if parent else None
+
     def register(self, design: Design, plan: Plan) -> None:
         """Enter a sweep's best design into the model registry, with its lineage."""
         from flows import winner
@@ -231,6 +263,16 @@ def design_params(design: Design) -> dict[str, str]:
         "stage2": "+".join(design.stage2),
     }
     return {**parts, **dict(design.settings)}
+
+
+def _stage_runs(run: "Run") -> dict[str, str]:
+    prefix = "stage_run."
+    return {key.removeprefix(prefix): one for key, one in sorted(run.data.tags.items()) if key.startswith(prefix)}
+
+
+def _shape(run: "Run") -> dict[str, Any]:
+    seconds = (run.info.end_time - run.info.start_time) / 1000 if run.info.end_time else None
+    return {"name": run.info.run_name, "status": run.info.status, "seconds": seconds}
 
 
 def _finished(client: "MlflowClient", experiment_id: str) -> set[str]:

@@ -16,12 +16,13 @@ from transformers.trainer_utils import set_seed
 
 from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
-from model.checkpoints import last_complete, mark_complete
+from model.checkpoints import last_complete, mark_complete, step_of
 from model.deepspeed import leave_deepspeed, prepare_deepspeed, unpartition
 from model.meter import Meter, flops_per_token, peak_flops
 from model.optimizers import build_optimizer
 
 NOT_FINITE_FILE = "not_finite.json"  # in a checkpoint: what was counted up to there
+_STOPS = 10  # steps; a training that is stopped stops at a multiple, where a line of its log ends as well
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def train(
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     count_faults: bool = False,
+    frac: float = 1.0,
 ) -> TrainResult:
     """Train what has gradients, from the last whole checkpoint in `work` if there is one.
 
@@ -123,6 +125,8 @@ def train(
         on_progress: optimizer steps done and in all.
         count_faults: a micro-batch whose loss is not finite gives no gradient and is counted, instead of ending it all;
             not with DeepSpeed or several processes, whose ranks must pass through the same layers.
+        frac: stop after this share of the steps, rounded up to tens, with the weights that the whole training has
+            there (its rate does not fall earlier) and a checkpoint that it can go on from.
 
     Raises:
         InputError: no samples, batches that several processes cannot share out, or a loss that is not finite; the
@@ -151,7 +155,8 @@ def train(
     llm = getattr(model, "language_model", None)
     # Counted before ZeRO-3 shares the weights out.
     meter = Meter(world, flops_per_token(llm) if llm is not None else 0.0, peak_flops(arguments.device))
-    reporter = _Reporter(meter, on_log, on_progress)
+    stop = min(steps, math.ceil(steps * frac / _STOPS) * _STOPS)
+    reporter = _Reporter(meter, on_log, on_progress, stop)
     trainer = SpatialTrainer(
         model=model,
         args=arguments,
@@ -167,7 +172,8 @@ def train(
     if trainer.is_world_process_zero():
         last_complete(work)  # removes what a kill left, before anyone looks for what is whole
     trainer.accelerator.wait_for_everyone()
-    checkpoint = last_complete(work)
+    # Nothing would end a training at a step that it has reached already: it goes back by one checkpoint.
+    checkpoint = last_complete(work, None if stop == steps else stop - 1)
     if checkpoint and trainer.count_faults:
         trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
     set_seed(seed)
@@ -180,7 +186,7 @@ def train(
         unpartition(trainer.model_wrapped, model)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     tail = losses[-math.ceil(len(losses) / 10) :]
-    resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    resumed = step_of(checkpoint) if checkpoint else 0
     seconds = output.metrics["train_runtime"]
     return TrainResult(output.global_step, sum(tail) / len(tail), seconds, resumed, tuple(trainer.not_finite))
 
@@ -320,10 +326,10 @@ class SpatialTrainer(Trainer):
 
 
 class _Reporter(TrainerCallback):
-    """Passes on logs and progress, and marks checkpoints once they are whole."""
+    """Passes on logs and progress, marks checkpoints once they are whole, and ends a training at step `stop`."""
 
-    def __init__(self, meter: Meter, log: Callable | None, progress: Callable | None):
-        self.meter, self.log, self.progress = meter, log, progress
+    def __init__(self, meter: Meter, log: Callable | None, progress: Callable | None, stop: int):
+        self.meter, self.log, self.progress, self.stop = meter, log, progress, stop
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.meter.read()  # what came before was no training
@@ -334,9 +340,13 @@ class _Reporter(TrainerCallback):
             self.log(state.global_step, values | self.meter.read())
 
     def on_step_end(self, args, state, control, **kwargs):
-        control.should_log |= state.global_step == state.max_steps
+        last = state.global_step == self.stop
+        # What goes on after a stop has the lines of an unbroken training: none is added, unless there is none yet.
+        control.should_log |= last and (self.stop == state.max_steps or not state.log_history)
+        if last and self.stop < state.max_steps:
+            control.should_save = control.should_training_stop = True
         if self.progress:
-            self.progress(state.global_step, state.max_steps)
+            self.progress(state.global_step, self.stop)
 
     def on_save(self, args, state, control, **kwargs):
         if torch.distributed.is_available() and torch.distributed.is_initialized():

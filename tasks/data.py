@@ -60,16 +60,10 @@ def _instructions(
     return general.instructions(scenes, run.name, p.seed, recipe, p.margins, drops)
 
 
-def _depth(
+def _probing(
     scenes: Iterable[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
 ) -> Records:
-    return probing.captions(scenes, run.name, probing.DEPTH, p.seed, recipe, p.margins, drops)
-
-
-def _pose(
-    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
-) -> Records:
-    return probing.captions(scenes, run.name, probing.POSE, p.seed, recipe, p.margins, drops)
+    return probing.captions(scenes, run.name, p.seed, recipe, p.margins, drops)
 
 
 def _dialogue(
@@ -82,8 +76,8 @@ def _dialogue(
 DATASETS: dict[str, tuple[type, Callable[..., Records]]] = {
     "cc558k": (_Nothing, _captions),
     "mix665k": (general.GeneralRecipe, _instructions),
-    "3di-pb-oi1m": (probing.ProbingRecipe, _depth),
-    "3di-pb-in166k": (probing.ProbingRecipe, _pose),
+    "3di-pb-oi1m": (probing.ProbingRecipe, _probing),
+    "3di-pb-in166k": (probing.ProbingRecipe, _probing),
     "3di-ft1m": (dialogue.DialogueRecipe, _dialogue),
 }
 

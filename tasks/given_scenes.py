@@ -1,12 +1,13 @@
-"""Scenes that the user gives: an Omni3D file and its pictures, checked and packed as the renderer's are.
+"""Scenes that the user gives: Omni3D files and their pictures, checked and packed as the renderer's are.
 Where they lie is `runtime`, no part of the identity; what they are is `given`, a digest of every byte that is used."""
 
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -15,19 +16,27 @@ from data_registry.errors import InputError
 from data_registry.scene import Scene
 
 
-def place(runtime: dict[str, Any], name: str) -> tuple[Path, Path]:
-    """The annotation file and the folder of pictures from `runtime.scenes.<name>` of params.yaml."""
+class Source(NamedTuple):
+    """An annotation file and the folder where its pictures' paths start."""
+
+    annotations: Path
+    pictures: Path
+
+
+def places(runtime: dict[str, Any], name: str) -> list[Source]:
+    """What `runtime.scenes.<name>` of params.yaml names: {annotations, pictures}, or a list of them."""
     given = (runtime.get("scenes") or {}).get(name) or {}
-    for key in ("annotations", "pictures"):
-        if not given.get(key):
-            raise InputError(f"params.yaml: runtime.scenes.{name}.{key}: missing; say where the given scenes lie")
-    return Path(given["annotations"]).expanduser(), Path(given["pictures"]).expanduser()
+    found = []
+    for one in given if isinstance(given, list) else [given]:
+        for key in Source._fields:
+            if not isinstance(one, dict) or not one.get(key):
+                raise InputError(f"params.yaml: runtime.scenes.{name}.{key}: missing; say where the given scenes lie")
+        found.append(Source(*(Path(one[key]).expanduser() for key in Source._fields)))
+    return found
 
 
-def pack(
-    annotations: Path, pictures: Path, out: Path, given: str, key: str, progress: Callable[[int, int], None]
-) -> None:
-    """Copy the annotations to `out` and pack every picture they name into shards.
+def pack(sources: Sequence[Source], out: Path, given: str, key: str, progress: Callable[[int, int], None]) -> None:
+    """Copy the annotations to `out`, several as one file, and pack every picture they name into shards.
 
     Args:
         given: the expected digest, as this function's own error message prints it.
@@ -37,18 +46,19 @@ def pack(
         InputError: a file that is missing, is no picture, or has another size than annotated; annotations that break
             Omni3D's format; another digest than `given`.
     """
-    digest, scenes = _read(annotations)
+    digest = hashlib.sha256()
     with shards.Writer(out) as packed:
-        for done, scene in enumerate(scenes, 1):
-            data, _ = picture(pictures, scene.image, annotations, (scene.camera.width, scene.camera.height))
+        for done, (source, scene, of) in enumerate(_scenes(sources, digest), 1):
+            size = scene.camera.width, scene.camera.height
+            data, _ = picture(source.pictures, scene.image, source.annotations, size)
             digest.update(hashlib.sha256(data).digest())
-            packed.add(scene.image, data, scene.camera.width, scene.camera.height)
-            progress(done, len(scenes))
-    _keep(annotations, out, digest.hexdigest(), given, key)
+            packed.add(scene.image, data, *size)
+            progress(done, of)
+    _keep(sources, out, digest.hexdigest(), given, key)
 
 
 def match(
-    annotations: Path,
+    sources: Sequence[Source],
     where: streamed.Address,
     pictures: Mapping[str, tuple[str, tuple[int, int]]],
     out: Path,
@@ -64,32 +74,46 @@ def match(
     Raises:
         InputError: as `pack`.
     """
-    digest, scenes = _read(annotations)
-    for scene in scenes:
+    digest = hashlib.sha256()
+    for source, scene, _ in _scenes(sources, digest):
         if scene.image not in pictures:
-            raise InputError(f"{where}: no image {scene.image}, which {annotations} names; add it to a shard there")
+            raise InputError(f"{where}: no image {scene.image}, which {source.annotations} names; add it to a shard")
         sha256, size = pictures[scene.image]
         annotated = scene.camera.width, scene.camera.height
         if size != annotated:
-            raise _other_size(f"{where}: image {scene.image}", size, annotations, annotated)
+            raise _other_size(f"{where}: image {scene.image}", size, source.annotations, annotated)
         digest.update(bytes.fromhex(sha256))
-    _keep(annotations, out, digest.hexdigest(), given, key)
+    _keep(sources, out, digest.hexdigest(), given, key)
 
 
-def _read(annotations: Path) -> tuple[Any, list[Scene]]:
-    """The digest so far, and the scenes."""
-    if not annotations.is_file():
-        raise InputError(f"{annotations}: no such file; runtime.scenes in params.yaml says where the annotations are")
-    return hashlib.sha256(annotations.read_bytes()), list(omni3d.read(annotations))
+def _scenes(sources: Sequence[Source], digest: Any) -> Iterator[tuple[Source, Scene, int]]:
+    """Every scene with its source, and how many there are up to the end of that; annotations go into the digest."""
+    before = 0
+    for source in sources:
+        if not source.annotations.is_file():
+            raise InputError(
+                f"{source.annotations}: no such file; runtime.scenes in params.yaml says where the annotations are"
+            )
+        with source.annotations.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        counts: Counter[str] = Counter()
+        for scene in omni3d.read(source.annotations, counts):
+            yield source, scene, before + counts["images"]
+        before += counts["images"]
 
 
-def _keep(annotations: Path, out: Path, digest: str, given: str, key: str) -> None:
+def _keep(sources: Sequence[Source], out: Path, digest: str, given: str, key: str) -> None:
     if digest != given:
+        names = ", ".join(str(source.annotations) for source in sources)
         raise InputError(
-            f"params.yaml: {key}: is {given!r}, but {annotations} and its pictures have {digest}; "
-            "write that there if these are the files you mean"
+            f"params.yaml: {key}: is {given!r}, but {names} and {'its' if len(sources) == 1 else 'their'} pictures "
+            f"have {digest}; write that there if these are the files you mean"
         )
-    shutil.copyfile(annotations, out / "annotations.json")
+    if len(sources) == 1:
+        shutil.copyfile(sources[0].annotations, out / "annotations.json")
+    else:
+        omni3d.merge([source.annotations for source in sources], out / "annotations.json")
 
 
 def picture(

@@ -15,6 +15,7 @@ from data_registry import conversations, mix, streamed
 from data_registry.errors import InputError
 from tasks import digest
 from tasks.stage import StageRun
+from tasks.stopped import frac_of
 
 if TYPE_CHECKING:
     from model.collate import ImageLookup
@@ -288,6 +289,7 @@ def fit(
         on_log=run.tracker.log,
         on_progress=run.progress,
         count_faults=counting,
+        frac=frac_of(run.parts),
     )
     counted = _note_faults(run, faults, result.not_finite) if counting else {}
     return {

@@ -57,13 +57,13 @@ def compute(run: StageRun) -> dict[str, Any]:
     annotations = run.out / "annotations.json"
     if params.given is not None:
         key = f"scenes.{run.scale}.each.{run.name}.given"
-        found = given_scenes.place(run.runtime, run.name)
+        sources = given_scenes.places(run.runtime, run.name)
         if params.stream:
             where = streams.address(run.runtime, run.stage, run.name)
             pictures = streams.index(where, run.out, run.work, run.progress)
-            given_scenes.match(found[0], where, pictures, run.out, params.given, key)
+            given_scenes.match(sources, where, pictures, run.out, params.given, key)
         else:
-            given_scenes.pack(*found, run.out, params.given, key, run.progress)
+            given_scenes.pack(sources, run.out, params.given, key, run.progress)
         return _count(annotations)
     info = {
         "id": render.DATASET_ID,

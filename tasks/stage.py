@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_registry.errors import InputError
-from tasks import digest, ranks, settings
+from tasks import digest, ranks, settings, stopped
 from tasks.claim import LEASE_S, Note, Paths, Progress, claim, write_json
 from tasks.digest import Damaged
 from tasks.environment import environment
@@ -249,6 +249,7 @@ def _compute(
 ) -> None:
     started = time.time()
     _prepare_work(paths.work, identity)
+    earlier = stopped.earlier_seconds(paths.work)
     paths.partial.mkdir(parents=True)
     history = paths.work / "history.jsonl"
     mlflow = _MlflowWhenNeeded(found, identity, started)
@@ -277,6 +278,7 @@ def _compute(
         {
             "identity": digest.digest_of(identity),
             "seconds": round(seconds, 2),
+            **({"earlier_seconds": earlier} if earlier else {}),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "host": socket.gethostname(),
             "environment": environment(),
@@ -285,7 +287,10 @@ def _compute(
     )
     owe(found.root)
     mlflow.finish(published=True)
-    shutil.rmtree(paths.work, ignore_errors=True)
+    if found.runtime.get("keep_stopped", True):
+        stopped.leave(paths.work, identity, seconds)
+    else:
+        shutil.rmtree(paths.work, ignore_errors=True)
     print(f"{paths.stage} {paths.name}: computed in {seconds:.1f} s")
     if identify(settings.load(found.root), paths.stage, paths.name)[0] != identity:
         # The output is whole and says what it is; but DVC would record it under the parameters of this moment.
@@ -330,11 +335,12 @@ def _clear_leftovers(paths: Paths, identity: dict[str, Any]) -> None:
 
 
 def _prepare_work(work: Path, identity: dict[str, Any]) -> None:
-    """Keep checkpoints of the same identity, drop all others."""
+    """Keep checkpoints of the same identity, or take those of the same training stopped earlier; drop all others."""
     stamp, wanted = work / "identity", digest.digest_of(identity)
     if not stamp.exists() or stamp.read_text() != wanted:
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+        if not stopped.take(work, identity):
+            work.mkdir(parents=True)
         stamp.write_text(wanted)
 
 

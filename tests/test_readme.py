@@ -1,6 +1,7 @@
 """README.md keeps its word: its commands exist, the files it links are there, its results are the measured ones."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -82,3 +83,11 @@ def test_the_results_are_those_that_were_measured():
     command = [sys.executable, "-m", "tasks.report", "readme", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pose_heads_errors_are_those_of_its_record():
+    found = json.loads((ROOT / "benchmarks/results/pose.json").read_text())
+    said = " ".join(TEXT.split())
+    share = f"{100 * found['confident']:.0f} %"
+    assert f"a median error of {found['ours']:.1f}°" in said
+    assert f"of {found['confident_azimuth_median_error_deg']:.1f}° for the {share} that it is confident of" in said

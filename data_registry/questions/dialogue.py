@@ -16,7 +16,7 @@ from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import CLASS_OF
-from data_registry.questions.statements import MAKERS, SPATIAL, several
+from data_registry.questions.statements import MAKERS, SPATIAL, check_types, several
 from data_registry.scene import Scene
 
 
@@ -30,6 +30,7 @@ class DialogueRecipe:
             these were worth 12 to 16 points on the two-option questions.
         choice_share: share of the other turns put as options with letters; the rest is answered in free form.
         shard: scenes among which answers are balanced; bounds the memory.
+        statements: types of statements (`statements.MAKERS`), each drawn as often as it is named here.
         further: types beyond those of the roadmap: two-option ones of `further.TYPES`, or `statements.MAKERS`.
     """
 
@@ -37,9 +38,11 @@ class DialogueRecipe:
     statement_share: float = 0.4
     choice_share: float = 0.75
     shard: int = 2500
+    statements: tuple[str, ...] = SPATIAL
     further: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types("statements", self.statements)
         for name in self.further:
             if name not in further.TYPES and name not in MAKERS:
                 raise InputError(f"recipe.further: {name!r}: unknown, {nearest(name, [*further.TYPES, *MAKERS])}")
@@ -60,20 +63,28 @@ def conversations(
 ) -> Iterator[dict[str, Any]]:
     """One conversation per scene that supports enough turns; the others are counted in `drops`."""
     for index, shard in enumerate(shards(scenes, recipe.shard)):
-        layouts = [layout(scene, margins, drops) for scene in shard]
-        placed = (
-            Placed(k, claim)
-            for k, scene in enumerate(layouts)
-            for claim in spatial_claims(scene, margins, drops, recipe.further)
-        )
-        pools = _pools(len(shard), placed, random.Random(f"{seed} {name} {index}"))
-        for scene, pool in zip(layouts, pools, strict=True):
-            rng = random.Random(f"{seed} {name} {scene.scene.image}")
-            turns = _turns(scene, pool, rng, recipe, margins)
-            if len(turns) < recipe.turns[0]:
-                drops["image: too few facts"] += 1
-            else:
-                yield record(f"{name}/{scene.scene.image}", scene.scene.image, turns)
+        yield from _shard(shard, name, seed, index, recipe, margins, drops)
+
+
+def _shard(
+    scenes: Sequence[Scene], name: str, seed: int, index: int, recipe: DialogueRecipe, margins: Margins,
+    drops: Counter[str],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Of one shard; on its own, so that its layouts and pools are gone before the next one has any."""
+    layouts = [layout(scene, margins, drops) for scene in scenes]
+    placed = (
+        Placed(k, claim)
+        for k, scene in enumerate(layouts)
+        for claim in spatial_claims(scene, margins, drops, recipe.further)
+    )
+    pools = _pools(len(scenes), placed, random.Random(f"{seed} {name} {index}"))
+    for scene, pool in zip(layouts, pools, strict=True):
+        rng = random.Random(f"{seed} {name} {scene.scene.image}")
+        turns = _turns(scene, pool, rng, recipe, margins)
+        if len(turns) < recipe.turns[0]:
+            drops["image: too few facts"] += 1
+        else:
+            yield record(f"{name}/{scene.scene.image}", scene.scene.image, turns)
 
 
 Pool = dict[str, dict[str, list[tuple[Claim, bool]]]]  # class -> type -> claims, each with the order of its options
@@ -102,7 +113,7 @@ def _turns(scene: Layout, pool: Pool, rng: random.Random, recipe: DialogueRecipe
         if not pool[class_]:
             del pool[class_]
         turns.append(question(fact(claim, scene), swapped, rng, rng.random() < recipe.choice_share, scene))
-    types = (*SPATIAL, *[name for name in recipe.further if name in MAKERS])
+    types = (*recipe.statements, *[name for name in recipe.further if name in MAKERS])
     for statement in several(scene, wanted - len(turns), types, rng, margins):
         turns.append(Turn(statement.question(rng), statement.answer(rng), statement.type))
     rng.shuffle(turns)

@@ -4,13 +4,8 @@ Margins, balance and truth are decided on claims, of which most are never worded
 from typing import NamedTuple
 
 from data_registry.questions.geometry import Layout
+from data_registry.questions.words import words
 
-SIDE_SLOTS = {
-    "left": {"side": "left"},
-    "right": {"side": "right"},
-    "front": {"side": "in front", "side_of": "in front of"},
-    "behind": {"side": "behind", "side_of": "behind"},
-}  # what a side fills in a phrasing
 ROLES = {"closer_to_object": "c", "farther_from_object": "c"}  # placeholders of the objects in the question; else x, y
 
 
@@ -85,7 +80,7 @@ def fact(claim: Claim, scene: Layout) -> Fact:
         claim.type,
         claim.key,
         claim.answer,
-        slots | SIDE_SLOTS.get(claim.side, {}),
+        slots | words()["sides"].get(claim.side, {}),
         options,
         tuple([scene.objects[k].id for k in chosen]),
         tuple([names[k] for k in chosen]),

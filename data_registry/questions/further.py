@@ -40,10 +40,10 @@ def _next_to(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[C
         dimensions = scene.objects[x].dimensions
         if dimensions is None:
             continue
-        reach = margins.next_to * float(max(dimensions))
+        near, far = (share * float(max(dimensions)) for share in (margins.next_to, margins.not_next_to))
         for i, j in combinations([k for k in range(n) if k != x], 2):
             a, b = scene.gap[x][i], scene.gap[x][j]
-            if min(a, b) <= reach and max(a, b) >= 3 * reach:
+            if min(a, b) <= near and max(a, b) >= far:
                 yield between("next_to", scene, i, j, i if a < b else j, (x,))
             else:
                 drops["next_to: margin"] += 1

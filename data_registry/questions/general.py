@@ -59,27 +59,39 @@ def instructions(
 ) -> Iterator[dict[str, Any]]:
     """Conversations about pictures, and some without one: the stand-in of Mix665K."""
     for index, shard in enumerate(shards(scenes, recipe.shard)):
-        layouts = [layout(scene, margins, drops) for scene in shard]
-        pools = _pools(layouts, names_by_kind(shard), random.Random(f"{seed} {name} {index}"))
-        for scene, known, pool in zip(shard, layouts, pools, strict=True):
-            rng = random.Random(f"{seed} {name} {scene.image}")
-            if rng.random() < recipe.text_share:
-                turns = [_text_only(rng) for _ in range(rng.randint(*recipe.turns))]
-                yield record(f"{name}/text/{scene.image}", None, turns)
-                continue
-            turns = _about_picture(known, pool, rng, recipe)
-            if len(turns) < recipe.turns[0]:
-                drops["image: too few facts"] += 1
-            else:
-                yield record(f"{name}/{scene.image}", scene.image, turns)
+        yield from _shard(shard, name, seed, index, recipe, margins, drops)
+
+
+def _shard(
+    scenes: Sequence[Scene], name: str, seed: int, index: int, recipe: GeneralRecipe, margins: Margins,
+    drops: Counter[str],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Of one shard; on its own, so that its layouts and pools are gone before the next one has any."""
+    layouts = [layout(scene, margins, drops) for scene in scenes]
+    pools = _pools(layouts, names_by_kind(scenes), margins, random.Random(f"{seed} {name} {index}"))
+    for scene, known, pool in zip(scenes, layouts, pools, strict=True):
+        rng = random.Random(f"{seed} {name} {scene.image}")
+        if rng.random() < recipe.text_share:
+            turns = [_text_only(rng) for _ in range(rng.randint(*recipe.turns))]
+            yield record(f"{name}/text/{scene.image}", None, turns)
+            continue
+        turns = _about_picture(known, pool, rng, recipe)
+        if len(turns) < recipe.turns[0]:
+            drops["image: too few facts"] += 1
+        else:
+            yield record(f"{name}/{scene.image}", scene.image, turns)
 
 
 Pool = dict[str, list[tuple[Claim | Fact, bool]]]  # type -> claims, each with the order of its options
 
 
-def _pools(layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], rng: random.Random) -> list[Pool]:
+def _pools(
+    layouts: Sequence[Layout], known: Mapping[str, Sequence[str]], margins: Margins, rng: random.Random
+) -> list[Pool]:
     """Per scene and type the balanced facts, each with the order of its options."""
-    placed = (Placed(k, claim) for k, scene in enumerate(layouts) for claim in picture.facts(scene, known, rng))
+    placed = (
+        Placed(k, claim) for k, scene in enumerate(layouts) for claim in picture.facts(scene, known, margins, rng)
+    )
     pools: list[Pool] = [{} for _ in layouts]
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5

@@ -16,23 +16,25 @@ class Margins:
     """How clear a fact must be to be asked about (params.yaml: data.*.margins). What a margin drops is counted.
 
     Attributes:
-        closer_ratio, closer_m: of two distances the larger exceeds the smaller by this share and by this much; the
-            metres shrink with the scene (`Layout.closer_m`), so that a table-top has questions too.
+        closer_ratio, closer_m: of two distances the larger exceeds the smaller by this share and by this much.
+        closer_share: the metres are at most this share of the median distance, so that a table-top has questions too.
         same_deg, different_deg: two fronts are the same direction below, different ones above.
         facing_deg, facing_lead_deg: an object faces another within this angle, and the loser is this much further off.
         axis_deg: left, right, front, behind, towards and away lie within this angle of their axis.
         opposite_deg: of two objects, the one that is *not* on the asked side lies within this angle of the other side.
         steep_deg: no direction on the ground is told between objects seen this steeply above each other.
-        next_to: one thing is next to another within this share of the other's longest side; what is not is three times
-            as far.
+        next_to, not_next_to: one thing is next to another within the one share of the other's longest side, and is not
+            beyond the other share.
         parallel_deg: two fronts are parallel, or perpendicular, within this angle.
         larger_ratio: one size exceeds another by this share.
         min_visibility, max_truncation, min_height: visible share of an object that is asked about, its share outside
             the image, and its height as a share of the image's; a source that does not know the first two passes.
+        picture_side: of two things the middles of their 2D boxes are so far apart, as a share of the image's width.
     """
 
     closer_ratio: float = 0.1
     closer_m: float = 0.25
+    closer_share: float = 0.05
     same_deg: float = 30.0
     different_deg: float = 60.0
     facing_deg: float = 45.0
@@ -41,11 +43,13 @@ class Margins:
     opposite_deg: float = 60.0
     steep_deg: float = 60.0
     next_to: float = 0.5
+    not_next_to: float = 1.5
     parallel_deg: float = 20.0
     larger_ratio: float = 0.2
     min_visibility: float = 0.5
     max_truncation: float = 0.5
     min_height: float = 0.1
+    picture_side: float = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Layout:
         azimuth: (n) degrees in (-180, 180] from the object's front to the camera: 0 the front faces the camera, 90 its
             left side (and it points to the picture's left); ImageNet3D's azimuth.
         elevation: (n) degrees the camera is seen above the object's horizon.
-        closer_m: the scene's share of `Margins.closer_m`: at most 5 % of the objects' median distance.
+        closer_m: `Margins.closer_m`, or `Margins.closer_share` of the objects' median distance where that is less.
     """
 
     scene: Scene
@@ -146,7 +150,7 @@ def layout(scene: Scene, margins: Margins, drops: Counter[str]) -> Layout:
         turn.tolist(),
         azimuth,
         elevation.tolist(),
-        min(margins.closer_m, 0.05 * known[len(known) // 2]) if known else margins.closer_m,
+        min(margins.closer_m, margins.closer_share * known[len(known) // 2]) if known else margins.closer_m,
     )
 
 

@@ -2,31 +2,16 @@
 A category name serves when nothing else in the image has it; else the colour is added; else there is no name."""
 
 from collections import Counter
+from functools import cache
 
+from data_registry.questions.words import words
 from data_registry.scene import Scene
 
-# Colours that one person calls this and another calls that: none of them tells two objects of a category apart.
-CONFUSABLE = frozenset(
-    frozenset(pair)
-    for pair in (
-        ("gray", "white"),
-        ("gray", "black"),
-        ("gray", "silver"),
-        ("silver", "white"),
-        ("blue", "cyan"),
-        ("blue", "purple"),
-        ("cyan", "green"),
-        ("green", "yellow"),
-        ("yellow", "orange"),
-        ("orange", "red"),
-        ("orange", "brown"),
-        ("brown", "red"),
-        ("red", "pink"),
-        ("pink", "purple"),
-        ("beige", "white"),
-        ("beige", "brown"),
-    )
-)
+
+@cache
+def confusable() -> frozenset[frozenset[str]]:
+    """Pairs of colours that people confuse, so that neither tells two objects of a category apart."""
+    return frozenset(frozenset(pair) for pair in words()["confusable"])
 
 
 def references(scene: Scene) -> list[str | None]:
@@ -52,4 +37,4 @@ def references(scene: Scene) -> list[str | None]:
 def _distinct(color: str | None, rivals: list[str | None]) -> bool:
     if color is None or None in rivals:
         return False
-    return all(rival != color and frozenset((color, rival)) not in CONFUSABLE for rival in rivals)
+    return all(rival != color and frozenset((color, rival)) not in confusable() for rival in rivals)

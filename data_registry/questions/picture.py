@@ -7,22 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from data_registry.questions.facts import Claim, Fact, between, which
-from data_registry.questions.geometry import Layout
-from data_registry.questions.names import CONFUSABLE
+from data_registry.questions.geometry import Layout, Margins
+from data_registry.questions.names import confusable
 from data_registry.questions.words import article, enumeration, number, plural, words
 from data_registry.scene import Scene
 
 TYPES = ("color", "count", "presence", "picture_side", "leftmost", "shown", "scenery")
-COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white", "gray", "black")
-APART = 0.15  # of the picture's width: how far the middles of two boxes lie apart where left and right are asked
 
 
-def facts(scene: Layout, names: Mapping[str, Sequence[str]], rng: random.Random) -> Iterator[Claim | Fact]:
+def facts(
+    scene: Layout, names: Mapping[str, Sequence[str]], margins: Margins, rng: random.Random
+) -> Iterator[Claim | Fact]:
     """What two options ask of a picture; `names`: category names known for each kind of scene, for what is absent."""
     whole = scene.scene
     yield from _colors(scene, rng)
     yield from _counts(whole, rng)
-    yield from _sides(scene, rng)
+    yield from _sides(scene, margins, rng)
     present = {o.name for o in whole.objects}
     absent = [name for name in names[whole.kind] if name not in present and name not in whole.others]
     for name in sorted(present):
@@ -56,9 +56,10 @@ def listing(scene: Scene, rng: random.Random) -> dict[str, str]:
 
 
 def _colors(scene: Layout, rng: random.Random) -> Iterator[Fact]:
+    colors = words()["colors"]
     for k, obj in enumerate(scene.objects):
-        if obj.color in COLORS and scene.names[k] == obj.name:
-            unlike = [c for c in COLORS if c != obj.color and frozenset((c, obj.color)) not in CONFUSABLE]
+        if obj.color in colors and scene.names[k] == obj.name:
+            unlike = [c for c in colors if c != obj.color and frozenset((c, obj.color)) not in confusable()]
             yield _word_fact("color", {"x": f"the {obj.name}"}, obj.color, rng.choice(unlike))
 
 
@@ -70,10 +71,10 @@ def _counts(scene: Scene, rng: random.Random) -> Iterator[Fact]:
             yield _word_fact("count", slots, number(n), number(n + rng.choice((-1, 1)) if n > 1 else 2))
 
 
-def _sides(scene: Layout, rng: random.Random) -> Iterator[Claim]:
+def _sides(scene: Layout, margins: Margins, rng: random.Random) -> Iterator[Claim]:
     middle = [(o.bbox[0] + o.bbox[2]) / 2 / scene.scene.camera.width for o in scene.objects]
     for i, j in combinations(range(len(middle)), 2):
-        if abs(middle[i] - middle[j]) >= APART:
+        if abs(middle[i] - middle[j]) >= margins.picture_side:
             x, y = (i, j) if rng.random() < 0.5 else (j, i)
             answer, other = ("left", "right") if middle[x] < middle[y] else ("right", "left")
             yield which("picture_side", scene, (x, y), answer, other)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from data_registry.errors import InputError, nearest
 from data_registry.questions.geometry import Layout, Margins
 from data_registry.questions.phrasing import wordings
 from data_registry.questions.words import elevation, enumeration, quantity, sector, sentence, words
@@ -96,11 +97,12 @@ def object_size(scene: Layout, margins: Margins, rng: random.Random) -> Statemen
 
 
 def object_azimuth(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
-    """The azimuth of an object in steps of ten degrees, 0..350 as in ImageNet3D."""
+    """The azimuth of an object in the steps of `words.yaml`, from 0 to below 360 as in ImageNet3D."""
     x = _one(scene, rng, scene.azimuth)
     if x is None:
         return None
-    azimuth = str(round(scene.azimuth[x] / 10) * 10 % 360)
+    step = words()["azimuth_step_deg"]
+    azimuth = str(round(scene.azimuth[x] / step) * step % 360)
     return _about("object_azimuth", scene, (x,), azimuth=azimuth, **_facing(scene, x))
 
 
@@ -158,7 +160,7 @@ MAKERS: dict[str, Maker] = {
         height_difference,
     )
 }
-# What conversations draw from, each as often as it is named here.
+# What conversations draw from unless their recipe says otherwise.
 SPATIAL = (
     "object_distance",
     "pair_distance",
@@ -168,6 +170,15 @@ SPATIAL = (
     "pair_relation",
     "depth_order",
 )
+
+
+def check_types(key: str, types: Sequence[str]) -> None:
+    """That a recipe's `key` names statements; InputError with the nearest name where it does not."""
+    if not types:
+        raise InputError(f"recipe.{key}: names no type of statement; there are {', '.join(MAKERS)}")
+    for name in types:
+        if name not in MAKERS:
+            raise InputError(f"recipe.{key}: {name!r}: unknown, {nearest(name, MAKERS)}")
 
 
 def several(scene: Layout, wanted: int, types: Sequence[str], rng: random.Random, margins: Margins) -> list[Statement]:

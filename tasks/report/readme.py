@@ -1,5 +1,5 @@
-"""The results in README.md, written from reports/roadmap/results.json so that they cannot drift from what was measured.
-The text between the two markers is replaced; everything else in the file is left alone."""
+"""The results in README.md, written from reports/ so that they cannot drift from what was measured.
+The text between each pair of markers is replaced; everything else in the file is left alone."""
 
 import json
 from pathlib import Path
@@ -7,34 +7,58 @@ from typing import Any
 
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES
+from tasks.report import sweep
 from tasks.report.figures import label
 from tasks.report.html import signed
 
-BEGIN, END = "<!-- results: written by `python -m tasks.report readme` -->", "<!-- end of results -->"
-
 
 def update(readme: Path, reports: Path) -> bool:
-    """Write the results of `reports`/roadmap (and `reports`/seeds/*.json) into `readme`; whether anything changed."""
+    """Write the results of `reports` into the sections that `readme` has markers for; whether anything changed.
+
+    Raises:
+        InputError: there are no markers, or one is missing or there twice, or a report is missing.
+    """
     text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise InputError(f"{readme}: needs the two lines {BEGIN} and {END}, each once, around the results")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    new = f"{head}{BEGIN}\n{section(reports)}{END}{tail}"
+    new = written(text, reports, str(readme))
     if new == text:
         return False
     readme.write_text(new, encoding="utf-8")
     return True
 
 
-def section(reports: Path) -> str:
-    """The results as Markdown: the table, the paired difference, the checks, and other seeds where there are any."""
-    path = reports / "roadmap" / "results.json"
-    if not path.exists():
-        raise InputError(f"{path} is missing; `make roadmap` writes it")
-    results = json.loads(path.read_text())
+def written(text: str, reports: Path, where: str) -> str:
+    """A text with its sections as `reports` has them; `where` it is from, for errors."""
+    there = [name for name in SECTIONS if any(mark in text for mark in markers(name))]
+    for name in there or SECTIONS:
+        begin, end = markers(name)
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise InputError(f"{where}: needs the two lines {begin} and {end}, each once, around its section")
+        head, rest = text.split(begin)
+        text = f"{head}{begin}\n{section(name, reports)}{end}{rest.split(end)[1]}"
+    return text
+
+
+def markers(name: str) -> tuple[str, str]:
+    """The lines before and after a section."""
+    return f"<!-- {name}: written by `python -m tasks.report readme` -->", f"<!-- end of {name} -->"
+
+
+def section(name: str, reports: Path) -> str:
+    """A section as Markdown."""
+    return "\n".join(SECTIONS[name](reports)).rstrip() + "\n"
+
+
+def _roadmap(reports: Path) -> list[str]:
+    results = _read(reports / "roadmap", "make roadmap")
     seeds = {p.stem: json.loads(p.read_text()) for p in sorted((reports / "seeds").glob("*.json"))}
-    return "\n".join([*_table(results), "", *_sentences(results), "", *_seeds(seeds)]).rstrip() + "\n"
+    return [*_table(results), "", *_sentences(results), "", *_seeds(seeds)]
+
+
+def _read(folder: Path, command: str) -> dict[str, Any]:
+    path = folder / "results.json"
+    if not path.exists():
+        raise InputError(f"{path} is missing; `{command}` writes it")
+    return json.loads(path.read_text())
 
 
 def _table(results: dict[str, Any]) -> list[str]:
@@ -110,3 +134,42 @@ def _seeds(seeds: dict[str, dict[str, Any]]) -> list[str]:
 def _compact(accuracy: dict[str, float]) -> str:
     classes = " / ".join(f"{accuracy[name]:.0f}" for name in CLASSES)
     return f"**{accuracy['average']:.1f}** ({classes})"
+
+
+def _sweep(reports: Path) -> list[str]:
+    results = _read(reports / "sweep-tiny", "spatialllm sweep --study tiny")
+    runs, hours, best, effects = (results[key] for key in ("training_runs", "hours", "best", "effects"))
+    lines = [
+        f"{results['designs']} designs, trained and scored in {runs['shared']} training runs instead of "
+        f"{runs['naive']} and {hours['shared']:.1f} {results['unit']} hours instead of {hours['naive']:.1f}. "
+        f"The best is `{best['design']}` with **{100 * best['value']:.1f} %**. What each part is worth with all other "
+        f"parts the same (by least squares; together they explain {100 * effects['explained']:.0f} % of the variance):",
+        "",
+        "| Part | Variance | Points over its first choice |",
+        "|---|--:|---|",
+    ]
+    for part in effects["parts"]:
+        first, *others = ((sweep.spell(part["name"], one["name"]), one["effect"]) for one in part["choices"])
+        choices = "; ".join([f"{first[0]} 0", *(f"{name} **{_points(effect)}**" for name, effect in others)])
+        lines.append(f"| {sweep.title(part['name'])} | {100 * part['share']:.1f} % | {choices} |")
+    for pair in [pair for pair in effects["pairs"] if pair["share"] >= sweep.DEPEND][:2]:
+        one, two = pair["one"], pair["two"]
+        cells = [
+            f"{sweep.spell(one, a)} with {sweep.spell(two, b)} {100 * mean:.1f}"
+            for a, row in pair["cells"].items()
+            for b, mean in row.items()
+        ]
+        more = f"{100 * pair['share']:.1f} % of the variance beyond both"
+        lines += ["", f"{sweep.title(one)} and {sweep.title(two)} depend on each other ({more}): {', '.join(cells)}."]
+    lines += ["", "The Pareto front of accuracy and of what a design costs alone:", ""]
+    lines += [f"| Design | Accuracy | {results['unit'].capitalize()} hours |", "|---|--:|--:|"]
+    on_front = sorted((one for one in results["trials"] if one["on_front"]), key=lambda one: one["hours"])
+    lines += [f"| `{one['design']}` | {100 * one['value']:.1f} % | {one['hours']:.3f} |" for one in on_front]
+    return lines
+
+
+def _points(effect: float | None) -> str:
+    return "not told apart" if effect is None else signed(100 * effect)
+
+
+SECTIONS = {"results": _roadmap, "sweep": _sweep}

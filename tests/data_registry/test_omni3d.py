@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_registry import json_stream, omni3d, render
+from data_registry import json_stream, omni3d, render, spool
 from data_registry.errors import InputError
 
 SAMPLE = Path(__file__).parents[3] / "shared/samples/omni3d_from_kitti/KITTI_sample_omni3d.json"
@@ -154,7 +154,9 @@ def test_other_thresholds(tmp_path):
     assert not next(omni3d.read(path, rules=omni3d.Rules(max_truncation=0.3))).objects
 
 
-def test_annotations_may_come_in_any_order(written, tmp_path, drawn):
+@pytest.mark.parametrize("in_memory", [1 << 24, 1])
+def test_annotations_may_come_in_any_order(written, tmp_path, drawn, monkeypatch, in_memory):
+    monkeypatch.setattr(spool, "_IN_MEMORY", in_memory)
     content = json.loads(written.read_text())
     mixed = copy.deepcopy(content)
     mixed["annotations"].sort(key=lambda a: hash((a["id"] * 7919) % 101))
@@ -164,6 +166,9 @@ def test_annotations_may_come_in_any_order(written, tmp_path, drawn):
         for one, other in zip(omni3d.read(written), omni3d.read(path), strict=True):
             assert {o.id for o in one.objects} == {o.id for o in other.objects}
             assert [o.front is None for o in other.objects] == [False] * len(other.objects)
+            same = {o.id: o for o in one.objects}
+            assert all((o.center == same[o.id].center).all() and o.name == same[o.id].name for o in other.objects)
+            assert sorted(one.others) == sorted(other.others)
 
 
 # ---------------------------------------------------------------- what is wrong is named
@@ -197,6 +202,7 @@ def test_a_missing_key_of_an_image_is_named(tmp_path):
     ("objects", "message"),
     [
         ([_object(), _object()], "annotations: id 1 occurs twice"),
+        ([_object(id="car1")], r"annotations: id 'car1' is no whole number up to 2\^53"),
         ([_object(image_id=6)], "annotations: id 1: image_id 6 is not among its images"),
         ([_object(center_cam=[1, 2])], "annotations: id 1: center_cam must be 3 numbers"),
         ([_object(center_cam=[1, 2, "far"])], "annotations: id 1: center_cam must be 3 numbers"),

@@ -18,6 +18,7 @@ from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.statements import SPATIAL, several
 
+DEPTH, POSE = ("object_distance", "pair_distance", "depth_order"), ("object_azimuth", "object_elevation")
 METRIC = re.compile(r"\d\s*(m|cm|met|cent)|metre|meter|centi|feet|inch")
 MARGINS = Margins()
 
@@ -69,7 +70,7 @@ def test_a_pose_has_no_metres_and_compares_with_no_other(posed):
 
 def test_captions_of_poses_say_azimuth_and_nothing_metric(posed):
     drops = Counter()
-    records = list(probing.captions(posed[0], "pb", probing.POSE, 1, probing.ProbingRecipe(), MARGINS, drops))
+    records = list(probing.captions(posed[0], "pb", 1, probing.ProbingRecipe(POSE), MARGINS, drops))
     assert len(records) == len(posed[0])
     for record in records:
         text = record["conversations"][1]["value"]
@@ -79,7 +80,7 @@ def test_captions_of_poses_say_azimuth_and_nothing_metric(posed):
 
 def test_depth_is_stated_of_nothing_without_a_position(posed):
     drops = Counter()
-    assert not list(probing.captions(posed[0], "pb", probing.DEPTH, 1, probing.ProbingRecipe(), MARGINS, drops))
+    assert not list(probing.captions(posed[0], "pb", 1, probing.ProbingRecipe(DEPTH), MARGINS, drops))
     assert drops["image: nothing to state"] == len(posed[0])
 
 
@@ -104,5 +105,5 @@ def test_boxes_alone_state_nothing_in_3d(tmp_path):
     seen = layout(scene, MARGINS, Counter())
     assert len(seen.objects) == 2
     assert not list(spatial_claims(seen, MARGINS, Counter()))
-    assert not several(seen, 4, (*probing.DEPTH, *probing.POSE, *SPATIAL), random.Random(1), MARGINS)
+    assert not several(seen, 4, (*DEPTH, *POSE, *SPATIAL), random.Random(1), MARGINS)
     assert not list(spatial_claims(layout(replace(scene, objects=()), MARGINS, Counter()), MARGINS, Counter()))

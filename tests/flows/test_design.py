@@ -77,7 +77,8 @@ def test_values_of_settings():
         assert "." not in spell_value(value)
         assert read_value(spell_value(value)) == value
     design = parse("clip_vicuna-7b_cc558k_mix665k_frac=1of4_lr=1e-4")
-    assert design.overrides == {"fraction": 0.25, "lr": 1e-4}
+    assert design.overrides == {"lr": 1e-4}
+    assert design.frac == 0.25
 
 
 def test_a_wrong_design_in_params_names_file_and_key():

@@ -94,6 +94,14 @@ def test_a_share_of_a_data_set_is_part_of_stage_2s_identity_alone():
     assert "set" not in plan.entry(f"instruct/{half.name}")["parts"]
 
 
+def test_where_a_rung_stops_is_part_of_stage_2s_identity_alone():
+    plain, third = (parse(f"clip_vicuna-7b_cc558k_mix665k{end}") for end in ("", "_frac=1of3"))
+    plan = plan_of([plain, third])
+    assert (len(plan.entries["align"]), len(plan.entries["instruct"]), len(plan.entries["score"])) == (1, 2, 2)
+    parts, whole = (plan.entry(f"instruct/{design.name}")["parts"] for design in (third, plain))
+    assert parts == whole | {"frac": pytest.approx(1 / 3)}
+
+
 def test_an_annotation_needs_a_pose_head_and_leaves_the_designs_alone():
     annotation = annotation_of("openimages")
     assert annotation.closure(["annotate/openimages"]) == [

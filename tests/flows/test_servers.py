@@ -157,8 +157,18 @@ def test_two_sweeps_at_once_compute_each_stage_run_once(served):
         printed, _ = sweep.communicate()
         assert sweep.returncode == 0, printed
     assert set(Counter(project.executed).values()) == {1}
-    found = [json.loads((project.root / f"reports/sweep-{name}/trials.json").read_text()) for name in ("one", "two")]
+    found = [
+        json.loads((project.root / f"reports/sweep-{name}/results.json").read_text())["trials"]
+        for name in ("one", "two")
+    ]
     one, two = ({trial["design"]: trial["value"] for trial in trials} for trials in found)
     assert len(one) == 4
     assert one == two
+    trees = [json.loads((project.root / f"reports/sweep-{name}/mlflow.json").read_text()) for name in ("one", "two")]
+    for tree in trees:
+        assert {design["design"]: design["metrics"]["average"] for design in tree["designs"]} == one
+        assert {tree["status"], *(design["status"] for design in tree["designs"])} == {"FINISHED"}
+    names = [run["name"] for run in trees[0]["stage_runs"].values()]
+    assert len(set(names)) == len(names) == 2 + 4 + 4, "stages 1 and 2 and scores, each once"
+    assert trees[0]["stage_runs"].keys() == trees[1]["stage_runs"].keys()
     assert wait_until_gone(project) == []

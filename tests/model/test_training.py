@@ -48,6 +48,29 @@ def test_resume_after_kill_is_bit_for_bit(tmp_path, optimizer):
     assert equal_weights(unbroken, resumed)
 
 
+@pytest.mark.parametrize("checkpoint_steps", [0, 4])
+def test_a_stopped_training_is_part_of_the_whole_one(tmp_path, checkpoint_steps):
+    machine = Machine(per_device_batch=4, checkpoint_steps=checkpoint_steps, log_steps=2, device="cpu")
+    lines: dict[str, dict[int, float]] = {"whole": {}, "parts": {}}
+
+    def train_part(folder: str, **kwargs):
+        log = lambda step, values: lines[folder].update({step: values["loss"]})  # noqa: E731
+        return train_tiny(tmp_path / folder, machine=machine, on_log=log, **kwargs)
+
+    whole, _ = train_part("whole")
+    begun, first = train_part("parts", frac=0.5)
+    assert first.steps == 10, "7 of 14, and on to the end of a line of the log"
+    assert max(lines["parts"]) == 10
+    assert not equal_weights(begun, whole)
+    again, second = train_part("parts", frac=0.5)  # killed before it was published: its end is there already
+    assert second.resumed_from == (8 if checkpoint_steps else 0)
+    assert equal_weights(again, begun)
+    resumed, third = train_part("parts")
+    assert (third.resumed_from, third.steps) == (10, 14)
+    assert equal_weights(resumed, whole)
+    assert lines["parts"] == lines["whole"]
+
+
 def test_checkpoint_without_marker_is_removed(tmp_path):
     train_tiny(tmp_path)
     newest = last_complete(tmp_path)

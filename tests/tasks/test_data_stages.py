@@ -14,11 +14,13 @@ from tasks import baselines, data, scenes, stage
 from tasks import benchmark as benchmark_stage
 
 SETS = ("cc558k", "mix665k", "3di-pb-oi1m", "3di-pb-in166k", "3di-ft1m")
+CAPTIONS = {"3di-pb-oi1m": ["object_distance", "pair_distance", "depth_order"], "3di-pb-in166k": ["object_azimuth"]}
 QUESTIONS = {"distance": 24, "orientation": 19, "relation": 24}
 
 
 def configure(root: Path, **changes) -> None:
     """Write params.yaml and plan.yaml; `changes` replace sections of params.yaml."""
+    each = {name: {"recipe": {"types": CAPTIONS[name]}} if name in CAPTIONS else {} for name in SETS}
     params = {
         "scale": "tiny",
         "seed": 0,
@@ -28,7 +30,7 @@ def configure(root: Path, **changes) -> None:
             "common": {"size": 48, "quality": 90},
             "each": {"train": {"images": 90, "seed": 1}, "test": {"images": 120, "seed": 2}},
         },
-        "data": {"common": {"seed": 3}, "each": {name: {} for name in SETS}},
+        "data": {"common": {"seed": 3}, "each": each},
         "benchmark": {"seed": 4, "questions": QUESTIONS, "per_image": 4},
         "baselines": {"seed": 5},
     } | changes

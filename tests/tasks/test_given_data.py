@@ -100,7 +100,7 @@ def test_scenes_with_pictures_of_their_own(tmp_path):
             Image.fromarray(picture.rgb).save(pictures / f"{index}.png")
             file.add(*render.records(world, picture, f"{index}.png"))
     where = {"annotations": str(path), "pictures": str(pictures)}
-    out, metrics = computed(tmp_path, "3di-pb-oi1m", where)
+    out, metrics = computed(tmp_path, "3di-pb-oi1m", where, recipe={"types": ["object_distance", "pair_distance"]})
     records = list(conversations.read(out / "conversations.parquet"))
     assert metrics["samples"] == len(records) > 10
     assert set(Images(out)) == {r["image"] for r in records}

@@ -18,19 +18,20 @@ SAMPLES = Path(__file__).parents[3] / "shared/samples"
 KITTI = SAMPLES / "omni3d_from_kitti/KITTI_sample_omni3d.json"
 
 
-def stage_run(out: Path, annotations: Path, pictures: Path, given: str) -> StageRun:
+def stage_run(out: Path, annotations: Path, pictures: Path, given: str, *more: tuple[Path, Path]) -> StageRun:
     out.mkdir(parents=True)
-    where = {"annotations": str(annotations), "pictures": str(pictures)}
+    sources = [{"annotations": str(a), "pictures": str(p)} for a, p in ((annotations, pictures), *more)]
+    where = sources if more else sources[0]
     return StageRun(
         scale="tiny", stage="scenes", name="train", params={"given": given, "size": 96}, parts={"split": "train"},
         seed=0, out=out, work=out, runtime={"scenes": {"train": where}},
     )  # fmt: skip
 
 
-def digest_of(out: Path, annotations: Path, pictures: Path) -> str:
+def digest_of(out: Path, annotations: Path, pictures: Path, *more: tuple[Path, Path]) -> str:
     """What a user does: leave the digest empty, and copy it from the error."""
     with pytest.raises(InputError, match=r"scenes\.tiny\.each\.train\.given: is '', but .* have [0-9a-f]{64}") as error:
-        scenes.compute(stage_run(out, annotations, pictures, ""))
+        scenes.compute(stage_run(out, annotations, pictures, "", *more))
     return re.search(r"[0-9a-f]{64}", str(error.value))[0]
 
 
@@ -76,6 +77,47 @@ def test_a_changed_picture_is_another_set(own, tmp_path):
     assert digest_of(tmp_path / "again", annotations, pictures) != digest
     with pytest.raises(InputError, match=digest):
         scenes.compute(stage_run(tmp_path / "out", annotations, pictures, digest))
+
+
+def another_source(own: tuple[Path, Path], folder: Path, first_id: int) -> tuple[Path, Path]:
+    """The same as a set of KITTI's, with other names of pictures and ids from `first_id` on."""
+    content = json.loads(own[0].read_text())
+    folder.mkdir()
+    for image in content["images"]:
+        (folder / f"kitti-{image['file_path']}").write_bytes((own[1] / image["file_path"]).read_bytes())
+        image["file_path"] = f"kitti-{image['file_path']}"
+        image["id"] += first_id
+    for thing in content["annotations"]:
+        thing["id"] += first_id
+        thing["image_id"] += first_id
+    content["info"] = {"source": "KITTI", "provenance": "estimated"}
+    (folder / "kitti.json").write_text(json.dumps(content))
+    return folder / "kitti.json", folder
+
+
+def test_several_sources_become_one_set_and_keep_what_is_known_of_each(own, tmp_path):
+    kitti = another_source(own, tmp_path / "kitti", first_id=100)
+    digest = digest_of(tmp_path / "asked", *own, kitti)
+    metrics = scenes.compute(stage_run(tmp_path / "out", *own, digest, kitti))
+    assert (metrics["images"], metrics["objects"], metrics["kept"]) == (4, 8, 8)
+    assert list(Images(tmp_path / "out")) == ["0.png", "1.png", "kitti-0.png", "kitti-1.png"]
+    made = list(omni3d.read(tmp_path / "out/annotations.json"))
+    apart = [scene for path in (own[0], kitti[0]) for scene in omni3d.read(path)]
+    assert [scene.source for scene in made] == ["mine", "mine", "KITTI", "KITTI"]
+    for one, other in zip(made, apart, strict=True):
+        assert (one.image, one.source, one.camera.up is None) == (other.image, other.source, other.camera.up is None)
+        for a, b in zip(one.objects, other.objects, strict=True):
+            assert (a.id, a.name, a.front is None, a.provenance) == (b.id, b.name, b.front is None, b.provenance)
+    assert made[0].camera.up is None
+    assert made[2].camera.up is not None
+    assert [o.name for o in made[2].objects if o.front is not None] == ["car"]
+
+
+def test_an_id_of_two_sources_is_refused(own, tmp_path):
+    kitti = another_source(own, tmp_path / "kitti", first_id=1)
+    digest = digest_of(tmp_path / "asked", *own, kitti)
+    with pytest.raises(InputError, match="images: id 1 occurs twice; ids must be unique"):
+        scenes.compute(stage_run(tmp_path / "out", *own, digest, kitti))
 
 
 def broken(fault: str, annotations: Path, pictures: Path) -> str:

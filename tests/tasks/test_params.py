@@ -1,12 +1,15 @@
 """params.yaml holds what every stage needs, at every scale it has: all keys known, none missing, each of its type."""
 
 import importlib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from data_registry.errors import InputError
+from data_registry.questions.geometry import Margins
 from tasks import lmm, settings
+from tasks.data import DATASETS
 from tasks.foundation import HubParams
 from tasks.foundation_packages import PackageParams
 from tasks.stage import StageRun
@@ -55,6 +58,16 @@ def test_every_section_parses(stage, scale):
                 "networks": {k: {**one, "revision": one["revision"] or REVISION} for k, one in networks},
             }
         assert settings.parse(kind(stage, name, values), values, f"{stage}.{scale}.{name}")
+
+
+@pytest.mark.parametrize("scale", ["tiny", "small", "paper"])
+def test_what_questions_depend_on_is_here_and_not_left_to_defaults(scale):
+    margins = {field.name for field in fields(Margins)}
+    assert all(margins == set(section["margins"]) for section in sections("data", scale).values())
+    assert margins == set(PARAMS["benchmark"][scale]["margins"])
+    for name, values in sections("data", scale).items():
+        stated = {field.name for field in fields(DATASETS[name][0])} - {"further"}  # by default there are no more
+        assert stated == set(values["recipe"]), name
 
 
 def test_a_hub_model_needs_a_commit():

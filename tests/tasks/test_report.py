@@ -251,7 +251,7 @@ def test_a_design_without_score_is_named(study, tmp_path):
     assert ghost.name in (tmp_path / "report.html").read_text()
     (tmp_path / "roadmap").mkdir()
     shutil.copy(tmp_path / "results.json", tmp_path / "roadmap")
-    assert f"Not scored yet: `{ghost.name}`" in readme.section(tmp_path)
+    assert f"Not scored yet: `{ghost.name}`" in readme.section("results", tmp_path)
 
 
 def test_a_score_of_other_parameters_counts_as_missing(study, tmp_path):
@@ -298,7 +298,8 @@ def test_the_terminal_and_the_readme_print_the_same_numbers(report, tmp_path):
     printed = console.file.getvalue()
     assert max(map(len, printed.splitlines())) <= 80
     page = tmp_path / "README.md"
-    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    begin, end = readme.markers("results")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     assert readme.update(page, tmp_path / "reports")
     text = page.read_text()
     assert text.startswith("before\n")

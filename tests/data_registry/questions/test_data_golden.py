@@ -16,6 +16,10 @@ from data_registry.questions.geometry import Margins
 
 SCENES = random_scenes(60, seed=31)
 MARGINS = Margins()
+PROBING = {
+    "3di-pb-oi1m": ("object_distance", "pair_distance", "object_distance", "depth_order"),
+    "3di-pb-in166k": ("object_azimuth",) * 5 + ("object_elevation",),
+}
 
 
 def digest(records) -> str:
@@ -34,8 +38,7 @@ def made(name: str) -> str:
     if name == "spatialvqa":
         questions = build(SCENES, Quotas(10, 10, 10), 3, MARGINS, 0, drops)
         return digest([*q[:-1]] for q in questions)
-    types = {"3di-pb-oi1m": probing.DEPTH, "3di-pb-in166k": probing.POSE}[name]
-    return digest(probing.captions(SCENES, name, types, 0, probing.ProbingRecipe(), MARGINS, drops))
+    return digest(probing.captions(SCENES, name, 0, probing.ProbingRecipe(PROBING[name]), MARGINS, drops))
 
 
 @pytest.mark.parametrize(("name", "expected"), [

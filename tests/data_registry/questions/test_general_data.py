@@ -148,13 +148,13 @@ def test_one_caption_per_scene_and_ids_are_unique(scenes, mix):
 
 
 @pytest.mark.parametrize(("types", "must", "never"), [
-    (probing.DEPTH, r"\d (m|cm)\b|near to far|First the", r"degrees|faces|tall"),
-    (probing.POSE, r"degrees|seen|view|tall|height", r"apart|m away|near to far"),
+    (("object_distance", "pair_distance", "depth_order"), r"\d (m|cm)\b|near to far|First the", r"degrees|faces|tall"),
+    (("object_azimuth", "object_elevation"), r"degrees|seen|view|tall|height", r"apart|m away|near to far"),
 ])  # fmt: skip
 def test_probing_data_are_captions_of_their_own_kind(scenes, types, must, never):
     drops = Counter()
-    recipe = probing.ProbingRecipe(sentences=(2, 3))
-    records = list(probing.captions(scenes.values(), "pb", types, 0, recipe, Margins(), drops))
+    recipe = probing.ProbingRecipe(types, sentences=(2, 3))
+    records = list(probing.captions(scenes.values(), "pb", 0, recipe, Margins(), drops))
     assert len(records) + drops["image: nothing to state"] == len(scenes)
     for record in records:
         ((_, caption),) = pairs(record)  # one pair: `plain` keeps the answer alone
