@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image, UnidentifiedImageError
+
 from data_registry import conversations
 from data_registry.conversations import IMAGE
 from data_registry.errors import InputError
@@ -14,12 +16,13 @@ from data_registry.json_stream import elements
 
 _MARK = IMAGE.strip()
 _ROLES = ("human", "gpt")
-_MISSING = "image is missing"
+_MISSING, _UNDECODABLE = "image is missing", "image does not decode"
 
 
 @dataclass(slots=True)
 class Audit:
-    """What a reader met: how many records there were, how many it dropped by reason, and which images are missing."""
+    """What a reader met: how many records there were, how many it dropped by reason, and which images are missing or do
+    not decode."""
 
     records: int = 0
     drops: Counter[str] = field(default_factory=Counter)
@@ -47,7 +50,7 @@ def read(
         path: a JSON list of {id, image, conversations: [{from, value}]}; `image` is absent in text-only records.
         name: of the data set, as its card has it.
         kind: the type of every pair, e.g. "caption".
-        images: which image keys there are (`shards.Images`, `folder_images`); None: not checked.
+        images: which image keys there are (`shards.Images`, `FolderImages`, `DecodedImages`); None: not checked.
         audit: filled while reading.
         strict: refuse the first broken record instead of counting it.
 
@@ -57,13 +60,14 @@ def read(
     audit = Audit() if audit is None else audit
     for index, record in enumerate(elements(Path(path))):
         audit.records += 1
-        broken = _broken(record) or (_MISSING if images is not None and not _found(record, images) else None)
+        broken = _broken(record) or _lacking(record, images)
         if broken:
+            of_image = broken in (_MISSING, _UNDECODABLE)
             if strict:
-                what = f" ({record['image']})" if broken == _MISSING else ""
+                what = f" ({record['image']})" if of_image else ""
                 raise InputError(f"{path}: record {index}: {broken}{what}; correct or remove it, or do without strict")
             audit.drops[broken] += 1
-            if broken == _MISSING:
+            if of_image:
                 audit.missing.append(record["image"])
             continue
         yield _converted(record, index, name, kind)
@@ -99,6 +103,29 @@ class FolderImages:
     def __contains__(self, key: object) -> bool:
         path = PurePosixPath(str(key))
         return not path.is_absolute() and ".." not in path.parts and (self.folder / path).is_file()
+
+
+class DecodedImages:
+    """Those of the pictures below a folder that decode; `undecodable` are the keys that were found not to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.there, self.undecodable = FolderImages(folder), set[object]()
+        self._good: set[object] = set()
+
+    def __contains__(self, key: object) -> bool:
+        if key not in self._good and key not in self.undecodable and key in self.there:
+            good = _decodes(self.there.folder / str(key))
+            (self._good if good else self.undecodable).add(key)
+        return key in self._good
+
+
+def _decodes(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return True
 
 
 def _broken(record: Any) -> str | None:
@@ -151,8 +178,12 @@ def _broken_marks(record: dict[str, Any]) -> str | None:
     return None
 
 
-def _found(record: dict[str, Any], images: Container[str]) -> bool:
-    return record.get("image") is None or record["image"] in images
+def _lacking(record: dict[str, Any], images: Container[str] | None) -> str | None:
+    """What is wrong with a record's image, if it has one and it is checked."""
+    key = record.get("image")
+    if images is None or key is None or key in images:
+        return None
+    return _UNDECODABLE if key in getattr(images, "undecodable", ()) else _MISSING
 
 
 def _question(text: str) -> str:

@@ -204,14 +204,10 @@ class Images:
 
     def ahead(self, keys: Iterable[str]) -> None:
         """These will be read soon, in this order: shards that are not here begin to come."""
+        if self._cache is None or not self._remote:
+            return
         numbers = dict.fromkeys(self._where[key][0] for key in keys if key in self._where)
-        if self._cache is not None and (wanted := [self._remote[n] for n in numbers if n in self._remote]):
-            self._cache.ahead(wanted)
-
-    @property
-    def streamed_bytes(self) -> int:
-        """Size of all shards that are not here but on S3."""
-        return sum(shard.bytes for _, shard in self._remote.values())
+        self._cache.ahead([self._remote[number] for number in numbers if number in self._remote])
 
     def encoded(self, key: str) -> bytes:
         """The image's file as it was written."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data_registry import conversations, omni3d
 from data_registry.errors import InputError, nearest
@@ -32,6 +32,7 @@ class Params:
         recipe: how samples are put together; its keys depend on the data set.
         given: nothing is made of the training scenes; the digest of the sources at `runtime.data.<name>`, LLaVA's JSON
             or annotated scenes with pictures of their own (`tasks.given_data`).
+        faults: what becomes of given conversations whose picture does not decode: `stop`, or `count` them and go on.
         stream: the given pictures are shards on S3 and stay there (`tasks.streams`).
     """
 
@@ -40,6 +41,7 @@ class Params:
     margins: Margins = field(default_factory=Margins)
     recipe: dict[str, Any] = field(default_factory=dict)
     given: str | None = None
+    faults: Literal["stop", "count"] = "stop"
     stream: bool = False
 
 
@@ -99,7 +101,7 @@ def compute(run: StageRun) -> dict[str, Any]:
                 f"params.yaml: data.{run.scale}: images: {p.images} counts scenes, and {run.name} is given as "
                 "conversations; leave it out, and say how many samples a mix takes (mix)"
             )
-        audit = given_data.convert(source, run.name, run.out, pictures)
+        audit = given_data.convert(source, run.name, run.out, p.faults == "count", pictures)
         missing = {"pictures_missing": sorted(set(audit.missing))[:20]} if audit.missing else {}
         dropped = dict(sorted(audit.drops.items()))
         metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing}

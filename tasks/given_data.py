@@ -52,13 +52,17 @@ def place(runtime: dict[str, Any], name: str, stream: bool = False) -> Place:
     return found
 
 
-def convert(source: Place, name: str, out: Path, streamed_keys: Container[str] | None = None) -> llava.Audit:
+def convert(
+    source: Place, name: str, out: Path, decoding: bool = False, streamed_keys: Container[str] | None = None
+) -> llava.Audit:
     """Write conversations.parquet from LLaVA's JSON; records whose picture is missing are counted, not kept.
 
     Args:
+        decoding: count those whose picture does not decode, too; else `pack` stops at the first.
         streamed_keys: of the pictures, where they are not in a folder.
     """
-    images = llava.FolderImages(source.pictures) if streamed_keys is None else streamed_keys
+    images = llava.DecodedImages(source.pictures) if decoding else llava.FolderImages(source.pictures)
+    images = images if streamed_keys is None else streamed_keys
     return llava.convert(source.conversations, out / "conversations.parquet", name, KINDS.get(name, "general"), images)
 
 

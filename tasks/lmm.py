@@ -172,13 +172,14 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
     from model.training import Machine
 
     runtime = run.runtime
+    recompute = runtime.get("gradient_checkpointing")
     return Machine(
         per_device_batch=int(runtime.get("batch_per_device", 64)),
         checkpoint_steps=int(runtime.get("checkpoint_steps", 50)),
         log_steps=int(runtime.get("log_steps", 10)),
         device=str(runtime.get("device", "auto")),
         deepspeed=deepspeed_config(zero_stage) if zero_stage else None,
-        gradient_checkpointing=bool(runtime.get("gradient_checkpointing", False)),
+        gradient_checkpointing=run.scale == "paper" if recompute is None else bool(recompute),
         workers=int(runtime.get("data_workers", 0)),
     )
 

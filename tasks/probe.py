@@ -4,12 +4,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.stage import StageRun, main
+from tasks.streams import open_images
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,8 +62,8 @@ def compute(run: StageRun) -> dict[str, Any]:
     p = run.parse(Params)
     encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"])
     spec = encoder.spec
-    fit = objects(islice(_of_folder(run.inputs["train"]), p.train), spec.image_size)
-    held = objects(islice(_of_folder(run.inputs["test"]), p.test), spec.image_size)
+    fit = objects(islice(_given(run, "train"), p.train), spec.image_size)
+    held = objects(islice(_given(run, "test"), p.test), spec.image_size)
     return probe(pooled(encoder, fit), fit, pooled(encoder, held), held)
 
 
@@ -130,11 +130,11 @@ def objects(scenes: "Iterable[tuple[Scene, np.ndarray]]", size: int) -> Objects:
     return Objects(np.stack(images), image, box, name, azimuth, distance)
 
 
-def _of_folder(folder: Path) -> "Iterator[tuple[Scene, np.ndarray]]":
-    from data_registry import omni3d, shards
+def _given(run: StageRun, split: str) -> "Iterator[tuple[Scene, np.ndarray]]":
+    from data_registry import omni3d
 
-    images = shards.Images(folder)
-    for scene in omni3d.read(folder / "annotations.json"):
+    images = open_images(run.runtime, run.inputs[split])
+    for scene in omni3d.read(run.inputs[split] / "annotations.json"):
         yield scene, images[scene.image]
 
 

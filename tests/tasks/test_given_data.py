@@ -65,6 +65,19 @@ def test_llavas_json_becomes_a_data_set_with_its_pictures(llava, tmp_path):
     assert packed["a/1.jpg"].shape == (30, 41, 3)
 
 
+def test_a_picture_that_does_not_decode_stops_or_is_counted(llava, tmp_path):
+    path = Path(llava["pictures"]) / "a/1.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"a/1\.jpg: does not decode"):
+        data.compute(stage_run(tmp_path / "stop", "mix665k", llava, given=""))
+    out, metrics = computed(tmp_path, "mix665k", llava, faults="count")
+    assert [r["image"] for r in conversations.read(out / "conversations.parquet")] == ["a/0.jpg", None]
+    assert metrics["dropped"] == {"image does not decode": 2, "image is missing": 1}
+    assert metrics["pictures_missing"] == ["a/1.jpg", "a/9.jpg"]
+    with pytest.raises(InputError, match=r"faults: 'skip' is unknown"):
+        data.compute(stage_run(tmp_path / "skip", "mix665k", llava, given="", faults="skip"))
+
+
 def test_a_changed_picture_or_word_is_another_set(llava, tmp_path):
     computed(tmp_path / "a", "cc558k", llava)
     with pytest.raises(InputError) as before:

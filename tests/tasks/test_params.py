@@ -8,10 +8,11 @@ import pytest
 
 from data_registry.errors import InputError
 from data_registry.questions.geometry import Margins
-from tasks import settings
+from tasks import lmm, settings
 from tasks.data import DATASETS
 from tasks.foundation import HubParams
 from tasks.foundation_packages import PackageParams
+from tasks.stage import StageRun
 
 ROOT = Path(__file__).parents[2]
 STAGES = (
@@ -80,6 +81,14 @@ def test_paper_scale_trains_by_the_published_recipe():
     align, instruct = PARAMS["align"]["paper"], PARAMS["instruct"]["paper"]
     assert (align["global_batch"], align["lr"], align["zero_stage"]) == (256, 1e-3, 2)
     assert (instruct["global_batch"], instruct["lr"], instruct["zero_stage"]) == (128, 2e-5, 3)
+
+
+@pytest.mark.parametrize(("scale", "said", "expected"), [
+    ("tiny", None, False), ("paper", None, True), ("tiny", True, True), ("paper", False, False),
+])  # fmt: skip
+def test_activations_are_recomputed_at_paper_scale_unless_said_otherwise(tmp_path, scale, said, expected):
+    run = StageRun(scale, "instruct", "x", {}, {}, 0, tmp_path, tmp_path, runtime={"gradient_checkpointing": said})
+    assert lmm.machine_of(run).gradient_checkpointing == expected
 
 
 def test_the_published_lora_variant_is_offered_where_models_are_large_and_absent_at_tiny_scale():
