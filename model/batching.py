@@ -118,17 +118,15 @@ class ShardedBatches(GroupedBatches):
     @classmethod
     def within(
         cls,
-        samples: Sequence[EncodedSample],
+        plain: GroupedBatches,
         blocks: Sequence[int | None],
         window: int,
-        global_batch: int,
-        micro_batch: int,
-        seed: int,
         upcoming: Callable[[Iterable[int]], None] = lambda indices: None,
     ) -> "ShardedBatches":
-        """Grouped and sorted as `GroupedBatches.of` does."""
-        plain = GroupedBatches.of(samples, global_batch, micro_batch, seed)
-        return cls(plain.groups, plain.sizes, global_batch, micro_batch, seed, blocks, window, upcoming)
+        """Grouped and sorted as others are."""
+        return cls(
+            plain.groups, plain.sizes, plain.global_batch, plain.micro_batch, plain.seed, blocks, window, upcoming
+        )
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])

@@ -99,6 +99,7 @@ def _contrastive(
     from model.batching import GroupedBatches
     from model.llms import load_tokenizer
     from model.training import train
+    from tasks.streams import near
 
     pairs = [Pair(f"{each.id}#{k}", each.image, caption) for each in found for k, (_, caption) in enumerate(each.turns)]
     captions = sorted({pair.caption for pair in pairs})
@@ -109,7 +110,8 @@ def _contrastive(
         p.requires_grad_(True)
     # A pair's negatives are the rest of its batch, so the batch cannot be cut up without changing the loss.
     machine = dataclasses.replace(lmm.machine_of(run, params.zero_stage), per_device_batch=params.global_batch)
-    batches = GroupedBatches([0] * len(pairs), [(0,)] * len(pairs), params.global_batch, params.global_batch, run.seed)
+    plain = GroupedBatches([0] * len(pairs), [(0,)] * len(pairs), params.global_batch, params.global_batch, run.seed)
+    batches = near(run, params, plain, [pair.image for pair in pairs], images.ahead)
     result = train(
         model, pairs, collate, params.recipe(), run.work, run.seed, machine, batches, run.tracker.log, run.progress
     )

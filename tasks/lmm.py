@@ -274,9 +274,7 @@ def fit(
         for sample in samples:
             showing[sample.image].append(sample.id)
         images = NamingImages(images, showing)
-    order = None
-    if params.shard_window:
-        order = streams.batches(run, params, samples, images.ahead if images is not None else lambda keys: None)
+    order = streams.batches(run, params, samples, images.ahead if images is not None else lambda keys: None)
     result = train(
         model,
         samples,

@@ -18,7 +18,7 @@ from data_registry.registry import File
 from tasks import digest
 
 if TYPE_CHECKING:
-    from model.batching import ShardedBatches
+    from model.batching import GroupedBatches
     from model.samples import EncodedSample
     from tasks.lmm import TrainParams
     from tasks.stage import StageRun
@@ -94,24 +94,39 @@ def index(
 
 def batches(
     run: "StageRun", params: "TrainParams", samples: "Sequence[EncodedSample]", ahead: Callable[[Iterable[str]], None]
-) -> "ShardedBatches":
-    """The order of training with `shard_window`: within windows of so many shards, while the next one's are coming.
+) -> "GroupedBatches | None":
+    """The order of a training with `shard_window`; None without, for its usual order. `ahead` as for `near`."""
+    if not params.shard_window:
+        return None
+    from model.batching import GroupedBatches, cut_global_batch
+    from tasks.lmm import machine_of
 
-    Args:
-        ahead: told which images come next.
-    """
-    from model.batching import ShardedBatches, cut_global_batch
-    from tasks.lmm import image_folders, machine_of
-
-    images = open_images(run.runtime, image_folders(run))
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     micro, _ = cut_global_batch(params.global_batch, machine_of(run).per_device_batch, devices)
+    plain = GroupedBatches.of(samples, params.global_batch, micro, run.seed)
+    return near(run, params, plain, [sample.image for sample in samples], ahead)
+
+
+def near(
+    run: "StageRun",
+    params: "TrainParams",
+    plain: "GroupedBatches",
+    images: Sequence[str | None],
+    ahead: Callable[[Iterable[str]], None],
+) -> "GroupedBatches":
+    """The same batches, but with `shard_window` mixed within windows of so many shards, while the next one's come.
+
+    Args:
+        images: key of each sample's image.
+        ahead: told which images come next.
+    """
+    if not params.shard_window:
+        return plain
+    from model.batching import ShardedBatches
+    from tasks.lmm import image_folders
+
+    opened = open_images(run.runtime, image_folders(run))
+    shards_of = [None if key is None else opened.shard_of(key) for key in images]
     return ShardedBatches.within(
-        samples,
-        [None if sample.image is None else images.shard_of(sample.image) for sample in samples],
-        params.shard_window,
-        params.global_batch,
-        micro,
-        run.seed,
-        lambda indices: ahead(samples[index].image for index in indices),
+        plain, shards_of, params.shard_window, lambda indices: ahead(images[index] for index in indices)
     )

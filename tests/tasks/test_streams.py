@@ -14,7 +14,8 @@ from training_project import stage_run
 
 from data_registry import conversations, shards, streamed
 from data_registry.errors import InputError
-from tasks import align, data, digest, scenes, streams
+from tasks import adapt, align, data, digest, scenes, streams
+from tasks.features import LiveImages
 from tasks.stage import StageRun
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data_registry"))
@@ -163,3 +164,23 @@ def test_training_on_streamed_shards_equals_training_on_packed_ones_also_after_a
         align.compute(broken)
         assert weights(broken) == weights(here)
     assert len([path for path in (tmp_path / "c/cache").iterdir() if path.suffix == ".parquet"]) == 2
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_contrastive_adaptation_takes_the_same_order(root, tmp_path, window):
+    (tmp_path / "scenes").mkdir()
+    uploaded(root / "runs/tiny/scenes/train", tmp_path / "scenes", 3)
+    made = stage_run(root, "adapt", "clip_3di-pb-oi1m-clip", tmp_path / "run")
+    made.inputs["scenes"] = tmp_path / "scenes"
+    where = shards.Images(tmp_path / "scenes").shard_of
+    asked: list[set[int]] = []  # shards of one look-up, which is one contrast
+
+    class Noting(LiveImages):
+        def __call__(self, keys):
+            asked.append({where(key) for key in keys})
+            return super().__call__(keys)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.features.LiveImages", Noting)
+        adapt.compute(dataclasses.replace(made, params={**made.params, "shard_window": window}))
+    assert max(len(some) for some in asked) <= 2 if window else max(len(some) for some in asked) > 2
