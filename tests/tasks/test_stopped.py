@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.gc import find_waste
 from tasks import digest, settings, stopped
 from tasks.claim import Paths
 from tasks.stage import execute, identify
@@ -103,6 +104,12 @@ def test_a_design_that_does_not_go_on_leaves_nothing(root):
     stopped.forget(paths)
     assert not kept(root)
     assert run(root, "d") == 0
+
+
+def test_what_no_rung_goes_on_with_is_waste(root):
+    run(root, "d_frac=1of9")
+    (folder,) = kept(root)
+    assert folder.relative_to(root).as_posix() in find_waste(root).folders
 
 
 def test_a_kill_between_taking_and_training_on_loses_nothing_but_time(root):
