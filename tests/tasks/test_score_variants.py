@@ -43,7 +43,9 @@ def test_a_mirrored_picture_is_the_picture_from_right_to_left(tmp_path):
     Image.fromarray(rgb).save(data, "PNG")
     with shards.Writer(tmp_path) as packed:
         packed.add("a.png", data.getvalue(), 32, 32)
-    plain, mirrored = (kind(tmp_path, 32)(["a.png"])["pixel_values"] for kind in (LiveImages, MirroredImages))
+    plain, mirrored = (
+        kind(shards.Images(tmp_path), 32)(["a.png"])["pixel_values"] for kind in (LiveImages, MirroredImages)
+    )
     assert (plain[..., :8] == 255).all()
     assert (mirrored[..., -8:] == 255).all()
     assert (mirrored == plain.flip(-1)).all()
