@@ -12,7 +12,7 @@ from flows.design import parse
 from flows.halving import WHOLE, at
 from flows.keep import in_flow, release_trials
 from flows.memory import memory_check
-from flows.plan import Plan, write_plan
+from flows.plan import Plan, plan_of, write_plan
 from flows.run import Result, Session, flow_over
 from flows.search import Config, Sweep
 from flows.server import prefect_server
@@ -90,10 +90,11 @@ def run_sweep(
         figures, page, *pictures = findings.write(folder, results, found, config.space, importances_of(study))
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
         tracking.settle()
-        write_plan(folder, session.plan)
+        answered = plan_of(one.design for one in found if one.value is not None)  # of earlier sessions too
+        write_plan(folder, answered)
         tracking.picture(parent, pictures)
         if best:
-            tracking.register(found[0].design, session.plan)
+            tracking.register(found[0].design, answered)
         tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [figures, page])
         if tree := tracking.tree(parent):
             write_json(folder / "mlflow.json", tree)

@@ -152,7 +152,7 @@ def _sweep(reports: Path) -> list[str]:
         first, *others = ((sweep.spell(part["name"], one["name"]), one["effect"]) for one in part["choices"])
         choices = "; ".join([f"{first[0]} 0", *(f"{name} **{_points(effect)}**" for name, effect in others)])
         lines.append(f"| {sweep.title(part['name'])} | {100 * part['share']:.1f} % | {choices} |")
-    for pair in [pair for pair in effects["pairs"] if pair["share"] >= sweep.DEPEND][:2]:
+    for pair in [pair for pair in effects["pairs"] if pair["share"] >= sweep.DEPEND][:3]:
         one, two = pair["one"], pair["two"]
         cells = [
             f"{sweep.spell(one, a)} with {sweep.spell(two, b)} {100 * mean:.1f}"
@@ -160,7 +160,8 @@ def _sweep(reports: Path) -> list[str]:
             for b, mean in row.items()
         ]
         more = f"{100 * pair['share']:.1f} % of the variance beyond both"
-        lines += ["", f"{sweep.title(one)} and {sweep.title(two)} depend on each other ({more}): {', '.join(cells)}."]
+        both = f"{sweep.title(one)} and {sweep.title(two)}"
+        lines += ["", f"{both[0].upper()}{both[1:]} depend on each other ({more}): {', '.join(cells)}."]
     lines += ["", "The Pareto front of accuracy and of what a design costs alone:", ""]
     lines += [f"| Design | Accuracy | {results['unit'].capitalize()} hours |", "|---|--:|--:|"]
     on_front = sorted((one for one in results["trials"] if one["on_front"]), key=lambda one: one["hours"])
