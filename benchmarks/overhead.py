@@ -105,11 +105,12 @@ def queue(folder: Path, size: int) -> tuple[float, float]:
 
 
 def main(sizes: tuple[int, ...]) -> None:
-    """Measure and record."""
-    by_size = {}
+    """Measure, and record after each size: the largest takes a quarter of an hour."""
+    by_size: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        for size in sizes:
+        queued, naps = queue(root / "queue", sizes[0])
+        for number, size in enumerate(sizes, 1):
             designs, plan = plan_of_size(size)
             count = len(plan.runs())
             alone = bare(root / f"bare-{size}", designs, plan)
@@ -120,21 +121,18 @@ def main(sizes: tuple[int, ...]) -> None:
                 "overhead_s": round((whole - alone) / count, 3),
             }
             print(count, by_size[count], flush=True)
-        queued, naps = queue(root / "queue", sizes[0])
-        peer = (queued - naps) / sizes[0]
-    first = next(iter(by_size.values()))
-    record(
-        "overhead",
-        ours=first["overhead_s"],
-        peer=round(peer, 3),
-        unit="s per stage run over its bare command, all of the flow's start included",
-        peer_name=f"dvc {version('dvc')} exp run --queue, one worker",
-        command=" ".join(["python -m benchmarks.overhead", *map(str, sizes)]),
-        higher_is_better=False,
-        nap_s=NAP_S,
-        by_stage_runs=by_size,
-        peer_details={"experiments": sizes[0], "queue_s": round(queued, 1), "bare_s": round(naps, 1)},
-    )
+            record(
+                "overhead",
+                ours=next(iter(by_size.values()))["overhead_s"],
+                peer=round((queued - naps) / sizes[0], 3),
+                unit="s per stage run over its bare command, all of the flow's start included",
+                peer_name=f"dvc {version('dvc')} exp run --queue, one worker",
+                command=" ".join(["python -m benchmarks.overhead", *map(str, sizes[:number])]),
+                higher_is_better=False,
+                nap_s=NAP_S,
+                by_stage_runs=by_size,
+                peer_details={"experiments": sizes[0], "queue_s": round(queued, 1), "bare_s": round(naps, 1)},
+            )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from flows.space import Space
 from flows.study import make_sampler
 from tasks.stopped import FRAC, frac_of
 
-SEEDS = 20
+SEEDS = 60
 NEAR = 0.5  # points
 LEAST_DESIGNS = 48  # each run goes on to as many, so that the curves can be compared
 SAMPLERS = ("prefix", "tpe", "random", "grid")

@@ -100,7 +100,8 @@ class Sweep:
         self.waiting: dict[str, _Work] = {}
         self.reached = [0] * len(self.fractions)
         self.on_complete: Callable[[Design], None] = lambda design: None
-        self.on_stopped: Callable[[Design], None] = lambda variant: None  # the design as its last rung trained it
+        # With a design as a rung trained it, once nothing will go on from there.
+        self.on_stopped: Callable[[Design], None] = lambda variant: None
         fitting = sum(fits(design) is None for design in config.space.designs())
         self.wanted = min(trials, fitting)
         self._redraws = 0 if in_order else _REDRAWS
@@ -178,6 +179,8 @@ class Sweep:
             for trial in work.trials:
                 self._complete(trial, work.design)
             self.on_complete(work.design)
+            if self.halving and len(self.fractions) > 1:
+                self.on_stopped(at(work.design, self.fractions[-2]))
         return answered
 
     def _ask(self) -> bool:

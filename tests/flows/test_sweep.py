@@ -1,5 +1,6 @@
 """A sweep: no design twice, failures told, killed sweeps resumed, the space checked."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def sweep(root, trials, sampler="prefix", space=SMALL, config=None, worker=None,
         study.sampler = make_sampler(sampler, space, bill.left, bill.alone, len(study.trials))
         fits = memory_check(root, config.device_gb)
         made = Sweep(worker, study, config, trials, workers, bill, halving, fits, in_order=sampler == "grid")
+        worker.left = []
+        made.on_stopped = lambda variant: worker.left.append(dict(variant.settings)["frac"])
         made.advance()
         return worker, trials_of(study), study
 
@@ -142,6 +145,7 @@ def test_halving_promotes_the_best_and_trains_their_first_stages_once(root):
     whole = [name for name in worker.scored if "frac=" not in name]
     assert [len(at_rung[0]), len(at_rung[1]), len(whole)] == [12, 4, 2]
     assert whole == ["clip+dinov2_llama3-8b_cc558k_mix665k+3di-ft1m", "clip+dinov2_vicuna-7b_cc558k_mix665k+3di-ft1m"]
+    assert Counter(worker.left) == {"1of9": 8, "1of3": 4}, "each once, where nothing goes on from"
     assert sum(run.startswith("align/") for run in worker.trained) == 6, "per encoder set and LLM, whatever the rung"
     assert [trial.value is not None for trial in trials] == [True] * 2 + [False] * 10
     assert [len(trial.rungs) for trial in trials] == [3, 3, 2, 2] + [1] * 8
