@@ -33,21 +33,6 @@ def buckets(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def server(buckets):
-    with s3_server.serve(buckets, signed=True) as address:
-        yield address
-
-
-@pytest.fixture
-def wire(server, monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.ACCESS)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.SECRET)
-    wire = s3_server.Wire(server)
-    yield wire
-    wire.close()
-
-
 def _file(path: str, content: bytes | None = None, **more) -> File:
     known = (len(content), hashlib.sha256(content).hexdigest()) if content is not None else (None, None)
     return File(path, *known, **more)

@@ -40,21 +40,6 @@ def buckets(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def server(buckets):
-    with s3_server.serve(buckets, signed=True) as address:
-        yield address
-
-
-@pytest.fixture
-def wire(server, monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.ACCESS)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.SECRET)
-    wire = s3_server.Wire(server)
-    yield wire
-    wire.close()
-
-
 @pytest.fixture
 def index(buckets, tmp_path):
     """The folder of a set whose shards are elsewhere."""

@@ -54,7 +54,9 @@ def test_a_stopped_training_is_part_of_the_whole_one(tmp_path, checkpoint_steps)
     lines: dict[str, dict[int, float]] = {"whole": {}, "parts": {}}
 
     def train_part(folder: str, **kwargs):
-        log = lambda step, values: lines[folder].update({step: values["loss"]})  # noqa: E731
+        def log(step, values):
+            lines[folder][step] = values["loss"]
+
         return train_tiny(tmp_path / folder, machine=machine, on_log=log, **kwargs)
 
     whole, _ = train_part("whole")
