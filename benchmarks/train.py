@@ -166,7 +166,8 @@ def ours(name: str, scale: str, folder: Path) -> dict[str, Any]:
     from model.collate import Collator
     from model.features import extract
     from model.images import to_pixels
-    from model.training import Machine, Recipe, freeze_all_but, train
+    from model.frozen import freeze_all_but
+    from model.training import Machine, Recipe, train
     from tasks.features import BATCH
 
     _start_up()

@@ -35,6 +35,8 @@ def add_lora(tower: nn.Module, lora: Lora, targets: Sequence[str] = ATTENTION) -
     """Put adapters on the target layers (by the last part of their names), in place; returns their parameters."""
     from peft import LoraConfig, inject_adapter_in_model
 
+    from model.lora import FusedLora
+
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -42,6 +44,7 @@ def add_lora(tower: nn.Module, lora: Lora, targets: Sequence[str] = ATTENTION) -
         target_modules=list(targets),
         bias="none",
     )
+    config._register_custom_module({nn.Linear: FusedLora})  # peft's way to bring a layer of one's own
     inject_adapter_in_model(config, tower)
     return [p for name, p in tower.named_parameters() if "lora_" in name]
 
@@ -80,7 +83,7 @@ def encode_captions(
         tokens = tokenizer(part, truncation=True, max_length=limit, padding=True, return_tensors="pt")
         inputs = {name: tokens[name].to(clip.device) for name in ("input_ids", "attention_mask")}
         features.append(F.normalize(clip.get_text_features(**inputs).pooler_output.float(), dim=-1))
-    return torch.cat(features), cut
+    return torch.cat(features).cpu(), cut
 
 
 def contrastive_loss(

@@ -18,12 +18,14 @@ class Meter:
 
     Args:
         processes: of this training.
-        flops_per_token: model FLOPs of one training token.
+        flops: model FLOPs of one training token, and of one target besides.
         peak_flops: of one process's device; None: unknown, and no utilisation is reported.
     """
 
-    def __init__(self, processes: int = 1, flops_per_token: float = 0.0, peak_flops: float | None = None) -> None:
-        self._processes, self._flops, self._peak = processes, flops_per_token, peak_flops
+    def __init__(
+        self, processes: int = 1, flops: tuple[float, float] = (0.0, 0.0), peak_flops: float | None = None
+    ) -> None:
+        self._processes, self._flops, self._peak = processes, flops, peak_flops
         self._reset()
 
     @contextmanager
@@ -33,10 +35,11 @@ class Meter:
         yield
         self._waited += time.monotonic() - began
 
-    def count(self, samples: int, tokens: int) -> None:
-        """A micro-batch: its rows, and its tokens without padding (image tokens included)."""
+    def count(self, samples: int, tokens: int, targets: int) -> None:
+        """A micro-batch: its rows, its tokens without padding (image tokens included), and those with a label."""
         self._samples += samples
         self._tokens += tokens
+        self._targets += targets
 
     def read(self) -> dict[str, float]:
         """Figures since the last reading: samples and tokens per second, the share of the time without data, this
@@ -50,23 +53,31 @@ class Meter:
         if self._tokens:
             found["tokens_per_second"] = self._processes * self._tokens / seconds
             if self._peak:
-                found["mfu"] = self._tokens * self._flops / seconds / self._peak
+                per_token, per_target = self._flops
+                found["mfu"] = (self._tokens * per_token + self._targets * per_target) / seconds / self._peak
         self._reset()
         return {SYSTEM + name: value for name, value in found.items()}
 
     def _reset(self) -> None:
-        self._began, self._waited, self._samples, self._tokens = time.monotonic(), 0.0, 0, 0
+        self._began, self._waited = time.monotonic(), 0.0
+        self._samples = self._tokens = self._targets = 0
 
 
-def flops_per_token(llm: nn.Module) -> float:
-    """Model FLOPs of one training token in an LLM, as model FLOPs utilisation counts them (arXiv 2204.02311, App. B).
+def model_flops(llm: nn.Module) -> tuple[float, float]:
+    """Model FLOPs of one training token in an LLM, as model FLOPs utilisation counts them (arXiv 2204.02311, App. B),
+    and those of its head for each target: it runs on no other token.
 
     Two per weight forward, two for the gradient of what comes before, two for the weight's own where it trains.
     Attention, the frozen encoders and whatever is recomputed do not count, so the utilisation is a lower bound.
     """
+    head = llm.get_output_embeddings().weight
     tables = {id(p) for m in llm.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    weights = [p for p in llm.parameters() if p.ndim == 2 and id(p) not in tables]
-    return float(sum((6 if p.requires_grad else 4) * p.numel() for p in weights))
+    body = [p for p in llm.parameters() if p.ndim == 2 and id(p) not in tables and p is not head]
+    return float(sum(map(_flops_of, body))), float(_flops_of(head))
+
+
+def _flops_of(weight: nn.Parameter) -> int:
+    return (6 if weight.requires_grad else 4) * weight.numel()
 
 
 def peak_flops(device: torch.device) -> float | None:

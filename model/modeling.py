@@ -147,7 +147,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             input_ids: (n, L) with config.image_tokens placeholders for each image.
             pixel_values: (images, 3, s, s) of the images in reading order, or
             image_features: the raw features of each encoder for them, as `encode_images` gives.
-            attention_mask: (n, L), 0 where padded; not needed for isolated turns, whose padding comes after all else.
+            attention_mask: (n, L), 0 where padded; not needed where padding comes after all else.
             labels: (k,) target ids with `label_positions` (k,), flat indices of the states that predict them; or
                 (n, L) with -100 where ignored, as usual. The LM head runs on the needed states only.
             label_weights: (k,) of each target in the loss; all 1 by default.

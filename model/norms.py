@@ -1,8 +1,10 @@
 """RMSNorm that stays in bf16 under autocast, with its own backward: a third less time per step of a tiny LLM on a CPU.
-transformers' one goes through fp32 and returns fp32, which every following linear layer casts back for itself."""
+transformers' one goes through fp32 and returns fp32, which every following linear layer casts back for itself. On a GPU
+it is torch's own, one kernel where transformers' is eight."""
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 
@@ -28,12 +30,16 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class AutocastRMSNorm(LlamaRMSNorm):
-    """Llama's norm; under bf16 autocast on a CPU in bf16 from end to end, else as it is."""
+    """Llama's norm; of bf16 in bf16 from end to end, else as it is."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        if hidden_states.device.type == "cpu" and hidden_states.dtype == torch.bfloat16:
+        if hidden_states.dtype != torch.bfloat16:
+            return super().forward(hidden_states)
+        if hidden_states.device.type == "cpu":
             return _RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)
-        return super().forward(hidden_states)
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            weight = self.weight.to(hidden_states.dtype)
+            return F.rms_norm(hidden_states, weight.shape, weight, self.variance_epsilon)
 
 
 def use_autocast_norms(model: nn.Module) -> int:

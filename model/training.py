@@ -1,6 +1,7 @@
 """Training of any stage: what trains, in which order, with checkpoints that resume bit for bit.
 On the Hugging Face Trainer, which brings accumulation, mixed precision, several devices and DeepSpeed."""
 
+import contextlib
 import json
 import math
 import os
@@ -18,7 +19,8 @@ from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete, mark_complete, step_of
 from model.deepspeed import leave_deepspeed, prepare_deepspeed, unpartition
-from model.meter import Meter, flops_per_token, peak_flops
+from model.frozen import rounded_once
+from model.meter import Meter, model_flops, peak_flops
 from model.optimizers import build_optimizer
 
 NOT_FINITE_FILE = "not_finite.json"  # in a checkpoint: what was counted up to there
@@ -92,14 +94,6 @@ class TrainResult:
     not_finite: tuple[str, ...] = ()
 
 
-def freeze_all_but(model: nn.Module, *trained: nn.Module) -> int:
-    """Only the parameters of `trained` keep gradients; returns how many."""
-    model.requires_grad_(False)
-    for module in trained:
-        module.requires_grad_(True)
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
 def train(
     model: nn.Module,
     samples: Sequence[Any],
@@ -154,34 +148,35 @@ def train(
     arguments = _arguments(recipe, machine, work, seed, cpu, micro, accumulation, steps)
     llm = getattr(model, "language_model", None)
     # Counted before ZeRO-3 shares the weights out.
-    meter = Meter(world, flops_per_token(llm) if llm is not None else 0.0, peak_flops(arguments.device))
+    meter = Meter(world, model_flops(llm) if llm is not None else (0.0, 0.0), peak_flops(arguments.device))
     stop = min(steps, math.ceil(steps * frac / _STOPS) * _STOPS)
     reporter = _Reporter(meter, on_log, on_progress, stop)
-    trainer = SpatialTrainer(
-        model=model,
-        args=arguments,
-        data_collator=collate,
-        train_dataset=samples,
-        callbacks=[reporter],
-        recipe=recipe,
-        batches=batches,
-        meter=meter,
-        count_faults=count_faults and world == 1 and not machine.deepspeed,
-    )
-    trainer.remove_callback(PrinterCallback)
-    if trainer.is_world_process_zero():
-        last_complete(work)  # removes what a kill left, before anyone looks for what is whole
-    trainer.accelerator.wait_for_everyone()
-    # Nothing would end a training at a step that it has reached already: it goes back by one checkpoint.
-    checkpoint = last_complete(work, None if stop == steps else stop - 1)
-    if checkpoint and trainer.count_faults:
-        trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
-    set_seed(seed)
-    try:
-        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finally:
+    with contextlib.ExitStack() as afterwards:
         if machine.deepspeed:
-            leave_deepspeed()
+            afterwards.callback(leave_deepspeed)
+        elif recipe.bf16:
+            afterwards.enter_context(rounded_once(model))
+        trainer = SpatialTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collate,
+            train_dataset=samples,
+            callbacks=[reporter],
+            recipe=recipe,
+            batches=batches,
+            meter=meter,
+            count_faults=count_faults and world == 1 and not machine.deepspeed,
+        )
+        trainer.remove_callback(PrinterCallback)
+        if trainer.is_world_process_zero():
+            last_complete(work)  # removes what a kill left, before anyone looks for what is whole
+        trainer.accelerator.wait_for_everyone()
+        # Nothing would end a training at a step that it has reached already: it goes back by one checkpoint.
+        checkpoint = last_complete(work, None if stop == steps else stop - 1)
+        if checkpoint and trainer.count_faults:
+            trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
+        set_seed(seed)
+        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if machine.deepspeed and machine.deepspeed["zero_optimization"]["stage"] == 3:
         unpartition(trainer.model_wrapped, model)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
@@ -277,7 +272,7 @@ class SpatialTrainer(Trainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         self._ids = ids = inputs.pop("sample_ids", [])
-        self.meter.count(len(ids), inputs.pop("tokens", 0))
+        self.meter.count(len(ids), inputs.pop("tokens", 0), len(inputs["labels"]))
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise InputError(

@@ -39,7 +39,7 @@ def compute(run: StageRun) -> Metrics:
     """Train the connector of one combination of encoders, LLM and captions."""
     params = run.parse(Params)
     lmm.prepare(run)
-    from model.training import freeze_all_but
+    from model.frozen import freeze_all_but
 
     encoders = lmm.load_encoders(run)
     model, tokenizer = lmm.assemble(run, encoders, params.connector, params.mixing)
@@ -88,7 +88,7 @@ def _start(
         for _, answer in each.turns:
             texts[each.image] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
     embeddings = model.get_input_embeddings().weight
-    batches = _features(model, images, list(texts))
+    batches = _features(model, images, list(texts), lmm.device_of(run))
     count = word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
     if not count:
         raise InputError(
@@ -99,11 +99,19 @@ def _start(
 
 
 def _features(
-    model: "SpatialLLMForConditionalGeneration", images: "ImageLookup", keys: Sequence[str], batch: int = 256
+    model: "SpatialLLMForConditionalGeneration",
+    images: "ImageLookup",
+    keys: Sequence[str],
+    device: str,
+    batch: int = 256,
 ) -> "Iterator":
     for start in range(0, len(keys), batch):
         found = images(keys[start : start + batch])
-        yield found["image_features"] if "image_features" in found else model.encode_images(found["pixel_values"])
+        if "image_features" in found:
+            yield found["image_features"]
+        else:
+            model.encoders.to(device)
+            yield [each.cpu() for each in model.encode_images(found["pixel_values"].to(device))]
 
 
 if __name__ == "__main__":

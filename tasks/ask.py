@@ -61,7 +61,7 @@ def ask(folder: Path, image: Path, question: str) -> Answer:
     from model.scoring import Asked, generate_answers, letter_logprobs
 
     picture = decode_image(image.read_bytes(), str(image))
-    model, tokenizer = lmm.load_model(folder)
+    model, tokenizer = lmm.load_model(folder, "cuda" if torch.cuda.is_available() else "cpu")
     lookup = None
     if model.encoders:
         pixels = to_pixels(picture, max(encoder.spec.image_size for encoder in model.encoders.values()))

@@ -112,6 +112,7 @@ def image_lookup(
     scenes: Path | Sequence[Path],
     bf16: bool,
     budget_gb: float,
+    device: str = "cpu",
     cache: Path = CACHE,
     progress: Progress = lambda done, total: None,
     open_images: Callable[[Path | Sequence[Path]], Images] = lambda folders: Images(*_several(folders)),
@@ -122,6 +123,7 @@ def image_lookup(
         encoders: frozen encoders with the folders that they came from.
         scenes: folder with image shards, or several.
         budget_gb: most disk space for the features of these images.
+        device: where the encoders compute them.
         open_images: how to read them.
     """
     images = open_images(scenes)
@@ -132,7 +134,7 @@ def image_lookup(
     # What another process is making comes last, so that two that need the same tables share the work.
     for wait in (False, True):
         for (encoder, _), place in zip(encoders, places, strict=True):
-            _make(encoder, images, place, bf16, progress, wait)
+            _make(encoder, images, place, bf16, device, progress, wait)
     return CachedImages([FeatureTable(place) for place in places])
 
 
@@ -150,13 +152,19 @@ def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], 
     return cache / key
 
 
-def _make(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, progress: Progress, wait: bool) -> None:
+def _make(
+    encoder: VisionEncoder, images: Images, place: Path, bf16: bool, device: str, progress: Progress, wait: bool
+) -> None:
     """Make a table unless it is there; one that another process is making is waited for, or left alone."""
     from filelock import FileLock, Timeout
 
     with contextlib.suppress(Timeout), FileLock(f"{place}.lock", timeout=-1 if wait else 0):
         if not place.exists():
-            _write(encoder, images, place, bf16, progress)
+            home = next(encoder.parameters()).device
+            try:
+                _write(encoder.to(device), images, place, bf16, progress)
+            finally:
+                encoder.to(home)
 
 
 def _several(folders: Path | Sequence[Path]) -> list[Path]:

@@ -32,7 +32,7 @@ def compute(run: StageRun) -> Metrics:
     params = run.parse(Params)
     lmm.prepare(run)
     from model.adaptation import merge_lora
-    from model.training import freeze_all_but
+    from model.frozen import freeze_all_but
 
     encoders = lmm.load_encoders(run)
     if encoders:
@@ -61,7 +61,7 @@ def _add_adapters(run: StageRun, params: Params, model: "SpatialLLMForConditiona
     import torch
 
     from model.adaptation import LLM_LINEARS, Lora, add_lora
-    from model.training import freeze_all_but
+    from model.frozen import freeze_all_but
 
     torch.manual_seed(run.seed)  # the adapters' random start
     lora = Lora(params.lora, params.lora_alpha, params.lora_dropout)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -195,11 +196,13 @@ def prepare(run: StageRun) -> None:
 
 
 def device_of(run: StageRun) -> str:
-    """ "cuda" or "cpu" by the runtime section; `auto` is CUDA where there is one."""
+    """ "cuda:0" or "cpu" by the runtime section; `auto` is CUDA where there is one, of several processes each its own."""
     import torch
 
     device = str(run.runtime.get("device", "auto"))
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
 
 
 def assemble(
@@ -236,7 +239,9 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
         return None
     budget_gb = float(run.runtime.get("feature_budget_gb", 20))
     opened = partial(open_images, run.runtime)
-    return image_lookup(encoders, image_folders(run), bf16, budget_gb, progress=run.progress, open_images=opened)
+    return image_lookup(
+        encoders, image_folders(run), bf16, budget_gb, device_of(run), progress=run.progress, open_images=opened
+    )
 
 
 def image_folders(run: StageRun) -> list[Path]:
@@ -375,7 +380,7 @@ def save_model(model: "SpatialLLMForConditionalGeneration", tokenizer, out: Path
     tokenizer.save_pretrained(out)
 
 
-def load_model(folder: Path) -> "tuple[SpatialLLMForConditionalGeneration, Any]":
+def load_model(folder: Path, device: str = "cpu") -> "tuple[SpatialLLMForConditionalGeneration, Any]":
     """A trained model in fp32 and its tokenizer, ready to answer."""
     import torch
 
@@ -385,4 +390,4 @@ def load_model(folder: Path) -> "tuple[SpatialLLMForConditionalGeneration, Any]"
     if not (folder / "config.json").exists():
         raise InputError(f"{folder}: no trained model here; train one with `spatialllm run DESIGN`")
     model = SpatialLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    return model.eval(), load_tokenizer(folder)
+    return model.eval().to(device), load_tokenizer(folder)

@@ -58,9 +58,10 @@ class Objects:
 def compute(run: StageRun) -> dict[str, Any]:
     """Probe the encoder of the run's name: fitted on train scenes, measured on test scenes, which share no shape."""
     from model.encoders import load_encoder
+    from tasks.lmm import device_of
 
     p = run.parse(Params)
-    encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"])
+    encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]).to(device_of(run))
     spec = encoder.spec
     fit = objects(islice(_given(run, "train"), p.train), spec.image_size)
     held = objects(islice(_given(run, "test"), p.test), spec.image_size)
@@ -151,10 +152,11 @@ def pooled(encoder: "nn.Module", data: Objects, batch: int = 100) -> np.ndarray:
     """(n, width + 4) patch features averaged over each object's box, with the box itself."""
     import torch
 
-    features = []
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    features, device = [], next(encoder.parameters()).device
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         for start in range(0, len(data.images), batch):
-            features.append(encoder(torch.from_numpy(data.images[start : start + batch])).float().numpy())
+            pixels = torch.from_numpy(data.images[start : start + batch]).to(device)
+            features.append(encoder(pixels).float().cpu().numpy())
     grid = np.concatenate(features).reshape(len(data.images), encoder.grid, encoder.grid, -1)
     edges = np.linspace(0, 1, encoder.grid + 1)
     x0, y0, x1, y1 = data.box.T[:, :, None]

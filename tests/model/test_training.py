@@ -16,7 +16,8 @@ from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete
 from model.collate import Collator
 from model.optimizers import build_optimizer
-from model.training import Machine, Recipe, freeze_all_but, train
+from model.frozen import freeze_all_but
+from model.training import Machine, Recipe, train
 
 
 def equal_weights(a, b) -> bool:

@@ -140,7 +140,8 @@ def train_tiny(
     import signal
 
     from model.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
-    from model.training import Machine, Recipe, freeze_all_but, train
+    from model.frozen import freeze_all_but
+    from model.training import Machine, Recipe, train
 
     tokenizer = make_tokenizer()
     model = make_model(tokenizer=tokenizer)

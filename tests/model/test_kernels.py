@@ -1,0 +1,82 @@
+"""What runs in another way on a GPU gives the same numbers: the ways are compared here on a CPU, where both run."""
+
+import copy
+
+import pytest
+import torch
+from peft.tuners.lora import Linear
+from tiny_models import make_llm
+from torch import nn
+
+from model import attention
+from model.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
+from model.frozen import freeze_all_but, rounded_once
+from model.lora import FusedLora, add_update
+
+
+@pytest.mark.parametrize("key_heads", [4, 2, 1])
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_fused_attention_equals_plain_products(key_heads, scaling):
+    torch.manual_seed(0)
+    n, p, turns, own, d = 2, 7, 3, 5, 8
+    length = p + turns * own
+    made = [torch.randn(n, heads, length, d, requires_grad=True) for heads in (4, key_heads, key_heads)]
+    grad = torch.randn(n, 4, length, d)
+    found = []
+    for attend in (attention._products, attention._fused):
+        out = attend(*made, p, turns, d**-0.5 if scaling is None else scaling)
+        found.append((out, *torch.autograd.grad(out, made, grad)))
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_fused_update_is_that_of_peft():
+    torch.manual_seed(0)
+    llm = make_llm(vocab=64)
+    add_lora(llm, Lora(rank=3, alpha=6.0, dropout=0.0), LLM_LINEARS)
+    layer = next(module for module in llm.modules() if isinstance(module, FusedLora))
+    nn.init.normal_(layer.lora_B["default"].weight)
+    x = torch.randn(2, 5, layer.in_features, requires_grad=True)
+    expected = Linear.forward(layer, x)
+    low = layer.lora_A["default"](x)
+    found = add_update(layer.base_layer(x), low, layer.lora_B["default"].weight, layer.scaling["default"])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    inputs = [x, layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+    grad = torch.randn_like(expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, grad), torch.autograd.grad(expected, inputs, grad), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert merge_lora(llm) == 14
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_weights_rounded_once_are_those_that_autocast_rounds(tie):
+    """The loss and its gradients bit for bit, and afterwards the weights as they were."""
+    llm = make_llm(vocab=64, tie=tie)
+    front = nn.Linear(6, llm.config.hidden_size)
+    model = nn.ModuleDict({"front": front, "llm": llm})
+    freeze_all_but(model, front)
+    before = copy.deepcopy(model.state_dict())
+    x = torch.randn(2, 9, 6)
+
+    def step() -> list[torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = llm(inputs_embeds=front(x)).logits.float().logsumexp(-1).sum()
+        return [loss, *torch.autograd.grad(loss, list(front.parameters()))]
+
+    plain = step()
+    with rounded_once(model):
+        assert llm.lm_head.weight.dtype == torch.bfloat16 and front.weight.dtype == torch.float32
+        for a, b in zip(plain, step(), strict=True):
+            assert torch.equal(a, b)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]) and tensor.dtype == before[name].dtype, name
+
+
+def test_weights_come_back_after_a_failure():
+    llm = make_llm(vocab=64).requires_grad_(False)
+    before = llm.lm_head.weight.clone()
+    with pytest.raises(RuntimeError, match="stop"), rounded_once(llm):
+        raise RuntimeError("stop")
+    assert torch.equal(llm.lm_head.weight, before)
