@@ -1,11 +1,15 @@
-"""Training samples per core-second in stages 1 and 2, beside transformers' LLaVA fine-tuned by its Trainer.
+"""Training samples per second in stages 1 and 2, beside transformers' LLaVA fine-tuned by its Trainer.
 
-The peer is `LlavaForConditionalGeneration` with the same weights (our own export), trained as transformers documents
-it: one sample is an image with one question and answer, in padded batches, with SDPA, bf16 autocast and fused AdamW.
-Both sides see the same questions in the same optimizer steps and precision, at the same rates, so that their loss
-curves must agree. Most of what ours saves is the image, computed once for all its questions; the same peer with all
-questions of an image in one row, each of which sees those before it, trains something else, but says what is left then.
-Processor time stands for wall time, so that a busy machine distorts little; ours includes the features it caches.
+The peer is `LlavaForConditionalGeneration` with the same weights, trained as transformers documents it: one sample is
+an image with one question and answer, in padded batches, with SDPA, bf16 autocast and fused AdamW. Both sides see the
+same questions in the same optimizer steps and precision, at the same rates, so that their loss curves must agree. Most
+of what ours saves is the image, computed once for all its questions; the same peer with all questions of an image in
+one row, each of which sees those before it, trains something else, but says what is left then.
+
+On a CPU processor time stands for wall time, so that a busy machine distorts little; ours includes the features it
+caches. On a GPU it is wall time after the first steps, the LLM's weights are random, and the peer finds its pixels
+prepared. At paper scale (one GPU) rows are those of params.yaml, several turns that see each other, on both sides, and
+stage 2 is LoRA. There ours is measured with the peer's encoder and with the two encoders of the paper's design.
 Each side runs in a process of its own, for its peak memory."""
 
 import argparse
@@ -19,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,29 +41,67 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "runs" / "tiny" / "foundation"
-ENCODER = "clip"  # the tiny one at both scales: LLaVA cannot hold the small scale's EfficientNet
+ENCODER = "clip"  # the tiny one at both small scales: LLaVA cannot hold the small scale's EfficientNet
 LLMS = {
     "tiny": ("vicuna-7b", TINY / "vicuna-7b"),
     "small": ("smollm2-135m", ROOT / FOLDER / "runs" / "small" / "foundation" / "smollm2-135m"),
+    "paper": ("llama3-8b", TINY / "llama3-8b"),  # of the folder only the tokenizer
 }
-SCENE_SIZE, SEED, MAX_LENGTH = 96, 0, 1024
-OUR_BATCH = 8  # rows in one forward pass, as params.yaml has it
-PEER_BATCH = 16  # samples in one forward pass of the peer
+TWO = (ENCODER, "dinov2")  # row 8's
+SCENE_SIZE, SEED = 96, 0
+LORA_RANK, LORA_ALPHA = 128, 256  # as params.yaml has them; no dropout, which would part the loss curves
+OUR_BATCH = 8  # rows in one forward pass on a CPU, as params.yaml has it
+PEER_BATCH = 16  # samples in one forward pass of the peer there
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Sizes of one comparison: rows (images) per step, turns of each, peak learning rate, template of the answers."""
+    """Sizes of one comparison: rows (images) per step, turns of each, peak learning rate, template of the answers.
+
+    `batch`: rows in one forward pass on a GPU; 0: a whole step's.
+    """
 
     rows: int
     turns: int
     lr: float
     template: str
+    batch: int = 0
 
 
 STAGES = {"align": Stage(16, 6, 1e-3, "plain"), "instruct": Stage(8, 8, 5e-4, "own")}
-STEPS = {"tiny": 8, "small": 4}
-REPEATS = {"tiny": 3, "small": 1}  # of each side; a tiny one takes seconds, which a busy machine stretches unevenly
+PAPER = {"align": Stage(64, 1, 1e-3, "plain", 16), "instruct": Stage(32, 8, 2e-4, "own", 8)}
+STEPS = {("tiny", "cpu"): 8, ("small", "cpu"): 4, ("small", "cuda"): 24, ("paper", "cuda"): 6}
+WARM_UP = {"cpu": 0, "cuda": 2}  # steps that are not timed
+REPEATS = {"tiny": 3}  # of each side; a tiny one takes seconds, which a busy machine stretches unevenly
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison."""
+
+    name: str
+    scale: str
+    device: str
+
+    @property
+    def stage(self) -> Stage:
+        """Its sizes."""
+        return (PAPER if self.scale == "paper" else STAGES)[self.name]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return STEPS[self.scale, self.device]
+
+    @property
+    def isolated(self) -> bool:
+        """Whether ours keeps the questions of an image apart, and the peer has a row for each."""
+        return self.scale != "paper"
+
+    @property
+    def lora(self) -> bool:
+        """Whether adapters train in place of the LLM's weights."""
+        return self.scale == "paper" and self.name == "instruct"
 
 
 def conversations(stage: Stage, steps: int) -> "tuple[list[Conversation], dict[str, np.ndarray]]":
@@ -85,40 +127,72 @@ def conversations(stage: Stage, steps: int) -> "tuple[list[Conversation], dict[s
     return found, pictures
 
 
-def assemble(scale: str) -> "tuple[SpatialLLMForConditionalGeneration, Any]":
+def assemble(case: Case, encoders: Sequence[str] = (ENCODER,)) -> "tuple[SpatialLLMForConditionalGeneration, Any]":
     """The model of a scale with a new connector, and its tokenizer."""
     import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     from model.encoders import load_encoder
-    from model.llms import llm_spec, load_llm
+    from model.llms import llm_spec, load_llm, load_tokenizer
     from model.modeling import SpatialLLMForConditionalGeneration
     from tasks.lmm import image_token_id
 
-    torch.set_num_threads(1)
+    if case.device == "cpu":
+        torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    name, folder = LLMS[scale]
+    name, folder = LLMS[case.scale]
     if not folder.exists():
-        raise InputError(f"{folder}: not there; `make smoke-small` puts SmolLM2's weights there")
-    llm, tokenizer = load_llm(folder)
-    encoder = load_encoder(ENCODER, "tiny", TINY / ENCODER)
-    template = llm_spec(name, scale).template
-    return SpatialLLMForConditionalGeneration.assemble([encoder], llm, image_token_id(tokenizer), template), tokenizer
+        raise InputError(f"{folder}: not there; `make roadmap` makes the tiny models, `make smoke-small` SmolLM2's")
+    if case.scale == "paper":
+        tokenizer, (towers, llm) = load_tokenizer(folder), random_parts(encoders, name, case.device)
+    else:
+        tokenizer = load_tokenizer(folder)
+        if case.device == "cuda":
+            torch.manual_seed(SEED)
+            llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        else:
+            llm, _ = load_llm(folder)
+        towers = [load_encoder(each, "tiny", TINY / each) for each in encoders]
+    template = llm_spec(name, case.scale).template
+    return SpatialLLMForConditionalGeneration.assemble(towers, llm, image_token_id(tokenizer), template), tokenizer
+
+
+def random_parts(encoders: Sequence[str], llm: str, device: str) -> tuple[list, Any]:
+    """Encoders and an LLM of paper scale on the device, in the precision that they have while they are trained around."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from model.encoders import VisionEncoder, build_tower, encoder_spec
+    from model.zoo import ARCHITECTURES
+
+    torch.manual_seed(SEED)
+    with torch.device(device):
+        towers = [
+            VisionEncoder(each, encoder_spec(each, "paper"), build_tower(dict(ARCHITECTURES[each]))).eval()
+            for each in encoders
+        ]
+        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(**ARCHITECTURES[llm]), dtype=torch.bfloat16)
+    for module in made.modules():
+        if not isinstance(module, torch.nn.Linear):
+            for p in module.parameters(recurse=False):
+                p.data = p.data.float()
+    return towers, made
 
 
 def encode(
     model: "SpatialLLMForConditionalGeneration",
     tokenizer: Any,
-    template: str,
+    case: Case,
     found: "Sequence[Conversation]",
     isolate: bool,
 ) -> "list[EncodedSample]":
-    """Tokens as our training has them; `isolate`: each turn on its own."""
+    """Tokens as our training has them."""
     from tasks.lmm import sample_encoder
 
-    template = model.config.template if template == "own" else template
-    return sample_encoder(model, tokenizer, template, MAX_LENGTH, isolate).encode_all(found)
+    template = model.config.template if case.stage.template == "own" else case.stage.template
+    return sample_encoder(model, tokenizer, template, 2048, isolate).encode_all(found)
 
 
 def in_our_order(samples: "Sequence[EncodedSample]", rows: int) -> "list[EncodedSample]":
@@ -158,198 +232,376 @@ def padded(
     return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, "pixel_values": images}
 
 
-def ours(name: str, scale: str, folder: Path) -> dict[str, Any]:
-    """Cached features, turns of an image in one row, the head where a label is."""
+class Clock:
+    """Seconds of the timed steps: processor time on a CPU, wall time on a GPU."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self._began, self._steps = case, 0.0, 0
+        if case.device == "cpu":
+            # What the Trainer imports as it begins, for seconds that are no training: before either side is timed.
+            import deepspeed  # noqa: F401
+
+    def start(self) -> None:
+        """Training begins."""
+        self._began = self._now()
+
+    def step(self, *args: Any) -> None:
+        """A step is done."""
+        self._steps += 1
+        if self._steps == WARM_UP[self.case.device]:
+            self._began = self._now()
+
+    def seconds(self) -> float:
+        """Since the first timed step began."""
+        return self._now() - self._began
+
+    def _now(self) -> float:
+        if self.case.device == "cpu":
+            return time.process_time()
+        import torch
+
+        torch.cuda.synchronize()
+        return time.monotonic()
+
+    def measured(self, losses: list[float], samples: "Sequence[EncodedSample]", **more: Any) -> dict[str, Any]:
+        """What a side reports; `samples` in the order of training. Tokens are those of the LLM, without padding."""
+        seconds = self.seconds()
+        if self.case.device == "cpu":
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
+        else:
+            import torch
+
+            memory = torch.cuda.max_memory_allocated() / 2**30
+        timed = sequences(samples[WARM_UP[self.case.device] * self.case.stage.rows :])
+        return {
+            "seconds": round(seconds, 3),
+            "peak_memory_gib": round(memory, 2),
+            "loss": losses,
+            "tokens": sum(len(ids) for _, ids, _ in timed),
+            "targets": sum(sum(label != -100 for label in labels) for _, _, labels in timed),
+            **more,
+        }
+
+
+def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,), zero_stage: int = 0) -> dict[str, Any]:
+    """Cached features, turns of an image in one row, the head where a label is; at paper scale pixels and rows."""
     import torch
     from PIL import Image
 
     from model.collate import Collator
+    from model.deepspeed import deepspeed_config
     from model.features import extract
     from model.images import to_pixels
-    from model.frozen import freeze_all_but
+    from model.meter import model_flops
     from model.training import Machine, Recipe, train
     from tasks.features import BATCH
 
-    _start_up()
-    stage = STAGES[name]
-    found, pictures = conversations(stage, STEPS[scale])
-    model, tokenizer = assemble(scale)
-    samples = encode(model, tokenizer, stage.template, found, isolate=True)
-    freeze_all_but(model, model.connector, *([model.language_model] if name == "instruct" else []))
+    stage, clock = case.stage, Clock(case)
+    found, pictures = conversations(stage, case.steps)
+    model, tokenizer = assemble(case, encoders)
+    samples = encode(model, tokenizer, case, found, case.isolated)
+    set_trained(model, model.connector, model.language_model, case)
     losses: list[float] = []
-    started = time.process_time()
-    encoder = model.encoders[ENCODER]
-    keys = [one.image for one in found]
+    size = max(encoder.spec.image_size for encoder in model.encoders.values())
 
-    def pixels() -> Iterator[np.ndarray]:
-        for start in range(0, len(keys), BATCH):
-            some = keys[start : start + BATCH]
-            yield np.stack([to_pixels(Image.fromarray(pictures[key]), encoder.spec.image_size) for key in some])
+    def pixels(keys: Sequence[str]) -> np.ndarray:
+        return np.stack([to_pixels(Image.fromarray(pictures[key]), size) for key in keys])
 
-    extracted = np.concatenate(list(extract(encoder, pixels(), bf16=True)))
-    features = dict(zip(keys, torch.from_numpy(extracted), strict=True))
-    extraction_s = time.process_time() - started
+    def live(wanted: Sequence[str]) -> dict[str, Any]:
+        return {"pixel_values": torch.from_numpy(pixels(wanted))}
 
-    def images(wanted: Sequence[str]) -> dict[str, Any]:
+    def cached(wanted: Sequence[str]) -> dict[str, Any]:
         return {"image_features": [torch.stack([features[key] for key in wanted])]}
 
+    clock.start()
+    extraction_s = 0.0
+    if case.scale != "paper":
+        keys = [one.image for one in found]
+        batches = (pixels(keys[at : at + BATCH]) for at in range(0, len(keys), BATCH))
+        extracted = np.concatenate(list(extract(model.encoders[ENCODER].to(case.device), batches, bf16=True)))
+        features = dict(zip(keys, torch.from_numpy(extracted), strict=True))
+        extraction_s = clock.seconds()
     recipe = Recipe(lr=stage.lr, global_batch=stage.rows)
-    machine = Machine(per_device_batch=OUR_BATCH, log_steps=1, device="cpu")
+    on_gpu = case.device == "cuda"
+    machine = Machine(
+        per_device_batch=(stage.batch or stage.rows) if on_gpu else OUR_BATCH,
+        log_steps=1,
+        device=case.device,
+        workers=4 if case.scale == "paper" else 0,
+        deepspeed=deepspeed_config(zero_stage) if zero_stage else None,
+    )
+    lines: list[dict[str, float]] = []
     train(
-        model, samples, Collator(tokenizer.pad_token_id, images), recipe, folder, SEED, machine,
-        on_log=lambda step, values: losses.append(values["loss"]),
+        model, samples, Collator(tokenizer.pad_token_id, live if case.scale == "paper" else cached), recipe, folder,
+        SEED, machine, on_log=lambda step, values: lines.append(values), on_progress=clock.step,
     )  # fmt: skip
-    return _measured(started, losses, extraction_s=round(extraction_s, 2))
+    losses += [line["loss"] for line in lines]
+    utilisation = [line["system/mfu"] for line in lines[WARM_UP[case.device] :] if "system/mfu" in line]
+    found = clock.measured(
+        losses,
+        in_our_order(samples, stage.rows),
+        extraction_s=round(extraction_s, 2),
+        flops=model_flops(model.language_model),
+        logged_mfu=utilisation,
+    )
+    if on_gpu:  # the timed steps' share of it
+        found["seconds"] += round(extraction_s * (1 - WARM_UP["cuda"] / case.steps), 3)
+    return found
 
 
-def export(name: str, scale: str, folder: Path) -> dict[str, Any]:
+def set_trained(model: Any, connector: Any, llm: Any, case: Case) -> None:
+    """What the stage trains, with the same start on both sides."""
+    import torch
+
+    from model.adaptation import LLM_LINEARS, Lora, add_lora
+    from model.frozen import freeze_all_but
+
+    if not case.lora:
+        freeze_all_but(model, connector, *([llm] if case.name == "instruct" else []))
+        return
+    torch.manual_seed(SEED)
+    adapters = add_lora(llm, Lora(LORA_RANK, LORA_ALPHA, 0.0), LLM_LINEARS)
+    freeze_all_but(model, connector)
+    for p in adapters:
+        p.data = p.data.float()
+        p.requires_grad_(True)
+
+
+def ours_two(case: Case, folder: Path) -> dict[str, Any]:
+    """The paper's design of two encoders, which no LLaVA has."""
+    return ours(case, folder, TWO)
+
+
+def ours_zero(case: Case, folder: Path) -> dict[str, Any]:
+    """The same with DeepSpeed's ZeRO-2."""
+    return ours(case, folder, TWO, zero_stage=2)
+
+
+def export(case: Case, folder: Path) -> dict[str, Any]:
     """The peer's starting weights, written by a process whose memory is not counted."""
     from model.export import to_llava
 
-    model, _ = assemble(scale)
+    model, _ = assemble(case)
     to_llava(model).save_pretrained(folder)
     return {}
 
 
-def peer(name: str, scale: str, folder: Path, isolate: bool = True) -> dict[str, Any]:
+def peer(case: Case, folder: Path, isolate: bool = True) -> dict[str, Any]:
     """transformers' LLaVA and Trainer; the order of samples is ours, so that the steps are the same."""
     import torch
     from PIL import Image
     from torch.utils.data import SequentialSampler
-    from transformers import LlavaForConditionalGeneration, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     from model.images import to_pixels
 
-    _start_up()
-    stage, steps = STAGES[name], STEPS[scale]
+    stage, steps, clock, on_gpu = case.stage, case.steps, Clock(case), case.device == "cuda"
     found, pictures = conversations(stage, steps)
-    own, tokenizer = assemble(scale)
-    data = sequences(in_our_order(encode(own, tokenizer, stage.template, found, isolate), stage.rows))
+    own, tokenizer = assemble(case)
+    ordered = in_our_order(encode(own, tokenizer, case, found, isolate and case.isolated), stage.rows)
+    data = sequences(ordered)
     encoder = own.encoders[ENCODER]
+    llava = as_llava(own, case, folder)
     del own
-    llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    llava.requires_grad_(False)
-    llava.model.multi_modal_projector.requires_grad_(True)
-    if name == "instruct":
-        llava.model.language_model.requires_grad_(True)
-        llava.lm_head.requires_grad_(True)
+    ready: dict[str, torch.Tensor] = {}
 
     def pixels(key: str) -> torch.Tensor:
+        if key in ready:
+            return ready[key]
         image = to_pixels(Image.fromarray(pictures[key]), encoder.spec.image_size)
         return encoder.normalise(torch.from_numpy(image[None]))
+
+    if on_gpu:
+        ready |= {key: pixels(key) for key in dict.fromkeys(image for image, _, _ in data)}
+        torch.cuda.reset_peak_memory_stats()
 
     class InOrder(Trainer):
         def _get_train_sampler(self, *args: Any) -> SequentialSampler:
             return SequentialSampler(data)
 
-    class Losses(TrainerCallback):
+    class Watch(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if "loss" in logs:
                 losses.append(logs["loss"])
 
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            clock.step()
+
     losses: list[float] = []
     per_step = len(data) // steps
-    micro = min(PEER_BATCH, per_step)
+    most = (stage.batch or per_step) if on_gpu else PEER_BATCH
+    micro = min(most, per_step)
     with tempfile.TemporaryDirectory() as work:
         arguments = TrainingArguments(
             output_dir=work, per_device_train_batch_size=micro, gradient_accumulation_steps=per_step // micro,
             max_steps=steps, learning_rate=stage.lr, lr_scheduler_type="cosine", warmup_steps=math.ceil(steps * 0.03),
-            bf16=True, use_cpu=True, seed=SEED, logging_steps=1, save_strategy="no", report_to="none",
-            disable_tqdm=True, remove_unused_columns=False, dataloader_pin_memory=False,
+            bf16=True, use_cpu=not on_gpu, seed=SEED, logging_steps=1, save_strategy="no", report_to="none",
+            disable_tqdm=True, remove_unused_columns=False, dataloader_pin_memory=on_gpu,
         )  # fmt: skip
-        started = time.process_time()
+        clock.start()
         trainer = InOrder(
             model=llava,
             args=arguments,
             train_dataset=data,
             data_collator=lambda batch: padded(batch, tokenizer.pad_token_id, pixels),
-            callbacks=[Losses()],
+            callbacks=[Watch()],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return _measured(started, losses, tokens=sum(len(ids) for _, ids, _ in data))
+    return clock.measured(losses, ordered)
 
 
-def peer_rows(name: str, scale: str, folder: Path) -> dict[str, Any]:
+def as_llava(own: "SpatialLLMForConditionalGeneration", case: Case, folder: Path) -> Any:
+    """The peer with our weights, set to train what the stage trains."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlavaForConditionalGeneration
+
+    from model.adaptation import LLM_LINEARS
+    from model.export import to_llava
+
+    if case.scale != "paper":
+        llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    else:
+        with torch.device(case.device):
+            llava = to_llava(own.to(case.device))
+        llava.model.language_model.bfloat16()  # as it is published, and loaded
+        llava.lm_head.bfloat16()
+    projector, llm = llava.model.multi_modal_projector, llava.model.language_model
+    llava.requires_grad_(False)
+    if case.lora:
+        torch.manual_seed(SEED)
+        targets = rf".*language_model.*\.({'|'.join(LLM_LINEARS)})"
+        llava = get_peft_model(llava, LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules=targets))
+    elif case.name == "instruct":
+        llm.requires_grad_(True)
+        llava.lm_head.requires_grad_(True)
+    projector.requires_grad_(True)
+    return llava
+
+
+def peer_rows(case: Case, folder: Path) -> dict[str, Any]:
     """The peer with all questions of an image in one row."""
-    return peer(name, scale, folder, isolate=False)
+    return peer(case, folder, isolate=False)
 
 
-def _start_up() -> None:
-    """What the Trainer imports as it begins, for seconds that are no training: before either side is timed."""
-    import deepspeed  # noqa: F401
+SIDES: dict[str, Callable[[Case, Path], dict[str, Any]]] = {
+    "ours": ours, "ours_two": ours_two, "ours_zero": ours_zero, "export": export, "peer": peer, "peer_rows": peer_rows,
+}  # fmt: skip
 
 
-def _measured(started: float, losses: list[float], **more: Any) -> dict[str, Any]:
-    seconds = time.process_time() - started
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
-    return {"seconds": round(seconds, 2), "peak_memory_gib": round(memory, 2), "loss": losses, **more}
-
-
-SIDES = {"ours": ours, "export": export, "peer": peer, "peer_rows": peer_rows}
-
-
-def _apart(side: str, stage: str, scale: str, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.train", "--scale", scale, "--stage", stage, "--side", side]
+def _apart(side: str, case: Case, folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.train", "--scale", case.scale, "--device", case.device]
+    command += ["--stage", case.name, "--side", side, "--folder", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--folder", str(folder)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(stage: str, scale: str) -> None:
-    """Measure all sides of a stage and record them as train-STAGE-SCALE.json."""
-    sizes, steps = STAGES[stage], STEPS[scale]
+def compare(case: Case) -> None:
+    """Measure all sides of a stage and record them: train-STAGE-SCALE.json, with -gpu where it was one."""
+    sides = ["ours", "peer", "peer_rows"] if case.isolated else ["ours", "peer", "ours_two", "ours_zero"]
+    measured: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as work:
         llava = Path(work) / "llava"
-        _apart("export", stage, scale, llava)
-        measured: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": [], "peer_rows": []}
-        for number in range(REPEATS[scale]):  # by turns: what else the machine does meanwhile is shared out
+        if case.scale != "paper":
+            _apart("export", case, llava)
+        for number in range(REPEATS.get(case.scale, 1)):  # by turns: what else the machine does is shared out
             for side, found in measured.items():
-                found.append(_apart(side, stage, scale, llava if side != "ours" else Path(work) / f"ours-{number}"))
-    own, other, in_rows = (
-        found[0] | {"seconds": statistics.median(one["seconds"] for one in found)} for found in measured.values()
-    )
-    samples = sizes.rows * sizes.turns * steps
+                found.append(_apart(side, case, Path(work) / f"{side}-{number}" if "ours" in side else llava))
+                print(f"{case.name} {side}: {found[-1]}", file=sys.stderr)
+    summary = {
+        side: found[0] | {"seconds": statistics.median(one["seconds"] for one in found)}
+        for side, found in measured.items()
+    }
+    own, other = summary["ours"], summary["peer"]
+    steps = case.steps - WARM_UP[case.device]
+    samples = case.stage.rows * (case.stage.turns if case.isolated else 1) * steps
     apart = [abs(a - b) / b for a, b in zip(own["loss"], other["loss"], strict=True)]
+    rate = "core-second" if case.device == "cpu" else "second"
     record(
-        f"train-{stage}-{scale}",
+        f"train-{case.name}-{case.scale}" + ("" if case.device == "cpu" else "-gpu"),
         ours=round(samples / own["seconds"], 2),
         peer=round(samples / other["seconds"], 2),
-        unit="question-answer samples per core-second",
+        unit=f"{'question-answer samples' if case.isolated else 'samples'} per {rate}",
         peer_name=f"LlavaForConditionalGeneration + Trainer, transformers {version('transformers')}",
-        command="make bench-train" if scale == "tiny" else f"python -m benchmarks.train --scale {scale}",
-        design=f"tiny {ENCODER} + {LLMS[scale][0]}, bf16 autocast, one thread",
+        command="make bench-train"
+        if case.scale == "tiny"
+        else f"python -m benchmarks.train --scale {case.scale} --device {case.device}",
+        design=f"{'paper-scale' if case.scale == 'paper' else 'tiny'} {ENCODER} + {LLMS[case.scale][0]}, bf16 autocast"
+        + (", one thread" if case.device == "cpu" else "")
+        + (f", LoRA of rank {LORA_RANK}" if case.lora else ""),
         steps=steps,
         seconds={side: [one["seconds"] for one in found] for side, found in measured.items()},
-        samples_per_step=sizes.rows * sizes.turns,
-        tokens_per_core_second={
-            "ours": round(other["tokens"] / own["seconds"]),
-            "peer": round(other["tokens"] / other["seconds"]),
-            "counted": "as the peer sees them: every sample with its image",
-        },
-        peak_memory_gib={"ours": own["peak_memory_gib"], "peer": other["peak_memory_gib"]},
+        samples_per_step=samples // steps,
+        **_tokens(own, other, rate),
+        peak_memory_gib={side: one["peak_memory_gib"] for side, one in summary.items() if side != "peer_rows"},
         extraction_s=own["extraction_s"],
-        loss={"ours": own["loss"], "peer": other["loss"]},
+        loss={side: one["loss"] for side, one in summary.items() if side != "peer_rows"},
         largest_relative_difference_of_losses=round(max(apart), 5),
-        peer_with_an_image_per_row={
-            "samples_per_core_second": round(samples / in_rows["seconds"], 2),
+        **(_rows(samples, summary) if case.isolated else _utilisation(samples, summary)),
+        **_card(case),
+    )
+
+
+def _tokens(own: dict[str, Any], other: dict[str, Any], rate: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        side: round(other["tokens"] / one["seconds"]) for side, one in (("ours", own), ("peer", other))
+    }
+    found["counted"] = "as the peer sees them: every sample with its image"
+    return {f"tokens_per_{rate.replace('-', '_')}": found}
+
+
+def _rows(samples: int, summary: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    own, in_rows = summary["ours"], summary["peer_rows"]
+    return {
+        "peer_with_an_image_per_row": {
+            "samples_per_second": round(samples / in_rows["seconds"], 2),
             "ratio": round(in_rows["seconds"] / own["seconds"], 3),
             "note": "all questions of an image in one row, each of which sees those before it: another loss",
-        },
-    )
+        }
+    }
+
+
+def _utilisation(samples: int, summary: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Of each side: the LLM's model FLOPs (model/meter.py) by the peak of the card; the encoders' are not counted."""
+    import torch
+
+    from model.meter import peak_flops
+
+    found = {}
+    for side, one in summary.items():
+        per_token, per_target = summary["ours"]["flops"]
+        flops = one["tokens"] * per_token + one["targets"] * per_target
+        found[side] = {
+            "samples_per_second": round(samples / one["seconds"], 2),
+            "model_flops_utilisation": round(flops / one["seconds"] / peak_flops(torch.device("cuda")), 4),
+        }
+    return {"sides": found}
+
+
+def _card(case: Case) -> dict[str, Any]:
+    if case.device == "cpu":
+        return {}
+    import torch
+
+    return {"card": torch.cuda.get_device_name(), "torch": torch.__version__}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--scale", choices=tuple(LLMS), default="tiny")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--stage", choices=tuple(STAGES), help="of these alone; default: all")
     parser.add_argument("--side", choices=tuple(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.side:
-        print(json.dumps(SIDES[chosen.side](chosen.stage, chosen.scale, chosen.folder)))
-    else:
-        for each in [chosen.stage] if chosen.stage else STAGES:
-            compare(each, chosen.scale)
+    if (chosen.scale, chosen.device) not in STEPS:
+        offered = ", ".join(f"{scale} on {device}" for scale, device in STEPS)
+        sys.exit(f"error: {chosen.scale} on {chosen.device} is not measured; choose one of {offered}")
+    for each in [chosen.stage] if chosen.stage else STAGES:
+        case = Case(each, chosen.scale, chosen.device)
+        if chosen.side:
+            print(json.dumps(SIDES[chosen.side](case, chosen.folder)))
+        else:
+            compare(case)

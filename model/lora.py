@@ -1,4 +1,4 @@
-"""peft's LoRA layer with fewer passes over memory on a GPU, where adapters otherwise cost a third of a training step."""
+"""peft's LoRA layer with fewer passes over memory on a GPU, where adapters otherwise take a third of a step."""
 
 import torch
 from peft.tuners.lora import Linear

@@ -196,7 +196,7 @@ def prepare(run: StageRun) -> None:
 
 
 def device_of(run: StageRun) -> str:
-    """ "cuda:0" or "cpu" by the runtime section; `auto` is CUDA where there is one, of several processes each its own."""
+    """ "cuda:0" or "cpu" by the runtime section; `auto` is CUDA where there is one, for each process its own."""
     import torch
 
     device = str(run.runtime.get("device", "auto"))

@@ -15,8 +15,8 @@ from data_registry.errors import InputError
 from model.batching import GroupedBatches, cut_global_batch
 from model.checkpoints import last_complete
 from model.collate import Collator
-from model.optimizers import build_optimizer
 from model.frozen import freeze_all_but
+from model.optimizers import build_optimizer
 from model.training import Machine, Recipe, train
 
 
