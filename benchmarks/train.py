@@ -160,7 +160,7 @@ def assemble(case: Case, encoders: Sequence[str] = (ENCODER,)) -> "tuple[Spatial
 
 
 def random_parts(encoders: Sequence[str], llm: str, device: str) -> tuple[list, Any]:
-    """Encoders and an LLM of paper scale on the device, in the precision that they have while they are trained around."""
+    """Encoders and an LLM of paper scale on the device, as precise as they are while others train around them."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
