@@ -71,6 +71,7 @@ def test_adapters_are_pefts():
     llm = make_llm(vocab=64)
     add_lora(llm, Lora(rank=4, alpha=8.0, dropout=0.0), LLM_LINEARS)
     layer = next(module for module in llm.modules() if isinstance(module, FusedLora)).cuda()
+    layer.base_layer.requires_grad_(False)
     torch.nn.init.normal_(layer.lora_B["default"].weight)
     x = torch.randn(2, 5, layer.in_features, device="cuda", requires_grad=True)
     for enabled, limit in ((False, 1e-5), (True, 0.01)):
