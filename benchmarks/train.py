@@ -36,6 +36,7 @@ import numpy as np
 from benchmarks.bench import record
 from data_registry.errors import InputError
 from flows.smoke_small import FOLDER
+from tasks.lmm import GROWING
 
 if TYPE_CHECKING:
     from model.modeling import SpatialLLMForConditionalGeneration
@@ -61,7 +62,7 @@ PEER_BATCH = 16  # samples in one forward pass of the peer there
 class Stage:
     """Sizes of one comparison: rows (images) per step, turns of each, peak learning rate, template of the answers.
 
-    `batch`: rows in one forward pass on a GPU; 0: a whole step's.
+    `batch`, `peer_batch`: rows in one forward pass on a GPU, as many as fit; 0: a whole step's.
     """
 
     rows: int
@@ -69,11 +70,12 @@ class Stage:
     lr: float
     template: str
     batch: int = 0
+    peer_batch: int = 0
 
 
 STAGES = {"align": Stage(16, 6, 1e-3, "plain"), "instruct": Stage(8, 8, 5e-4, "own")}
-PAPER = {"align": Stage(64, 1, 1e-3, "plain", 16), "instruct": Stage(32, 8, 2e-4, "own", 8)}
-STEPS = {("tiny", "cpu"): 8, ("small", "cpu"): 4, ("small", "cuda"): 24, ("paper", "cuda"): 5}
+PAPER = {"align": Stage(64, 1, 1e-3, "plain", 32, 16), "instruct": Stage(64, 8, 2e-4, "own", 16, 8)}
+STEPS = {("tiny", "cpu"): 8, ("small", "cpu"): 4, ("small", "cuda"): 24, ("paper", "cuda"): 4}
 WARM_UP = {"cpu": 0, "cuda": 2}  # steps that are not timed
 REPEATS = {"tiny": 3}  # of each side; a tiny one takes seconds, which a busy machine stretches unevenly
 
@@ -433,7 +435,7 @@ def peer(case: Case, folder: Path, isolate: bool = True) -> dict[str, Any]:
 
     losses: list[float] = []
     per_step = len(data) // steps
-    most = (stage.batch or per_step) if on_gpu else PEER_BATCH
+    most = (stage.peer_batch or per_step) if on_gpu else PEER_BATCH
     micro = min(most, per_step)
     with tempfile.TemporaryDirectory() as work:
         arguments = TrainingArguments(
@@ -611,6 +613,8 @@ if __name__ == "__main__":
     if (chosen.scale, chosen.device) not in STEPS:
         offered = ", ".join(f"{scale} on {device}" for scale, device in STEPS)
         sys.exit(f"error: {chosen.scale} on {chosen.device} is not measured; choose one of {offered}")
+    if chosen.device == "cuda":
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", GROWING)
     for each in [chosen.stage] if chosen.stage else STAGES:
         case = Case(each, chosen.scale, chosen.device)
         if chosen.side:

@@ -105,5 +105,7 @@ def _softmax(scores: torch.Tensor) -> torch.Tensor:
         return torch.softmax(scores, -1)
 
 
+# cuDNN's kernel copies from pageable memory in every call, which empties the queue of a GPU; flash does not.
+torch.backends.cuda.enable_cudnn_sdp(False)
 AttentionInterface.register(IMPLEMENTATION, isolated_turns_attention)
 AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from data_registry.errors import InputError
-from model import attention
+from model import attention, rotary  # noqa: F401 - importing it puts it in its place
 from model.configuration import SpatialLLMConfig
 from model.connector import NormedMLPConnector, build_connector, connect
 from model.encoders import VisionEncoder, rebuild_encoder

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from model.training import Machine, Recipe
 
 IMAGE_TOKEN = "<image>"
+GROWING = "expandable_segments:True"  # torch's GPU memory: batches of many shapes would cut fixed blocks to pieces
 CONNECTOR_FILE = "model.safetensors"
 
 
@@ -187,6 +188,7 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
 
 def prepare(run: StageRun) -> None:
     """Threads of torch by the runtime section, and no talk from transformers: what matters is in our own lines."""
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", GROWING)
     import torch
     from transformers.utils import logging
 

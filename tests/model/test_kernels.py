@@ -8,8 +8,9 @@ import torch
 from peft.tuners.lora import Linear
 from tiny_models import make_llm
 from torch import nn
+from transformers.models.llama import modeling_llama
 
-from model import attention
+from model import attention, rotary
 from model.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
 from model.frozen import freeze_all_but, rounded_once
 from model.lora import FusedLora
@@ -29,6 +30,22 @@ def test_fused_attention_equals_plain_products(key_heads, scaling):
         found.append((out, *torch.autograd.grad(out, made, grad)))
     for plain, fused in zip(*found, strict=True):
         torch.testing.assert_close(fused, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_rotation_is_that_of_transformers():
+    torch.manual_seed(0)
+    q = torch.randn(2, 7, 4, 16).transpose(1, 2).requires_grad_()
+    k = torch.randn(2, 7, 2, 16).transpose(1, 2).requires_grad_()
+    angles = torch.rand(1, 7, 8) * 6
+    cos, sin = (torch.cat([each, each], -1) for each in (angles.cos(), angles.sin()))
+    grads = [torch.randn(2, 4, 7, 16), torch.randn(2, 2, 7, 16)]
+    results = []
+    for turn in (rotary.rotate, rotary._theirs):
+        out = turn(q, k, cos, sin)
+        results.append([*out, *torch.autograd.grad(out, [q, k], grads)])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert modeling_llama.apply_rotary_pos_emb is rotary.apply_rotary_pos_emb
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
