@@ -1,5 +1,5 @@
-"""What a stage run will cost: seconds as recorded on this machine; at paper scale by FLOPs, calibrated on the published
-hours (`model/cost.py`). To choose by and to show remaining time with."""
+"""What a stage run will take and cost: seconds as recorded on this machine; at paper scale by FLOPs, calibrated on the
+published hours (`model/cost.py`). To choose by and to show remaining time with."""
 
 import heapq
 import json
@@ -33,49 +33,70 @@ _FIRST_GUESS_S = {
 _WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}
 
 
+class Recorded:
+    """One figure of the stage runs computed on this machine, and what it lets expect of others.
+
+    Args:
+        figures: {run: seconds}.
+    """
+
+    def __init__(self, figures: dict[str, float]) -> None:
+        self.of = figures
+        self._by_stage: dict[str, list[float]] = {}
+        for run, seconds in figures.items():
+            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _work(run))
+
+    def expected(self, run: str) -> float:
+        """Its own, or the middle one of its stage's by the work to do, or a first guess."""
+        stage = run.partition("/")[0]
+        if run in self.of:
+            return self.of[run]
+        if stage in self._by_stage:
+            return median(self._by_stage[stage]) * _work(run)
+        return _FIRST_GUESS_S[stage] * _work(run)
+
+
 class Costs:
-    """Expected seconds of stage runs on one slot, from what was recorded in `logs/` on this machine."""
+    """What stage runs will take and cost on one slot, from what was recorded in `logs/` on this machine."""
 
     def __init__(self, root: Path, plan: Plan) -> None:
         self._plan = plan
         found = settings.load(root)
         self._root, self._scale, self._params = root, found.scale, found.params
-        self._recorded: dict[str, float] = {}
-        self._by_stage: dict[str, list[float]] = {}
+        self._clock, self._processor = Recorded({}), Recorded({})
         self.look()
 
     def look(self) -> bool:
         """Read what has been recorded by now; returns whether any of it is new."""
-        before, self._recorded = self._recorded, {}
+        before, clock, processor = self._clock.of, {}, {}
         for path in sorted((self._root / "logs" / self._scale).glob("*/*.json")):
             stage, name = path.parent.name, path.stem
             record = json.loads(Paths(self._root, self._scale, stage, name).record.read_text())
             # Of a training that went on with a stopped one: what it takes from its first step.
-            self._recorded[f"{stage}/{name}"] = record["seconds"] + record.get("earlier_seconds", 0.0)
-        self._by_stage = {}
-        for run, seconds in self._recorded.items():
-            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _work(run))
-        return self._recorded != before
+            earlier, run = record.get("earlier", {}), f"{stage}/{name}"
+            clock[run] = record["seconds"] + earlier.get("seconds", 0.0)
+            if "processor_s" in record:
+                processor[run] = record["processor_s"] + earlier.get("processor_s", 0.0)
+        self._clock, self._processor = Recorded(clock), Recorded(clock | processor)
+        return self._clock.of != before
 
     def seconds(self, run: str) -> float:
-        """Seconds of "stage/name" on one slot (one core at tiny, one node of eight GPUs at paper scale)."""
+        """Seconds that "stage/name" takes on one slot (one core at tiny, one node of eight GPUs at paper scale)."""
         stage = run.partition("/")[0]
-        if run in self._recorded:
-            return self._recorded[run]
-        if self._scale == "paper" and stage in TRAINING:
+        if run not in self._clock.of and self._scale == "paper" and stage in TRAINING:
             params = self._params.get(stage, {}).get("paper", {})
             return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
-        if stage in self._by_stage:
-            return median(self._by_stage[stage]) * _work(run)
-        return _FIRST_GUESS_S[stage] * _work(run)
+        return self._clock.expected(run)
 
     def recorded(self, run: str) -> float | None:
         """Seconds that it took on this machine, if it was computed here when last looked."""
-        return self._recorded.get(run)
+        return self._clock.of.get(run)
 
     def gpu_hours(self, runs: Iterable[str]) -> float:
-        """Accelerator hours of these runs (core hours at tiny scale)."""
-        return sum(self.seconds(run) for run in runs) * _GPUS[self._scale] / 3600
+        """Accelerator hours of these runs; at tiny scale core hours, which are processor time: what else the machine
+        does meanwhile makes a design slower, and no dearer."""
+        each = self._processor.expected if self._scale == "tiny" else self.seconds
+        return sum(each(run) for run in runs) * _GPUS[self._scale] / 3600
 
     def finish_hours(self, runs: Iterable[str], slots: int) -> float:
         """Hours until all have ended on k slots, by the scheduler's own rule (the longest way to the end first)."""

@@ -174,7 +174,9 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
     from model.training import Machine
 
     runtime = run.runtime
-    recompute = runtime.get("gradient_checkpointing")
+    recompute, workers = runtime.get("gradient_checkpointing"), runtime.get("data_workers")
+    if workers is None:  # a GPU waits for pictures that one process decodes between two steps
+        workers = 4 if device_of(run).startswith("cuda") else 0
     return Machine(
         per_device_batch=int(runtime.get("batch_per_device", 64)),
         checkpoint_steps=int(runtime.get("checkpoint_steps", 50)),
@@ -182,7 +184,7 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
         device=str(runtime.get("device", "auto")),
         deepspeed=deepspeed_config(zero_stage) if zero_stage else None,
         gradient_checkpointing=run.scale == "paper" if recompute is None else bool(recompute),
-        workers=int(runtime.get("data_workers", 0)),
+        workers=int(workers),
     )
 
 

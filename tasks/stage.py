@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -238,6 +239,12 @@ def is_whole(out: Path, identity: dict[str, Any] | None = None, contents: bool =
     return identity is None or manifest["identity"] == json.loads(json.dumps(identity))
 
 
+def _processor_s() -> float:
+    """Of this process and of those that it waited for."""
+    used = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 def _compute(
     found: Settings,
     paths: Paths,
@@ -247,9 +254,9 @@ def _compute(
     compute: Callable[[StageRun], Metrics],
     together: Ranks,
 ) -> None:
-    started = time.time()
+    started, worked = time.time(), _processor_s()
     _prepare_work(paths.work, identity)
-    earlier = stopped.earlier_seconds(paths.work)
+    earlier = stopped.earlier(paths.work)
     paths.partial.mkdir(parents=True)
     history = paths.work / "history.jsonl"
     mlflow = _MlflowWhenNeeded(found, identity, started)
@@ -272,13 +279,13 @@ def _compute(
         if full:
             raise InputError(full) from error
         raise
-    seconds = time.time() - started
+    took = {"seconds": round(time.time() - started, 2), "processor_s": round(_processor_s() - worked, 2)}
     write_json(
         paths.record,
         {
             "identity": digest.digest_of(identity),
-            "seconds": round(seconds, 2),
-            **({"earlier_seconds": earlier} if earlier else {}),
+            **took,
+            **({"earlier": earlier} if earlier else {}),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "host": socket.gethostname(),
             "environment": environment(),
@@ -288,10 +295,10 @@ def _compute(
     owe(found.root)
     mlflow.finish(published=True)
     if found.runtime.get("keep_stopped", True):
-        stopped.leave(paths.work, identity, seconds)
+        stopped.leave(paths.work, identity, took)
     else:
         shutil.rmtree(paths.work, ignore_errors=True)
-    print(f"{paths.stage} {paths.name}: computed in {seconds:.1f} s")
+    print(f"{paths.stage} {paths.name}: computed in {took['seconds']:.1f} s")
     if identify(settings.load(found.root), paths.stage, paths.name)[0] != identity:
         # The output is whole and says what it is; but DVC would record it under the parameters of this moment.
         raise Changed(

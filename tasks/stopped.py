@@ -13,7 +13,8 @@ from tasks import digest
 from tasks.claim import Paths, write_json
 
 FRAC = "frac"
-_NOTE = "stopped.json"  # in the folder: how far the training came, and the seconds it took
+_NOTE = "stopped.json"  # in the folder: how far the training came, and what it took
+Took = dict[str, float]  # "seconds" of the clock and "processor_s" of this machine's processors
 
 
 def frac_of(parts: dict[str, Any]) -> float:
@@ -43,16 +44,18 @@ def take(work: Path, identity: dict[str, Any]) -> bool:
     return True
 
 
-def leave(work: Path, identity: dict[str, Any], seconds: float) -> None:
+def leave(work: Path, identity: dict[str, Any], took: Took) -> None:
     """Keep a published stage run's scratch for those that train further; nothing does beyond a whole one's.
 
     Args:
-        seconds: that this stage run's own part took.
+        took: this stage run's own part.
     """
     kept, frac = folder_of(work, identity), frac_of(identity["parts"])
     if frac < 1 and (not kept.exists() or _note(kept)["frac"] < frac):
         shutil.rmtree(kept, ignore_errors=True)
-        write_json(work / _NOTE, {"frac": frac, "seconds": round(seconds + earlier_seconds(work), 2)})
+        before = earlier(work)
+        whole = {key: round(value + before.get(key, 0.0), 2) for key, value in took.items()}
+        write_json(work / _NOTE, {"frac": frac, "took": whole})
         work.rename(kept)
     else:
         shutil.rmtree(work, ignore_errors=True)
@@ -67,10 +70,10 @@ def forget(paths: Paths) -> None:
         shutil.rmtree(folder_of(paths.work, identity), ignore_errors=True)
 
 
-def earlier_seconds(work: Path) -> float:
-    """What the stage runs took whose training this scratch goes on with."""
-    return float(_note(work)["seconds"]) if (work / _NOTE).exists() else 0.0
+def earlier(work: Path) -> Took:
+    """What the stage runs took whose training this scratch goes on with; empty where it begins."""
+    return _note(work)["took"] if (work / _NOTE).exists() else {}
 
 
-def _note(folder: Path) -> dict[str, float]:
+def _note(folder: Path) -> dict[str, Any]:
     return json.loads((folder / _NOTE).read_text())
