@@ -1,5 +1,6 @@
 """ZeRO on CPU: one process or two ranks, stage 2 or 3, trains as plain PyTorch does; no operator compiled at start."""
 
+import json
 import os
 import socket
 import subprocess
@@ -137,3 +138,31 @@ def test_two_ranks_train_as_one_process_and_resume(tmp_path):
         assert largest_difference(whole, tmp_path / f"{plain}.safetensors") < tolerance, name
         assert largest_difference(whole, tmp_path / f"resumed{name}.safetensors") < 1e-6, name
         assert largest_difference(whole, tmp_path / "start.safetensors") > 1e-3, name
+
+
+FUSED = """
+import json, sys; sys.path.insert(0, {here!r})
+from pathlib import Path
+from model.deepspeed import deepspeed_config
+from model.lora import FusedLora
+from model.training import Machine, Recipe
+from tiny_models import train_tiny
+if {fused}:
+    FusedLora.forward = lambda self, x: self.fused(x)  # as on a GPU
+found = []
+machine = Machine(per_device_batch=4, log_steps=1, device="cpu", gradient_checkpointing=True,
+                  deepspeed=deepspeed_config(3))
+train_tiny(Path({work!r}), recipe=Recipe(lr=1e-3, global_batch=8, epochs=1), machine=machine, lora=4, blind_every=0,
+           on_log=lambda step, values: found.append(values["loss"]))
+print(json.dumps(found))
+"""
+
+
+def test_fused_adapters_find_their_weights_under_zero_3(tmp_path):
+    """They read weights of layers that they do not call, which ZeRO-3 has to bring together all the same."""
+    losses = []
+    for fused in (False, True):
+        code = FUSED.format(here=str(Path(__file__).parent), work=str(tmp_path / str(fused)), fused=fused)
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+        losses.append(json.loads(done.stdout.splitlines()[-1]))
+    assert len(losses[0]) == 6 and losses[0] == pytest.approx(losses[1], rel=0.005)
