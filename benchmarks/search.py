@@ -81,7 +81,7 @@ class Surface:
 class Replay:
     """A session whose stage runs end at once; it keeps the bill, on which a stage run stands once."""
 
-    def __init__(self, root: Path, surface: Surface, after: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, root: Path, surface: Any, after: Callable[[], None] = lambda: None) -> None:
         self.root, self.surface, self.after = root, surface, after
         self.plan, self.result = Plan(), Result([])
         self.bill = Bill(root, taken=self.promised)
@@ -133,9 +133,18 @@ def samples(parts: dict[str, Any], stage: str) -> float:
     return sum(DATA[name][0] for name in data) * frac_of(parts)
 
 
-def search(root: Path, space: Space, name: str, seed: int, halving: Halving | None = None) -> Replay:
-    """One study on one surface, until a design is near the best and `LEAST_DESIGNS` are known."""
-    replay = Replay(root, Surface(space, seed))
+def at_paper_scale(root: Path) -> Path:
+    """A project whose designs cost what the published recipe does."""
+    text = (Path(__file__).parents[1] / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("scale: tiny", "scale: paper", 1))
+    return root
+
+
+def search(
+    root: Path, space: Space, name: str, seed: int, halving: Halving | None = None, surface: Any | None = None
+) -> Replay:
+    """One study on one surface (a drawn one by default), until a design is near the best and `LEAST_DESIGNS` known."""
+    replay = Replay(root, surface or Surface(space, seed))
     study = optuna.create_study(direction="maximize")
     first = halving.fractions[0] if halving else WHOLE
     study.sampler = make_sampler(name, space, lambda one: replay.bill.left(at(one, first)), replay.bill.alone, seed)
@@ -189,9 +198,7 @@ if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = Space()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        text = (Path(__file__).parents[1] / "params.yaml").read_text()
-        (root / "params.yaml").write_text(text.replace("scale: tiny", "scale: paper", 1))
+        root = at_paper_scale(Path(folder))
         runs = {name: [search(root, space, name, seed) for seed in range(SEEDS)] for name in SAMPLERS}
         halved = [search(root, space, "grid", seed, Halving()) for seed in range(SEEDS)]  # all designs begin
     paid = {name: [paid_until_near(one) for one in found] for name, found in runs.items()}
