@@ -28,7 +28,7 @@ class Bill:
         self._found = Settings(root, settings.load(root).params, self._plan.entries)
         self._runs: dict[Design, list[str]] = {}
         self._there: dict[str, bool] = {}
-        self._prices: dict[str, float] = {}
+        self._prices: dict[str, tuple[float, float]] = {}  # from the start, and what is left of it
         for design in designs:
             self._runs_of(design)
 
@@ -39,16 +39,16 @@ class Bill:
 
     def left(self, design: Design) -> float:
         """Accelerator hours of what this design would still have to compute."""
-        return sum(self._price(run) for run in self._runs_of(design) if not self._free(run))
+        return sum(self._price(run)[1] for run in self._runs_of(design) if not self._free(run))
 
     def alone(self, design: Design) -> float:
         """Accelerator hours of its training and score runs with nothing there."""
         own = (run for run in self._runs_of(design) if run.partition("/")[0] in (*TRAINING, "score"))
-        return sum(self._price(run) for run in own)
+        return sum(self._price(run)[0] for run in own)
 
     def hours(self, plan: Plan, runs: Iterable[str]) -> float:
         """Accelerator hours of some stage runs of a plan."""
-        return sum(self._price(self._plan.add(run, plan.entry(run))) for run in runs)
+        return sum(self._price(self._plan.add(run, plan.entry(run)))[0] for run in runs)
 
     def _runs_of(self, design: Design) -> list[str]:
         if design not in self._runs:
@@ -56,9 +56,9 @@ class Bill:
             self._runs[design] = [self._plan.add(run, plan.entry(run)) for run in plan.runs()]
         return self._runs[design]
 
-    def _price(self, run: str) -> float:
+    def _price(self, run: str) -> tuple[float, float]:
         if run not in self._prices:
-            self._prices[run] = self._costs.gpu_hours([run])
+            self._prices[run] = self._costs.gpu_hours([run], from_start=True), self._costs.gpu_hours([run])
         return self._prices[run]
 
     def _free(self, run: str) -> bool:

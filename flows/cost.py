@@ -43,8 +43,12 @@ class Recorded:
     def __init__(self, figures: dict[str, float]) -> None:
         self.of = figures
         self._by_stage: dict[str, list[float]] = {}
+        self._stopped: dict[str, list[tuple[float, float]]] = {}
         for run, seconds in figures.items():
             self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _work(run))
+            whole, frac = _whole(run)
+            if frac < 1:
+                self._stopped.setdefault(whole, []).append((frac, seconds))
 
     def expected(self, run: str) -> float:
         """Its own, or the middle one of its stage's by the work to do, or a first guess."""
@@ -54,6 +58,12 @@ class Recorded:
         if stage in self._by_stage:
             return median(self._by_stage[stage]) * _work(run)
         return _FIRST_GUESS_S[stage] * _work(run)
+
+    def left(self, run: str, expected: float) -> float:
+        """Of what a stage run is expected to take from its first step: without what a rung has done of its training."""
+        whole, frac = _whole(run)
+        done = (seconds for stop, seconds in self._stopped.get(whole, ()) if stop < frac)
+        return expected if run in self.of else max(expected - max(done, default=0.0), 0.0)
 
 
 class Costs:
@@ -81,22 +91,32 @@ class Costs:
         return self._clock.of != before
 
     def seconds(self, run: str) -> float:
-        """Seconds that "stage/name" takes on one slot (one core at tiny, one node of eight GPUs at paper scale)."""
-        stage = run.partition("/")[0]
-        if run not in self._clock.of and self._scale == "paper" and stage in TRAINING:
-            params = self._params.get(stage, {}).get("paper", {})
-            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
-        return self._clock.expected(run)
+        """Seconds that "stage/name" takes on one slot (one core at tiny, one node of eight GPUs at paper scale), from
+        where a rung stopped its training if one did."""
+        return self._clock.left(run, self._from_start(run, self._clock))
 
     def recorded(self, run: str) -> float | None:
         """Seconds that it took on this machine, if it was computed here when last looked."""
         return self._clock.of.get(run)
 
-    def gpu_hours(self, runs: Iterable[str]) -> float:
+    def gpu_hours(self, runs: Iterable[str], from_start: bool = False) -> float:
         """Accelerator hours of these runs; at tiny scale core hours, which are processor time: what else the machine
-        does meanwhile makes a design slower, and no dearer."""
-        each = self._processor.expected if self._scale == "tiny" else self.seconds
-        return sum(each(run) for run in runs) * _GPUS[self._scale] / 3600
+        does meanwhile makes a design slower, and no dearer.
+
+        Args:
+            from_start: with nothing there of a training that a rung stopped.
+        """
+        figures = self._processor if self._scale == "tiny" else self._clock
+        whole = {run: self._from_start(run, figures) for run in runs}
+        seconds = whole.values() if from_start else (figures.left(run, value) for run, value in whole.items())
+        return sum(seconds) * _GPUS[self._scale] / 3600
+
+    def _from_start(self, run: str, figures: Recorded) -> float:
+        stage = run.partition("/")[0]
+        if run not in figures.of and self._scale == "paper" and stage in TRAINING:
+            params = self._params.get(stage, {}).get("paper", {})
+            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
+        return figures.expected(run)
 
     def finish_hours(self, runs: Iterable[str], slots: int) -> float:
         """Hours until all have ended on k slots, by the scheduler's own rule (the longest way to the end first)."""
@@ -165,6 +185,13 @@ def critical_path(needs: Mapping[str, list[str]], seconds: Mapping[str, float]) 
         chain.append(run)
         run = before[run]
     return chain[::-1]
+
+
+def _whole(run: str) -> tuple[str, float]:
+    """The stage run whose training goes to the end, and the share of it that this one does."""
+    whole, found, rest = run.partition(f"_{FRAC}=")
+    share, _, later = rest.partition("_")
+    return (f"{whole}_{later}" if later else whole), float(read_value(share)) if found else 1.0
 
 
 def _work(run: str) -> float:

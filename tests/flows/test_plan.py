@@ -24,6 +24,7 @@ from flows.plan import (
 )
 from flows.runs import status_of
 from flows.space import Range, Space
+from tasks.claim import Paths, write_json
 from tasks.stage import execute
 from tests.flows.test_design import grid
 
@@ -227,3 +228,22 @@ def test_before_anything_is_recorded_more_data_costs_more(tmp_path):
     whole, both, half, third = (costs.seconds(f"instruct/{design.name}") for design in designs)
     assert whole < half < both
     assert third == pytest.approx(both / 3)
+
+
+def test_what_a_rung_has_done_of_a_training_is_not_to_be_done_again(tmp_path):
+    rungs = [parse(f"clip_vicuna-7b_cc558k_mix665k{frac}") for frac in ("_frac=1of9", "_frac=1of3", "")]
+    (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text())
+    first, second, whole = (f"instruct/{design.name}" for design in rungs)
+    write_json(Paths(tmp_path, "tiny", *first.split("/")).record, {"seconds": 20.0, "processor_s": 10.0})
+    costs = Costs(tmp_path, plan_of(rungs))
+    assert costs.seconds(first) == 20
+    assert costs.seconds(second) == pytest.approx(60 - 20)
+    assert costs.seconds(whole) == pytest.approx(180 - 20)
+    assert costs.gpu_hours([whole]) == pytest.approx((90 - 10) / 3600)
+    assert costs.gpu_hours([whole], from_start=True) == pytest.approx(90 / 3600)
+    # The second rung's own part took 50 s of the clock, after the first one's 20.
+    record = {"seconds": 50.0, "processor_s": 25.0, "earlier": {"seconds": 20.0, "processor_s": 10.0}}
+    write_json(Paths(tmp_path, "tiny", *second.split("/")).record, record)
+    assert costs.look()
+    assert costs.seconds(second) == 70
+    assert costs.seconds(whole) == pytest.approx((180 + 210) / 2 - 70)
