@@ -112,8 +112,8 @@ def image_lookup(
     scenes: Path | Sequence[Path],
     bf16: bool,
     budget_gb: float,
-    device: str = "cpu",
     cache: Path = CACHE,
+    device: str = "cpu",
     progress: Progress = lambda done, total: None,
     open_images: Callable[[Path | Sequence[Path]], Images] = lambda folders: Images(*_several(folders)),
 ) -> CachedImages | LiveImages:

@@ -244,7 +244,13 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
     budget_gb = float(run.runtime.get("feature_budget_gb", 20))
     opened = partial(open_images, run.runtime)
     return image_lookup(
-        encoders, image_folders(run), bf16, budget_gb, device_of(run), progress=run.progress, open_images=opened
+        encoders,
+        image_folders(run),
+        bf16,
+        budget_gb,
+        device=device_of(run),
+        progress=run.progress,
+        open_images=opened,
     )
 
 
