@@ -4,6 +4,7 @@ one after the other, and `dvc exp run --queue` with as many experiments that sle
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -55,25 +56,31 @@ def fresh(folder: Path, designs: list[str]) -> Project:
     return project
 
 
-def bare(folder: Path, designs: list[str], plan: Plan) -> float:
-    """Seconds of all commands as dvc.yaml has them, inputs first."""
+def cpu_s() -> float:
+    """CPU seconds of every process that has ended below this one: they say the same however busy the machine is."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def bare(folder: Path, designs: list[str], plan: Plan) -> tuple[float, float]:
+    """Seconds of all commands as dvc.yaml has them, inputs first, and CPU seconds."""
     project = fresh(folder, designs)
     with contextlib.chdir(project.root):  # where DVC looks for what dvc.yaml reads
         commands = Store(project.root).commands(plan.runs())
-    started = time.monotonic()
+    started, used = time.monotonic(), cpu_s()
     for run in plan.runs():
         project.run("/bin/sh", "-c", f"exec {commands[run]}")
-    return time.monotonic() - started
+    return time.monotonic() - started, cpu_s() - used
 
 
-def flow(folder: Path, designs: list[str], plan: Plan) -> float:
-    """Seconds of the same as one flow, with its Prefect server, DVC and MLflow."""
+def flow(folder: Path, designs: list[str], plan: Plan) -> tuple[float, float]:
+    """The same of all as one flow, with its Prefect server, DVC and MLflow."""
     project = fresh(folder, designs)
-    started = time.monotonic()
+    started, used = time.monotonic(), cpu_s()
     project.run(sys.executable, "-c", _FLOW, *designs)
-    seconds = time.monotonic() - started
+    seconds, cpu = time.monotonic() - started, cpu_s() - used
     assert sorted(project.executed) == sorted(plan.runs())
-    return seconds
+    return seconds, cpu
 
 
 def queue(folder: Path, size: int) -> tuple[float, float]:
@@ -113,12 +120,14 @@ def main(sizes: tuple[int, ...]) -> None:
         for number, size in enumerate(sizes, 1):
             designs, plan = plan_of_size(size)
             count = len(plan.runs())
-            alone = bare(root / f"bare-{size}", designs, plan)
-            whole = flow(root / f"flow-{size}", designs, plan)
+            alone, alone_cpu = bare(root / f"bare-{size}", designs, plan)
+            whole, whole_cpu = flow(root / f"flow-{size}", designs, plan)
             by_size[count] = {
                 "bare_s": round(alone, 1),
                 "flow_s": round(whole, 1),
                 "overhead_s": round((whole - alone) / count, 3),
+                "overhead_cpu_s": round((whole_cpu - alone_cpu) / count, 3),
+                "load": round(os.getloadavg()[1], 1),  # over the last five minutes: what else the machine had to do
             }
             print(count, by_size[count], flush=True)
             record(

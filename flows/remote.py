@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.plan import read_plan
 from flows.store import Store
 from tasks.claim import write_json
 
@@ -83,9 +84,9 @@ class Remote:
             self._warn(f"the DVC remote does not answer ({error}); what others have computed is not seen")
 
     def _transfer(self, runs: Iterable[str]) -> None:
-        wanted = {run.replace("/", "@", 1) for run in runs}
+        planned = set(read_plan(self.root).runs())  # a sweep's trials may have left it
         with self._store.repo() as repo:  # locked for as long as dvc.lock is read, not while bytes travel
-            stages = [stage for stage in repo.index.stages if stage.addressing in wanted]
+            stages = self._store.stages(repo, [run for run in runs if run in planned]).values()
             objects = {one for stage in stages for some in stage.get_used_objs().values() for one in some}
         with _Unlocked(self.root) as repo:
             failed = repo.cloud.push(objects).failed

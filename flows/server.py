@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flows.local_server import HOST, LocalServer, free_port
+from flows.prefect_ui import until_gone
 from tasks.owner import die_with_owner
 
 _SETTINGS = {
@@ -42,7 +43,8 @@ def prefect_server(root: Path) -> Iterator[str]:
         server.wait()
         os.environ["PREFECT_API_URL"] = f"{server.address}/api"
         try:
-            yield os.environ["PREFECT_API_URL"]
+            with until_gone(server.process):
+                yield os.environ["PREFECT_API_URL"]
         finally:
             del os.environ["PREFECT_API_URL"]
 

@@ -2,6 +2,7 @@
 Compute, then commit: no DVC lock is held while a stage run computes, and afterwards `dvc repro` finds nothing to do."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_registry.errors import InputError
+from flows.dvc_lock import DvcLock
 from flows.plan import Plan
 from tasks import digest, settings
 from tasks.claim import Paths
@@ -21,10 +23,12 @@ from tasks.settings import Settings
 from tasks.stage import identify, is_whole
 
 if TYPE_CHECKING:
+    from dvc.parsing import DataResolver
     from dvc.repo import Repo
     from dvc.stage import Stage
 
 THERE, RESTORED = "there", "restored"
+_PIPELINE = ("dvc.yaml", settings.PLAN_FILE, settings.PARAMS_FILE)  # what DVC resolves stages from
 
 
 def is_current(found: Settings, run: str, contents: bool = True, known: dict[str, bool] | None = None) -> bool:
@@ -61,7 +65,8 @@ class Store:
     """The versioned outputs of stage runs, written "stage/name".
 
     A `Repo` is opened afresh for each operation, under one repository-wide operating-system lock: DVC's objects may not
-    be shared between threads, and its own lock gives up where another process of ours would have waited.
+    be shared between threads, and its own lock gives up where another process of ours would have waited. Of dvc.yaml
+    and dvc.lock only the stage runs asked for are read, so that one costs the same however many there are.
 
     Args:
         root: the repository's root.
@@ -69,6 +74,9 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._lock_file = DvcLock(root)
+        self._resolver: DataResolver | None = None
+        self._resolved: list[bytes] = []  # the files that the resolver has read
 
     def paths(self, run: str) -> Paths:
         """The files of a stage run at the scale of params.yaml."""
@@ -88,13 +96,11 @@ class Store:
         known: dict[str, bool] = {}
         found = settings.load(self.root)
         with self.repo() as repo:
-            stages = {stage.addressing: stage for stage in repo.index.stages}
-            for run in runs:
-                stage = self._stage(stages, run)
+            for run, stage in self.stages(repo, runs).items():
                 with contextlib.suppress(LockError):  # `dvc repro` is computing it: our own command will wait for that
                     if is_current(found, run, known=known):
                         if stage.changed():
-                            repo.commit(stage.addressing, force=True)
+                            self._commit(stage)
                         states[run] = THERE
                     elif inputs_are_current(found, run, known) and self._restore(repo, stage, found, run, known):
                         states[run] = RESTORED
@@ -113,7 +119,7 @@ class Store:
         while True:
             try:
                 with self.repo() as repo:
-                    repo.commit(run.replace("/", "@", 1), force=True)
+                    self._commit(self.stages(repo, [run])[run])
                 return
             except LockError:  # `dvc repro` waited for the same run and is about to commit it
                 time.sleep(0.5)
@@ -121,22 +127,23 @@ class Store:
     def commands(self, runs: Iterable[str]) -> dict[str, str]:
         """The command of each stage run exactly as dvc.yaml has it."""
         with self.repo() as repo:
-            stages = {stage.addressing: stage for stage in repo.index.stages}
-            return {run: self._stage(stages, run).cmd for run in runs}
+            return {run: stage.cmd for run, stage in self.stages(repo, runs).items()}
 
     def forget(self, runs: Iterable[str]) -> None:
-        """Take stage runs that have left plan.yaml out of dvc.lock, whose length every commit pays for.
+        """Take stage runs that have left plan.yaml out of dvc.lock.
 
         Their outputs stay in DVC's cache, and its run-cache finds them again.
         """
-        from dvc.utils.serialize import modify_yaml
-
-        path = self.root / "dvc.lock"
         with self.repo():
-            if path.exists():
-                with modify_yaml(path) as content:
-                    for run in runs:
-                        (content.get("stages") or {}).pop(run.replace("/", "@", 1), None)
+            self._lock_file.drop(map(_address, runs))
+
+    def _commit(self, stage: "Stage") -> None:
+        """What `Repo.commit(force=True)` does."""
+        from dvc.stage.serialize import to_single_stage_lockfile
+
+        stage.save()
+        stage.commit()
+        self._lock_file.set(stage.name, to_single_stage_lockfile(stage))
 
     def _restore(self, repo: "Repo", stage: "Stage", found: Settings, run: str, known: dict[str, bool]) -> bool:
         from dvc.stage.cache import RunCacheNotFoundError
@@ -155,18 +162,32 @@ class Store:
             logging.getLogger("spatialllm").warning("%s: the DVC remote does not give it (%s)", run, error)
             return False
         if is_current(found, run, known=known):
-            repo.commit(stage.addressing, force=True)
+            self._commit(stage)
             return True
         if not is_whole(out):
             _drop_damaged(repo, stage)
         return False
 
-    @staticmethod
-    def _stage(stages: dict[str, "Stage"], run: str) -> "Stage":
-        address = run.replace("/", "@", 1)
-        if address not in stages:
-            raise InputError(f"dvc.yaml: has no stage {address}, which {settings.PLAN_FILE} asks for")
-        return stages[address]
+    def stages(self, repo: "Repo", runs: Iterable[str]) -> dict[str, "Stage"]:
+        """Each stage run as DVC has it, in this order; `repo` is this store's own."""
+        from dvc.dvcfile import load_file
+        from dvc.parsing import EntryNotFound
+        from dvc.stage.loader import StageLoader
+
+        addresses = {run: _address(run) for run in runs}
+        file = load_file(repo, str(self.root / "dvc.yaml"))
+        texts = [path.read_bytes() for path in map(self.root.joinpath, _PIPELINE) if path.exists()]
+        if self._resolver is None or texts != self._resolved:
+            self._resolver, self._resolved = file.resolver, texts
+        entries = self._lock_file.entries(addresses.values())
+        stages = {}
+        for run, address in addresses.items():
+            try:
+                definition = self._resolver.resolve_one(address)[address]
+            except EntryNotFound:
+                raise InputError(f"dvc.yaml: has no stage {address}, which {settings.PLAN_FILE} asks for") from None
+            stages[run] = StageLoader.load_stage(file, address, definition, entries.get(address))
+        return stages
 
     @contextlib.contextmanager
     def repo(self) -> Iterator["Repo"]:
@@ -189,7 +210,7 @@ class Store:
                     f"{self.root}: not a DVC repository ({error}); run this in the project's root"
                 ) from error
             try:
-                with lock_repo(repo), self._whole_lock_file():
+                with lock_repo(repo), _parameters_read_once():
                     yield repo
             except LockError:
                 raise
@@ -198,27 +219,23 @@ class Store:
             finally:
                 repo.close()
 
-    @contextlib.contextmanager
-    def _whole_lock_file(self) -> Iterator[None]:
-        """Keep what dvc.lock was while DVC may write it, and put it back where the last one to do so was killed.
 
-        DVC truncates dvc.lock and writes it anew. What is lost with the newest entry comes back: the stage run itself
-        is there, and the next `fetch` commits it. Where nobody was killed, a dvc.lock is its user's and stays as it is.
-        """
-        lock, before = self.root / "dvc.lock", self.root / ".locks" / "dvc.lock.before"  # empty: there was none
-        if before.exists():
-            known = _lock_entries(lock)
-            if known is None or not (_lock_entries(before) or {}).items() <= known.items():
-                before.replace(lock)
-            if lock.exists() and not lock.stat().st_size:
-                lock.unlink()
-        writing = before.with_suffix(".writing")
-        writing.write_bytes(lock.read_bytes() if lock.exists() else b"")
-        writing.replace(before)
-        try:
-            yield
-        finally:
-            before.unlink()
+def _address(run: str) -> str:
+    """A stage run's name in dvc.yaml."""
+    return run.replace("/", "@", 1)
+
+
+@contextlib.contextmanager
+def _parameters_read_once() -> Iterator[None]:
+    """Let DVC parse params.yaml and plan.yaml once: it does so five times for every stage run it looks at."""
+    from dvc.utils import serialize
+
+    load = serialize.LOADERS[".yaml"]
+    serialize.LOADERS[".yaml"] = functools.lru_cache(load)
+    try:
+        yield
+    finally:
+        serialize.LOADERS[".yaml"] = load
 
 
 def _drop_damaged(repo: "Repo", stage: "Stage") -> None:
@@ -239,18 +256,3 @@ def _drop_damaged(repo: "Repo", stage: "Stage") -> None:
                     found = hashlib.file_digest(file, "md5").hexdigest()
                 if found != one.removesuffix(".dir"):
                     path.unlink()
-
-
-def _lock_entries(path: Path) -> dict[str, str] | None:
-    """The stage runs in a dvc.lock with all that it says of each; None where it is cut off."""
-    from dvc.dvcfile import Lockfile
-    from dvc.exceptions import DvcException
-    from dvc.utils.serialize import load_yaml
-
-    if not path.exists():
-        return {}
-    try:
-        entries = Lockfile.validate(load_yaml(path), str(path)).get("stages") or {}
-    except (DvcException, AttributeError):  # the latter for an empty file
-        return None
-    return {run: json.dumps(entry, sort_keys=True) for run, entry in entries.items()}

@@ -123,7 +123,8 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     log_metrics(client, run_id, {f"speed.{key}": one for key, one in record.get("speed", {}).items()})
     log_tags(client, run_id, {f"environment.{key}": one for key, one in record.get("environment", {}).items()})
     recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
-    log_datasets(client, run_id, recorded.values())
+    with lock(found.root):  # two sweeps that end at once may both be the first with a data set
+        log_datasets(client, run_id, recorded.values())
     client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))
     return run_id
 

