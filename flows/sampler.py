@@ -24,12 +24,15 @@ _LEAST_HOURS = 1e-9  # a design whose stage runs are all there costs nothing, an
 
 
 class PrefixSampler(BaseSampler):
-    """Proposes the unseen design that is most probably the best of them, per hour that it will really cost.
+    """Proposes the unseen design that is most probably the best of them: by turns whatever it costs, and per hour that
+    it will really cost.
 
     Accuracy is predicted by a Gaussian process over the choices (`flows.surrogate`); designs in work count with what
     is expected of them. Dividing by what is left to pay is EEIPU's idea, changing late stages first LaMBO's; here both
     follow from `hours`. Where EEIPU divides the expected improvement, this divides the probability of being the best:
-    it does not fall for cheap designs that improve a little on other cheap ones. With several objectives (accuracy up,
+    it does not fall for cheap designs that improve a little on other cheap ones. By price alone it would try everything
+    cheap before the first dear design, however little that says about the dear ones; every second proposal is a hedge
+    against it, as cost cooling is (Lee et al. 2020, arXiv 2003.10870). With several objectives (accuracy up,
     hours down) it is the expected growth of the area which the Pareto front dominates: the hours of a design are known
     beforehand, so that expectation is exact.
 
@@ -40,7 +43,7 @@ class PrefixSampler(BaseSampler):
         seed: breaks ties and draws the surrogate's parameters.
 
     Note:
-        Needs no warm-up trials: with nothing known, the cheapest design is the first.
+        Needs no warm-up trials: with nothing known, any design is the first.
 
     Example::
 
@@ -76,8 +79,9 @@ class PrefixSampler(BaseSampler):
         if not candidates:
             return {}
         gain = self._gain(study, scored, waiting, candidates)
-        hours = np.array([max(self._hours(design), _LEAST_HOURS) for design in candidates])
-        worth = gain / hours
+        worth = gain
+        if (len(scored) + len(waiting) + len(gone)) % 2:
+            worth = gain / np.array([max(self._hours(design), _LEAST_HOURS) for design in candidates])
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
         return self._space.params_of(candidates[int(self._rng.choice(best))])
 
