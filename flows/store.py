@@ -211,6 +211,7 @@ class Store:
                 ) from error
             try:
                 with lock_repo(repo), _parameters_read_once():
+                    _mend_rwlock(repo)
                     yield repo
             except LockError:
                 raise
@@ -236,6 +237,31 @@ def _parameters_read_once() -> Iterator[None]:
         yield
     finally:
         serialize.LOADERS[".yaml"] = load
+
+
+def _mend_rwlock(repo: "Repo") -> None:
+    """Remove DVC's list of who reads and writes what where a kill cut it off: DVC truncates it and writes it anew, and
+    every later command would stop at half of it."""
+    from dvc.lock import make_lock
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
+    path = Path(repo.tmp_dir, RWLOCK_FILE)
+    if _is_json(path):
+        return
+    hardlink = repo.config["core"].get("hardlink_lock", False)
+    with make_lock(str(path.with_name(RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, hardlink_lock=hardlink):
+        if not _is_json(path):  # nobody is about to write the rest of it
+            path.unlink()
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def _drop_damaged(repo: "Repo", stage: "Stage") -> None:

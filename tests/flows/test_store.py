@@ -70,3 +70,18 @@ def test_what_the_cache_has_damaged_is_computed_once_and_then_restored_again(pro
     assert session.store.fetch(["scenes/train"]) == {"scenes/train": RESTORED}
     assert (project.out("scenes/train") / "MANIFEST.json").read_bytes() == manifest
     assert project.executed == ["scenes/train"]
+
+
+@pytest.mark.parametrize("left", ["", '{"write": {"/runs/tiny/scenes'])
+def test_a_kill_while_dvc_writes_who_uses_what_stops_nobody(project, session, left):
+    """DVC truncates its list of readers and writers and writes it anew, and stops at half of one."""
+    users = project.root / ".dvc" / "tmp" / "rwlock"
+    users.write_text(left)
+    assert session.store.fetch(RUNS) == dict.fromkeys(RUNS, THERE)
+    shutil.rmtree(project.out("scenes/train"))
+    users.write_text(left)
+    assert session.store.fetch(["scenes/train"]) == {"scenes/train": RESTORED}
+    whole = '{"write": {}, "read": {"elsewhere": [{"pid": 1, "cmd": "dvc repro"}]}}'
+    users.write_text(whole)
+    assert session.store.fetch(["scenes/test"]) == {"scenes/test": THERE}
+    assert json.loads(users.read_text())["read"] == json.loads(whole)["read"], "another's entry stays"
