@@ -290,13 +290,12 @@ class Clock:
         }
 
 
-def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,), zero_stage: int = 0) -> dict[str, Any]:
+def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,)) -> dict[str, Any]:
     """Cached features, turns of an image in one row, the head where a label is; at paper scale pixels and rows."""
     import torch
     from PIL import Image
 
     from model.collate import Collator
-    from model.deepspeed import deepspeed_config
     from model.features import extract
     from model.images import to_pixels
     from model.meter import model_flops
@@ -307,8 +306,7 @@ def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,), zero_st
     found, pictures = conversations(stage, case.steps)
     model, tokenizer = assemble(case, encoders)
     samples = encode(model, tokenizer, case, found, case.isolated)
-    set_trained(model, model.connector, model.language_model, case)
-    losses: list[float] = []
+    set_trained(model, case)
     size = max(encoder.spec.image_size for encoder in model.encoders.values())
 
     def pixels(keys: Sequence[str]) -> np.ndarray:
@@ -335,40 +333,36 @@ def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,), zero_st
         log_steps=1,
         device=case.device,
         workers=4 if case.scale == "paper" else 0,
-        deepspeed=deepspeed_config(zero_stage) if zero_stage else None,
     )
     lines: list[dict[str, float]] = []
     train(
         model, samples, Collator(tokenizer.pad_token_id, live if case.scale == "paper" else cached), recipe, folder,
         SEED, machine, on_log=lambda step, values: lines.append(values), on_progress=clock.step,
     )  # fmt: skip
-    losses += [line["loss"] for line in lines]
-    utilisation = [line["system/mfu"] for line in lines[WARM_UP[case.device] :] if "system/mfu" in line]
-    found = clock.measured(
-        losses,
+    measured = clock.measured(
+        [line["loss"] for line in lines],
         in_our_order(samples, stage.rows),
         extraction_s=round(extraction_s, 2),
         flops=model_flops(model.language_model),
-        logged_mfu=utilisation,
     )
     if on_gpu:  # the timed steps' share of it
-        found["seconds"] += round(extraction_s * (1 - WARM_UP["cuda"] / case.steps), 3)
-    return found
+        measured["seconds"] += round(extraction_s * (1 - WARM_UP["cuda"] / case.steps), 3)
+    return measured
 
 
-def set_trained(model: Any, connector: Any, llm: Any, case: Case) -> None:
-    """What the stage trains, with the same start on both sides."""
+def set_trained(model: "SpatialLLMForConditionalGeneration", case: Case) -> None:
+    """What the stage trains; adapters with the start that the peer's have."""
     import torch
 
     from model.adaptation import LLM_LINEARS, Lora, add_lora
     from model.frozen import freeze_all_but
 
     if not case.lora:
-        freeze_all_but(model, connector, *([llm] if case.name == "instruct" else []))
+        freeze_all_but(model, model.connector, *([model.language_model] if case.name == "instruct" else []))
         return
     torch.manual_seed(SEED)
-    adapters = add_lora(llm, Lora(LORA_RANK, LORA_ALPHA, 0.0), LLM_LINEARS)
-    freeze_all_but(model, connector)
+    adapters = add_lora(model.language_model, Lora(LORA_RANK, LORA_ALPHA, 0.0), LLM_LINEARS)
+    freeze_all_but(model, model.connector)
     for p in adapters:
         p.data = p.data.float()
         p.requires_grad_(True)
@@ -377,11 +371,6 @@ def set_trained(model: Any, connector: Any, llm: Any, case: Case) -> None:
 def ours_two(case: Case, folder: Path) -> dict[str, Any]:
     """The paper's design of two encoders, which no LLaVA has."""
     return ours(case, folder, TWO)
-
-
-def ours_zero(case: Case, folder: Path) -> dict[str, Any]:
-    """The same with DeepSpeed's ZeRO-2."""
-    return ours(case, folder, TWO, zero_stage=2)
 
 
 def export(case: Case, folder: Path) -> dict[str, Any]:
@@ -511,7 +500,7 @@ def peer_rows(case: Case, folder: Path) -> dict[str, Any]:
 
 
 SIDES: dict[str, Callable[[Case, Path], dict[str, Any]]] = {
-    "ours": ours, "ours_two": ours_two, "ours_zero": ours_zero, "export": export, "peer": peer, "peer_rows": peer_rows,
+    "ours": ours, "ours_two": ours_two, "export": export, "peer": peer, "peer_rows": peer_rows,
 }  # fmt: skip
 
 
@@ -573,7 +562,6 @@ def compare(case: Case) -> None:
         loss={side: one["loss"] for side, one in summary.items() if side != "peer_rows"},
         largest_relative_difference_of_losses=round(max(apart), 5),
         **(_rows(samples, summary) if case.isolated else _utilisation(samples, summary)),
-        **_card(case),
     )
 
 
@@ -611,14 +599,6 @@ def _utilisation(samples: int, summary: dict[str, dict[str, Any]]) -> dict[str, 
             "model_flops_utilisation": round(flops / one["seconds"] / peak_flops(torch.device("cuda")), 4),
         }
     return {"sides": found}
-
-
-def _card(case: Case) -> dict[str, Any]:
-    if case.device == "cpu":
-        return {}
-    import torch
-
-    return {"card": torch.cuda.get_device_name(), "torch": torch.__version__}
 
 
 if __name__ == "__main__":

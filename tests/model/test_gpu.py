@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from peft.tuners.lora import Linear
-from tiny_models import make_encoder, make_llm, make_model, make_samples, make_tokenizer, train_tiny
+from tiny_models import make_encoder, make_llm, make_model, make_tokenizer, train_tiny
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from model import attention
 from model.adaptation import LLM_LINEARS, Lora, add_lora
-from model.collate import Collator
 from model.features import extract
-from model.frozen import freeze_all_but, rounded_once
+from model.frozen import rounded_once
 from model.lora import FusedLora
 from model.norms import AutocastRMSNorm
 from model.scoring import Asked, letter_logprobs
@@ -164,22 +163,3 @@ def test_scores_are_those_of_the_cpu():
         expected = letter_logprobs(model.cpu(), encoder, images, asked, tokenizer.pad_token_id, bf16=bf16)
         found = letter_logprobs(model.cuda(), encoder, images, asked, tokenizer.pad_token_id, bf16=bf16)
         np.testing.assert_allclose(found, expected, atol=limit)
-
-
-def test_gradients_of_rows_need_no_mask():
-    """Rows without a mask, as the collator makes them, give the loss of rows with one."""
-    tokenizer = make_tokenizer()
-    model = make_model(tokenizer=tokenizer).cuda()
-    freeze_all_but(model, model.connector)
-    pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
-    collate = Collator(
-        tokenizer.pad_token_id, lambda keys: {"pixel_values": torch.stack([pixels[int(key[1:])] for key in keys])}
-    )
-    samples = make_samples(model, tokenizer, count=6, isolate=False, blind_every=0)
-    batch = collate(samples)
-    del batch["sample_ids"], batch["tokens"]
-    batch = {name: value.cuda() for name, value in batch.items()}
-    lengths = torch.tensor([sample.length for sample in samples], device="cuda")
-    mask = (torch.arange(batch["input_ids"].shape[1], device="cuda") < lengths[:, None]).long()
-    losses = [model(**batch).loss, model(**batch, attention_mask=mask).loss]
-    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)

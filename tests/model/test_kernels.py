@@ -6,12 +6,13 @@ import functools
 import pytest
 import torch
 from peft.tuners.lora import Linear
-from tiny_models import make_llm
+from tiny_models import make_llm, make_model, make_samples, make_tokenizer
 from torch import nn
 from transformers.models.llama import modeling_llama
 
 from model import attention, rotary
 from model.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
+from model.collate import Collator
 from model.frozen import freeze_all_but, rounded_once
 from model.lora import FusedLora
 
@@ -101,3 +102,21 @@ def test_weights_come_back_after_a_failure():
     with pytest.raises(RuntimeError, match="stop"), rounded_once(llm):
         raise RuntimeError("stop")
     assert torch.equal(llm.lm_head.weight, before)
+
+
+def test_rows_need_no_mask():
+    """Rows without a mask, as the collator makes them, give the loss of rows with one."""
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer)
+    freeze_all_but(model, model.connector)
+    pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    collate = Collator(
+        tokenizer.pad_token_id, lambda keys: {"pixel_values": torch.stack([pixels[int(key[1:])] for key in keys])}
+    )
+    samples = make_samples(model, tokenizer, count=6, isolate=False, blind_every=0)
+    batch = collate(samples)
+    del batch["sample_ids"], batch["tokens"]
+    lengths = torch.tensor([sample.length for sample in samples])
+    mask = (torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]).long()
+    losses = [model(**batch).loss, model(**batch, attention_mask=mask).loss]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
