@@ -239,7 +239,7 @@ def ui(
 def _chosen(names: list[str] | None, rows: list[int] | None, all: bool) -> list:
     from flows.design import choose, kept
 
-    designs = choose([*(rows or []), *(names or [])])
+    designs = choose([*(rows or []), *(names or [])], settings().scale)
     if all:
         from flows.sweep import read_config
 
@@ -251,14 +251,11 @@ def _rows(text: str) -> list:
     from data_registry.errors import InputError
     from flows.design import ROADMAP, ROWS, choose
 
-    if text == "roadmap":
-        return choose(ROADMAP)
-    if text == "all":
-        return choose(ROWS)
-    rows = [one.strip() for one in text.split(",") if one.strip()]
-    if not rows or not all(one.isdigit() for one in rows):
+    named = {"roadmap": ROADMAP, "all": tuple(ROWS)}
+    rows = named.get(text) or [one.strip() for one in text.split(",") if one.strip()]
+    if not rows or not all(str(one).isdigit() for one in rows):
         raise InputError(f"--rows {text!r}: give `roadmap`, `all`, or row numbers such as 1,3,8")
-    return choose(rows)
+    return choose(rows, settings().scale)
 
 
 def _best_design() -> str:

@@ -12,12 +12,15 @@ from flows.roadmap import run_roadmap
 from flows.run import Result, run_plan
 from flows.show import NoDisplay
 from flows.sweep import run_sweep
+from tasks import settings
 
 
 @flow(name="roadmap")
 def roadmap(rows: list[int] | None = None) -> dict[str, int]:
     """Rows of the paper's Table 2 (default: its five roadmap rows), recorded and reported."""
-    return _counts(run_roadmap(Path.cwd(), choose(rows or ROADMAP), NoDisplay(), print).result)
+    return _counts(
+        run_roadmap(Path.cwd(), choose(rows or ROADMAP, settings.load(Path.cwd()).scale), NoDisplay(), print).result
+    )
 
 
 @flow(name="design")

@@ -3,7 +3,7 @@ The name says everything, so it can be typed, read in MLflow, and used as a fold
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -125,17 +125,27 @@ def spell_value(value: Value) -> str:
     return str(value)
 
 
-def choose(wanted: Iterable[int | str]) -> list[Design]:
-    """Designs by row of Table 2 or by name, in the order asked for, each once."""
+def choose(wanted: Iterable[int | str], scale: str = "paper") -> list[Design]:
+    """Designs by row of Table 2 (`at_scale`), by name, or `blind` (row 8 without images); in this order, each once."""
     designs = []
     for one in wanted:
         if isinstance(one, int) or str(one).isdigit():
             if int(one) not in ROWS:
                 raise InputError(f"row {one}: Table 2 has the rows 1 to {len(ROWS)}")
-            designs.append(ROWS[int(one)])
+            designs.append(at_scale(ROWS[int(one)], scale))
+        elif one == BLIND:
+            designs.append(at_scale(BLIND_REFERENCE, scale))
         else:
             designs.append(parse(one))
     return list(dict.fromkeys(designs))
+
+
+def at_scale(design: Design, scale: str) -> Design:
+    """The design with what a scale has of its parts. Where that is nothing, the scale's own stand in: at small scale
+    one encoder and one LLM, so that a row of Table 2 is its data there; stage 0 goes with CLIP."""
+    encoders = _there(design.encoders, ENCODERS, scale)
+    (llm,) = _there((design.llm,), LLMS, scale)
+    return replace(design, encoders=encoders, llm=llm, stage0=design.stage0 if "clip" in encoders else "")
 
 
 def kept(params: Mapping[str, Any]) -> list[Design]:
@@ -144,7 +154,7 @@ def kept(params: Mapping[str, Any]) -> list[Design]:
     if not isinstance(wanted, list) or not all(isinstance(one, int | str) for one in wanted):
         raise InputError(f"params.yaml: designs: expected a list of rows and names of designs, found {wanted!r}")
     try:
-        return choose(wanted)
+        return choose(wanted, str(params.get("scale", "paper")))
     except InputError as error:
         raise InputError(f"params.yaml: designs: {error}") from None
 
@@ -162,6 +172,11 @@ def _parts(field: str, kind: str, known: Collection[str], name: str) -> tuple[st
     if parts != ordered:  # one spelling per design, so that it is computed once
         raise InputError(f"design {name!r}: write {'+'.join(ordered)} instead of {field}")
     return parts
+
+
+def _there(parts: tuple[str, ...], table: Mapping[str, Mapping[str, object]], scale: str) -> tuple[str, ...]:
+    own = [part for part, scales in table.items() if scale in scales]
+    return tuple(part for part in parts if part in own) or tuple(own[: min(1, len(parts))])
 
 
 def _known(part: str, kind: str, known: Collection[str], name: str) -> str:

@@ -114,6 +114,7 @@ def image_lookup(
     budget_gb: float,
     cache: Path = CACHE,
     device: str = "cpu",
+    workers: int = 0,
     progress: Progress = lambda done, total: None,
     open_images: Callable[[Path | Sequence[Path]], Images] = lambda folders: Images(*_several(folders)),
 ) -> CachedImages | LiveImages:
@@ -124,6 +125,7 @@ def image_lookup(
         scenes: folder with image shards, or several.
         budget_gb: most disk space for the features of these images.
         device: where the encoders compute them.
+        workers: processes that decode pictures for them; 0: this one does.
         open_images: how to read them.
     """
     images = open_images(scenes)
@@ -134,7 +136,7 @@ def image_lookup(
     # What another process is making comes last, so that two that need the same tables share the work.
     for wait in (False, True):
         for (encoder, _), place in zip(encoders, places, strict=True):
-            _make(encoder, images, place, bf16, device, progress, wait)
+            _make(encoder, images, place, bf16, device, workers, progress, wait)
     return CachedImages([FeatureTable(place) for place in places])
 
 
@@ -153,7 +155,14 @@ def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], 
 
 
 def _make(
-    encoder: VisionEncoder, images: Images, place: Path, bf16: bool, device: str, progress: Progress, wait: bool
+    encoder: VisionEncoder,
+    images: Images,
+    place: Path,
+    bf16: bool,
+    device: str,
+    workers: int,
+    progress: Progress,
+    wait: bool,
 ) -> None:
     """Make a table unless it is there; one that another process is making is waited for, or left alone."""
     from filelock import FileLock, Timeout
@@ -162,7 +171,7 @@ def _make(
         if not place.exists():
             home = next(encoder.parameters()).device
             try:
-                _write(encoder.to(device), images, place, bf16, progress)
+                _write(encoder.to(device), images, place, bf16, workers, progress)
             finally:
                 encoder.to(home)
 
@@ -171,7 +180,7 @@ def _several(folders: Path | Sequence[Path]) -> list[Path]:
     return [folders] if isinstance(folders, Path) else list(folders)
 
 
-def _write(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, progress: Progress) -> None:
+def _write(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, workers: int, progress: Progress) -> None:
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -182,7 +191,7 @@ def _write(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, prog
         # Not through a memory map: on a full disk the system would kill the process without a word.
         with (partial / "features.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, layout)
-            for features in extract(encoder, _pixels(images, encoder.spec.image_size), bf16):
+            for features in extract(encoder, _pixels(images, encoder.spec.image_size, workers), bf16):
                 file.write(np.asarray(features, "<f2").tobytes())
                 done += len(features)
                 progress(done, count)
@@ -195,8 +204,25 @@ def _write(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, prog
         raise
 
 
-def _pixels(images: Images, size: int) -> Iterator[np.ndarray]:
+def _pixels(images: Images, size: int, workers: int) -> Iterator[np.ndarray]:
+    """All images in their order, in batches (n, 3, size, size)."""
+    from torch.utils.data import DataLoader
+
     keys = list(images)
-    for start in range(0, len(keys), BATCH):
-        images.ahead(keys[start : start + AHEAD])
-        yield np.stack([to_pixels(Image.fromarray(images[key]), size) for key in keys[start : start + BATCH]])
+    batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
+    loader = DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=LiveImages(images, size))
+    images.ahead(keys[:AHEAD])
+    with plain_errors():
+        for done, batch in enumerate(loader, 1):
+            yield batch["pixel_values"].numpy()
+            images.ahead(keys[done * BATCH : done * BATCH + AHEAD])
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """What is wrong with an input as one message, also where torch wraps a worker's traceback around it."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error).rpartition("InputError: ")[2].strip() if "DataLoader worker" in str(error) else str(error)
+        raise InputError(said) from None

@@ -174,9 +174,7 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
     from model.training import Machine
 
     runtime = run.runtime
-    recompute, workers = runtime.get("gradient_checkpointing"), runtime.get("data_workers")
-    if workers is None:  # a GPU waits for pictures that one process decodes between two steps
-        workers = 4 if device_of(run).startswith("cuda") else 0
+    recompute = runtime.get("gradient_checkpointing")
     return Machine(
         per_device_batch=int(runtime.get("batch_per_device", 64)),
         checkpoint_steps=int(runtime.get("checkpoint_steps", 50)),
@@ -184,8 +182,16 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
         device=str(runtime.get("device", "auto")),
         deepspeed=deepspeed_config(zero_stage) if zero_stage else None,
         gradient_checkpointing=run.scale == "paper" if recompute is None else bool(recompute),
-        workers=int(workers),
+        workers=data_workers(run),
     )
+
+
+def data_workers(run: StageRun) -> int:
+    """Processes that load and decode: a GPU waits for pictures that one process decodes between two steps."""
+    workers = run.runtime.get("data_workers")
+    if workers is None:
+        return 4 if device_of(run).startswith("cuda") else 0
+    return int(workers)
 
 
 def prepare(run: StageRun) -> None:
@@ -249,6 +255,7 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
         bf16,
         budget_gb,
         device=device_of(run),
+        workers=data_workers(run),
         progress=run.progress,
         open_images=opened,
     )
@@ -274,7 +281,7 @@ def fit(
     from model.collate import Collator
     from model.training import train
     from tasks import streams
-    from tasks.features import NamingImages
+    from tasks.features import NamingImages, plain_errors
 
     encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
     counting = params.faults == "count"
@@ -290,20 +297,21 @@ def fit(
             showing[sample.image].append(sample.id)
         images = NamingImages(images, showing)
     order = streams.batches(run, params, samples, images.ahead if images is not None else lambda keys: None)
-    result = train(
-        model,
-        samples,
-        Collator(tokenizer.pad_token_id, images, params.turns_alike),
-        params.recipe(),
-        run.work,
-        run.seed,
-        machine_of(run, params.zero_stage),
-        order,
-        on_log=run.tracker.log,
-        on_progress=run.progress,
-        count_faults=counting,
-        frac=frac_of(run.parts),
-    )
+    with plain_errors():
+        result = train(
+            model,
+            samples,
+            Collator(tokenizer.pad_token_id, images, params.turns_alike),
+            params.recipe(),
+            run.work,
+            run.seed,
+            machine_of(run, params.zero_stage),
+            order,
+            on_log=run.tracker.log,
+            on_progress=run.progress,
+            count_faults=counting,
+            frac=frac_of(run.parts),
+        )
     counted = _note_faults(run, faults, result.not_finite) if counting else {}
     return {
         **counted,

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from data_registry.errors import InputError
-from flows.design import ROADMAP, ROWS, Design, choose, kept, parse, read_value, spell_value
+from flows.design import BLIND_REFERENCE, ROADMAP, ROWS, Design, choose, kept, parse, read_value, spell_value
 
 
 def grid() -> list[Design]:
@@ -89,6 +89,19 @@ def test_a_wrong_design_in_params_names_file_and_key():
     for wrong in (5, "clip_vicuna-7b_cc558k_mix665k", [None], {"row": 1}):
         with pytest.raises(InputError, match=r"params.yaml: designs: expected a list of rows and names of designs"):
             kept({"designs": wrong})
+
+
+def test_rows_are_made_of_what_a_scale_has():
+    rows = [*ROADMAP, "blind"]
+    assert choose(rows, "tiny") == choose(rows, "paper") == [*(ROWS[row] for row in ROADMAP), BLIND_REFERENCE]
+    assert [design.name for design in choose(rows, "small")] == [
+        "efficientnet-lite0_smollm2-135m_cc558k_mix665k",  # rows 1, 3 and 4
+        "efficientnet-lite0_smollm2-135m_cc558k_mix665k+3di-ft1m",
+        "efficientnet-lite0_smollm2-135m_cc558k+3di-pb-in166k_mix665k+3di-ft1m",
+        "blind_smollm2-135m_mix665k+3di-ft1m",
+    ]
+    assert all(not design.stage0 for design in choose(ROWS, "small")), "it adapts CLIP"
+    assert kept({"designs": [1, "blind"], "scale": "small"}) == choose([1, "blind"], "small")
 
 
 def test_choosing_by_row_and_name_keeps_order_and_drops_repeats():

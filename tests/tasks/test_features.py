@@ -4,6 +4,7 @@ import io
 import os
 import threading
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
@@ -11,7 +12,8 @@ from training_project import IMAGES, stage_run
 
 from data_registry import shards
 from data_registry.errors import InputError
-from tasks import align, features, lmm
+from model.images import to_pixels
+from tasks import align, digest, features, lmm
 from tasks.stage import execute
 
 
@@ -46,9 +48,19 @@ def test_two_that_need_the_same_features_share_the_work(root, tmp_path):
     assert first.exists()
 
 
-def test_image_that_does_not_decode_is_named_with_its_samples(root, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_read_the_same_pictures_in_the_same_order(root, tmp_path, workers):
     run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path)
-    run.runtime["feature_budget_gb"] = 0  # pixels are decoded while it trains
+    images = shards.Images(run.inputs["scenes"])
+    read = np.concatenate(list(features._pixels(images, 64, workers)))
+    assert (read == np.stack([to_pixels(Image.fromarray(images[key]), 64) for key in images])).all()
+
+
+@pytest.mark.parametrize("budget", [0, 1])  # pixels are decoded while it trains; or before, for their features
+@pytest.mark.parametrize("workers", [0, 2])
+def test_image_that_does_not_decode_is_named(root, tmp_path, monkeypatch, workers, budget):
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path)
+    run.runtime |= {"feature_budget_gb": budget, "data_workers": workers}
     scenes = tmp_path / "scenes"
     scenes.mkdir()
     with shards.Writer(scenes) as writer:
@@ -57,5 +69,8 @@ def test_image_that_does_not_decode_is_named_with_its_samples(root, tmp_path):
             Image.new("RGB", (96, 96), (k, k, k)).save(buffer, "PNG")
             writer.add(f"train/{k}.png", buffer.getvalue()[: 40 if k == 5 else None], 96, 96)
     run.inputs["scenes"] = scenes
-    with pytest.raises(InputError, match=r"image train/5\.png does not decode .*\(samples cc558k/5\)"):
+    digest.write_manifest(scenes, {"stage": "scenes", "name": "broken"})
+    named = r"" if budget else r".*\(samples cc558k/5\)"
+    monkeypatch.chdir(tmp_path)  # where features are kept
+    with pytest.raises(InputError, match=rf"^[^\n]*image train/5\.png does not decode[^\n]*{named}$"):
         align.compute(run)
