@@ -29,6 +29,7 @@ _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
     "adapt": 100, "align": 80, "instruct": 80, "score": 20, "pose": 180, "annotate": 600,
 }  # fmt: skip
+_FETCH_S = 60.0  # of a foundation model that is read from a package or the hub; the tiny ones are trained
 # What training on a data set takes beside the others, by the rounded seconds of a roadmap at tiny scale.
 _WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}
 
@@ -116,6 +117,8 @@ class Costs:
         if run not in figures.of and self._scale == "paper" and stage in TRAINING:
             params = self._params.get(stage, {}).get("paper", {})
             return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
+        if run not in figures.of and self._scale != "tiny" and stage == "foundation":
+            return _FETCH_S
         return figures.expected(run)
 
     def finish_hours(self, runs: Iterable[str], slots: int) -> float:
