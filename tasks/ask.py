@@ -41,12 +41,13 @@ def split_options(question: str) -> tuple[str, tuple[str, ...]]:
     return question[: marks[0].start()].strip(), options
 
 
-def ask(folder: Path, image: Path, question: str) -> Answer:
+def ask(folder: Path, image: Path, question: str, device: str = "cpu") -> Answer:
     """Answer a question about an image file.
 
     Args:
         folder: output of an instruct run.
         image: any file that Pillow reads; padded to a square, never cropped.
+        device: where it is computed, as torch names it.
 
     Raises:
         InputError: no model there, no such image, or one that does not decode.
@@ -61,7 +62,7 @@ def ask(folder: Path, image: Path, question: str) -> Answer:
     from model.scoring import Asked, generate_answers, letter_logprobs
 
     picture = decode_image(image.read_bytes(), str(image))
-    model, tokenizer = lmm.load_model(folder, "cuda" if torch.cuda.is_available() else "cpu")
+    model, tokenizer = lmm.load_model(folder, device)
     lookup = None
     if model.encoders:
         pixels = to_pixels(picture, max(encoder.spec.image_size for encoder in model.encoders.values()))
@@ -83,8 +84,9 @@ def answer(root: Path, design: str, image: Path, question: str) -> str:
     """What a design of this repository answers, as text for the terminal: with options, each with its probability."""
     from tasks import settings
 
-    folder = root / "runs" / settings.load(root).scale / "instruct" / design
-    given = ask(folder, image, question)
+    found = settings.load(root)
+    folder = root / "runs" / found.scale / "instruct" / design
+    given = ask(folder, image, question, lmm.device_of(found.runtime))
     if not given.options:
         return given.text
     lines = [given.text]

@@ -176,7 +176,7 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
     runtime = run.runtime
     recompute, workers = runtime.get("gradient_checkpointing"), runtime.get("data_workers")
     if workers is None:  # a GPU waits for pictures that one process decodes between two steps
-        workers = 4 if device_of(run).startswith("cuda") else 0
+        workers = 4 if device_of(runtime).startswith("cuda") else 0
     return Machine(
         per_device_batch=int(runtime.get("batch_per_device", 64)),
         checkpoint_steps=int(runtime.get("checkpoint_steps", 50)),
@@ -199,11 +199,11 @@ def prepare(run: StageRun) -> None:
     logging.disable_progress_bar()
 
 
-def device_of(run: StageRun) -> str:
+def device_of(runtime: Mapping[str, Any]) -> str:
     """ "cuda:0" or "cpu" by the runtime section; `auto` is CUDA where there is one, for each process its own."""
     import torch
 
-    device = str(run.runtime.get("device", "auto"))
+    device = str(runtime.get("device", "auto"))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
@@ -248,7 +248,7 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
         image_folders(run),
         bf16,
         budget_gb,
-        device=device_of(run),
+        device=device_of(run.runtime),
         progress=run.progress,
         open_images=opened,
     )

@@ -40,7 +40,7 @@ def compute(run: StageRun) -> Metrics:
     lmm.prepare(run)
     from model.scoring import Asked, generate_answers, letter_logprobs, parse_letter
 
-    model, tokenizer = lmm.load_model(run.inputs["instruct"], lmm.device_of(run))
+    model, tokenizer = lmm.load_model(run.inputs["instruct"], lmm.device_of(run.runtime))
     encoders = lmm.load_encoders(run)
     images = lmm.images_of(run, encoders, params.bf16)
     questions = benchmark.read(run.inputs["benchmark"] / "questions.parquet")
