@@ -47,7 +47,7 @@ def ask(folder: Path, image: Path, question: str, device: str = "cpu") -> Answer
     Args:
         folder: output of an instruct run.
         image: any file that Pillow reads; padded to a square, never cropped.
-        device: where it is computed, as torch names it.
+        device: where it is computed, as torch names it; on a GPU in bf16.
 
     Raises:
         InputError: no model there, no such image, or one that does not decode.
@@ -59,11 +59,11 @@ def ask(folder: Path, image: Path, question: str, device: str = "cpu") -> Answer
     import torch
 
     from model.images import decode_image, to_pixels
-    from model.scoring import Asked, generate_answers, letter_logprobs
+    from model.scoring import Asked, generate_answers, in_bf16, letter_logprobs
 
     picture = decode_image(image.read_bytes(), str(image))
     model, tokenizer = lmm.load_model(folder, device)
-    lookup = None
+    lookup, bf16 = None, in_bf16(device)
     if model.encoders:
         pixels = to_pixels(picture, max(encoder.spec.image_size for encoder in model.encoders.values()))
         lookup = lambda keys: {"pixel_values": torch.from_numpy(pixels)[None]}  # noqa: E731
@@ -71,12 +71,12 @@ def ask(folder: Path, image: Path, question: str, device: str = "cpu") -> Answer
     stem, options = split_options(question)
     if options:
         asked = Asked("", str(image), multiple_choice(stem, options), len(options))
-        (logprobs,) = letter_logprobs(model, encoder, lookup, [asked], tokenizer.pad_token_id, bf16=False)
+        (logprobs,) = letter_logprobs(model, encoder, lookup, [asked], tokenizer.pad_token_id, bf16=bf16)
         probabilities = torch.tensor(logprobs).softmax(0).tolist()
         best = max(range(len(options)), key=probabilities.__getitem__)
         return Answer(options[best], options, tuple(probabilities))
     asked = Asked("", str(image), stem, 0)
-    (text,) = generate_answers(model, tokenizer, encoder, lookup, [asked])
+    (text,) = generate_answers(model, tokenizer, encoder, lookup, [asked], bf16=bf16)
     return Answer(text)
 
 
