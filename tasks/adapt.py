@@ -103,7 +103,7 @@ def _contrastive(
 
     pairs = [Pair(f"{each.id}#{k}", each.image, caption) for each in found for k, (_, caption) in enumerate(each.turns)]
     captions = sorted({pair.caption for pair in pairs})
-    features, cut = encode_captions(clip.to(lmm.device_of(run)), load_tokenizer(folder), captions)
+    features, cut = encode_captions(clip.to(lmm.device_of(run.runtime)), load_tokenizer(folder), captions)
     collate = PairCollator(images, features, {caption: row for row, caption in enumerate(captions)})
     model = ContrastiveAdapter(clip, encoder)
     for p in adapters:

@@ -88,7 +88,7 @@ def _start(
         for _, answer in each.turns:
             texts[each.image] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
     embeddings = model.get_input_embeddings().weight
-    batches = _features(model, images, list(texts), lmm.device_of(run))
+    batches = _features(model, images, list(texts), lmm.device_of(run.runtime))
     count = word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
     if not count:
         raise InputError(

@@ -114,7 +114,7 @@ def _load(run: StageRun, p: Params) -> Annotators:
     prepare(run)
     estimator = pose.load(run.inputs["pose"], load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]))
     return annotators.load(
-        p.networks, estimator, p.tags, p.filters, p.field_of_view_deg, p.seed, device_of(run)
+        p.networks, estimator, p.tags, p.filters, p.field_of_view_deg, p.seed, device_of(run.runtime)
     )  # fmt: skip
 
 

@@ -41,12 +41,13 @@ def split_options(question: str) -> tuple[str, tuple[str, ...]]:
     return question[: marks[0].start()].strip(), options
 
 
-def ask(folder: Path, image: Path, question: str) -> Answer:
+def ask(folder: Path, image: Path, question: str, device: str = "cpu") -> Answer:
     """Answer a question about an image file.
 
     Args:
         folder: output of an instruct run.
         image: any file that Pillow reads; padded to a square, never cropped.
+        device: where it is computed, as torch names it; on a GPU in bf16.
 
     Raises:
         InputError: no model there, no such image, or one that does not decode.
@@ -58,11 +59,11 @@ def ask(folder: Path, image: Path, question: str) -> Answer:
     import torch
 
     from model.images import decode_image, to_pixels
-    from model.scoring import Asked, generate_answers, letter_logprobs
+    from model.scoring import Asked, generate_answers, in_bf16, letter_logprobs
 
     picture = decode_image(image.read_bytes(), str(image))
-    model, tokenizer = lmm.load_model(folder, "cuda" if torch.cuda.is_available() else "cpu")
-    lookup = None
+    model, tokenizer = lmm.load_model(folder, device)
+    lookup, bf16 = None, in_bf16(device)
     if model.encoders:
         pixels = to_pixels(picture, max(encoder.spec.image_size for encoder in model.encoders.values()))
         lookup = lambda keys: {"pixel_values": torch.from_numpy(pixels)[None]}  # noqa: E731
@@ -70,12 +71,12 @@ def ask(folder: Path, image: Path, question: str) -> Answer:
     stem, options = split_options(question)
     if options:
         asked = Asked("", str(image), multiple_choice(stem, options), len(options))
-        (logprobs,) = letter_logprobs(model, encoder, lookup, [asked], tokenizer.pad_token_id, bf16=False)
+        (logprobs,) = letter_logprobs(model, encoder, lookup, [asked], tokenizer.pad_token_id, bf16=bf16)
         probabilities = torch.tensor(logprobs).softmax(0).tolist()
         best = max(range(len(options)), key=probabilities.__getitem__)
         return Answer(options[best], options, tuple(probabilities))
     asked = Asked("", str(image), stem, 0)
-    (text,) = generate_answers(model, tokenizer, encoder, lookup, [asked])
+    (text,) = generate_answers(model, tokenizer, encoder, lookup, [asked], bf16=bf16)
     return Answer(text)
 
 
@@ -83,8 +84,9 @@ def answer(root: Path, design: str, image: Path, question: str) -> str:
     """What a design of this repository answers, as text for the terminal: with options, each with its probability."""
     from tasks import settings
 
-    folder = root / "runs" / settings.load(root).scale / "instruct" / design
-    given = ask(folder, image, question)
+    found = settings.load(root)
+    folder = root / "runs" / found.scale / "instruct" / design
+    given = ask(folder, image, question, lmm.device_of(found.runtime))
     if not given.options:
         return given.text
     lines = [given.text]

@@ -182,15 +182,15 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
         device=str(runtime.get("device", "auto")),
         deepspeed=deepspeed_config(zero_stage) if zero_stage else None,
         gradient_checkpointing=run.scale == "paper" if recompute is None else bool(recompute),
-        workers=data_workers(run),
+        workers=data_workers(runtime),
     )
 
 
-def data_workers(run: StageRun) -> int:
+def data_workers(runtime: Mapping[str, Any]) -> int:
     """Processes that load and decode: a GPU waits for pictures that one process decodes between two steps."""
-    workers = run.runtime.get("data_workers")
+    workers = runtime.get("data_workers")
     if workers is None:
-        return 4 if device_of(run).startswith("cuda") else 0
+        return 4 if device_of(runtime).startswith("cuda") else 0
     return int(workers)
 
 
@@ -205,11 +205,11 @@ def prepare(run: StageRun) -> None:
     logging.disable_progress_bar()
 
 
-def device_of(run: StageRun) -> str:
+def device_of(runtime: Mapping[str, Any]) -> str:
     """ "cuda:0" or "cpu" by the runtime section; `auto` is CUDA where there is one, for each process its own."""
     import torch
 
-    device = str(run.runtime.get("device", "auto"))
+    device = str(runtime.get("device", "auto"))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
@@ -254,8 +254,8 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
         image_folders(run),
         bf16,
         budget_gb,
-        device=device_of(run),
-        workers=data_workers(run),
+        device=device_of(run.runtime),
+        workers=data_workers(run.runtime),
         progress=run.progress,
         open_images=opened,
     )

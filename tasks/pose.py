@@ -68,7 +68,7 @@ def compute(run: StageRun) -> Metrics:
     torch.manual_seed(run.seed)
     encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"])
     head = PoseHead(encoder.width, p.bins, p.grid, p.hidden, p.dropout)
-    estimator = PoseEstimator(encoder, head, p.margin).to(device_of(run))
+    estimator = PoseEstimator(encoder, head, p.margin).to(device_of(run.runtime))
 
     features, angles, _ = _objects(estimator, run.inputs["train"], p, run.progress)
     targets = torch.from_numpy(pose.encode(angles, p.bins)).to(features)

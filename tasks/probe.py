@@ -61,7 +61,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     from tasks.lmm import device_of
 
     p = run.parse(Params)
-    encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]).to(device_of(run))
+    encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]).to(device_of(run.runtime))
     spec = encoder.spec
     fit = objects(islice(_given(run, "train"), p.train), spec.image_size)
     held = objects(islice(_given(run, "test"), p.test), spec.image_size)

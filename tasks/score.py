@@ -19,7 +19,7 @@ class Params:
     """params.yaml: score.
 
     Attributes:
-        bf16: arithmetic of the forward pass.
+        bf16: arithmetic of the forward pass; of answers in free words on a GPU alone.
         bootstrap: resamples for the 95 % intervals.
         generate: questions that are also answered in free words, as a cross-check; 0 for none.
         seed: of the resamples.
@@ -38,9 +38,9 @@ def compute(run: StageRun) -> Metrics:
     """Answer every question of the benchmark with the design's model."""
     params = run.parse(Params)
     lmm.prepare(run)
-    from model.scoring import Asked, generate_answers, letter_logprobs, parse_letter
+    from model.scoring import Asked, generate_answers, in_bf16, letter_logprobs, parse_letter
 
-    model, tokenizer = lmm.load_model(run.inputs["instruct"], lmm.device_of(run))
+    model, tokenizer = lmm.load_model(run.inputs["instruct"], lmm.device_of(run.runtime))
     encoders = lmm.load_encoders(run)
     images = lmm.images_of(run, encoders, params.bf16)
     questions = benchmark.read(run.inputs["benchmark"] / "questions.parquet")
@@ -54,7 +54,8 @@ def compute(run: StageRun) -> Metrics:
         metrics["variants"] = _variants(run, params, model, tokenizer, encoders, images, questions, predictions)
     if params.generate:
         some = range(0, len(asked), max(1, len(asked) // params.generate))
-        answers = generate_answers(model, tokenizer, encoder, images, [asked[k] for k in some], max_new_tokens=16)
+        put, bf16 = [asked[k] for k in some], params.bf16 and in_bf16(model.device)
+        answers = generate_answers(model, tokenizer, encoder, images, put, max_new_tokens=16, bf16=bf16)
         parsed = [parse_letter(answer, questions[k].options) for k, answer in zip(some, answers, strict=True)]
         metrics["generated"] = {
             "questions": len(some),

@@ -18,7 +18,7 @@ from model.features import extract
 from model.frozen import rounded_once
 from model.lora import FusedLora
 from model.norms import AutocastRMSNorm
-from model.scoring import Asked, letter_logprobs
+from model.scoring import Asked, generate_answers, letter_logprobs
 from model.training import Machine
 from tasks.lmm import sample_encoder
 
@@ -152,7 +152,7 @@ def test_features_are_those_of_the_cpu(kind):
         assert apart(torch.from_numpy(found), torch.from_numpy(expected)) < limit
 
 
-def test_scores_are_those_of_the_cpu():
+def test_answers_are_those_of_the_cpu():
     tokenizer = make_tokenizer()
     model = make_model(tokenizer=tokenizer)
     encoder = sample_encoder(model, tokenizer, model.config.template, 512, True)
@@ -163,3 +163,9 @@ def test_scores_are_those_of_the_cpu():
         expected = letter_logprobs(model.cpu(), encoder, images, asked, tokenizer.pad_token_id, bf16=bf16)
         found = letter_logprobs(model.cuda(), encoder, images, asked, tokenizer.pad_token_id, bf16=bf16)
         np.testing.assert_allclose(found, expected, atol=limit)
+        assert (np.argmax(found, 1) == np.argmax(expected, 1)).all()
+    words = [
+        generate_answers(model.to(device), tokenizer, encoder, images, asked, max_new_tokens=3, bf16=bf16)
+        for device, bf16 in (("cpu", False), ("cuda", False), ("cuda", True))
+    ]
+    assert words[0] == words[1] and sum(a == b for a, b in zip(words[0], words[2], strict=True)) > len(asked) // 2

@@ -6,7 +6,7 @@ from tiny_models import make_model
 
 from data_registry.errors import InputError
 from model.samples import SampleEncoder
-from model.scoring import Asked, generate_answers, letter_ids, letter_logprobs, parse_letter
+from model.scoring import Asked, generate_answers, in_bf16, letter_ids, letter_logprobs, parse_letter
 from model.templates import build_template
 
 
@@ -51,6 +51,24 @@ def test_generated_answers_do_not_depend_on_their_batch(model, tokenizer, pixels
     together = generate_answers(model, tokenizer, encoder, images, asked, max_new_tokens=6)
     alone = [generate_answers(model, tokenizer, encoder, images, [q], max_new_tokens=6)[0] for q in asked]
     assert together == alone
+
+
+def test_answers_are_generated_in_bf16_with_a_cache_on_a_gpu_and_in_fp32_on_a_cpu(model, tokenizer, pixels):
+    assert in_bf16("cuda:1") and not in_bf16("cpu")
+    encoder = encoder_of(model, tokenizer)
+    asked = [Asked("a", "i0", "which ?", 0), Asked("b", "i1", "is the red car left of the chair ?", 0)]
+    images = lambda keys: {"pixel_values": torch.stack([pixels[int(key[1:])] for key in keys])}  # noqa: E731
+    seen = []
+
+    def see(layer, given, states):
+        seen.append((states.dtype, states.shape[1]))
+
+    model.get_decoder().layers[-1].mlp.register_forward_hook(see)
+    for bf16, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        seen.clear()
+        answers = generate_answers(model, tokenizer, encoder, images, asked, max_new_tokens=4, bf16=bf16)
+        assert len(answers) == 2 and {each for each, _ in seen} == {dtype}
+        assert seen[0][1] > 1 and {length for _, length in seen[1:]} == {1}, "a word at a time after the question"
 
 
 def test_letter_of_several_tokens_is_refused(model, tokenizer):

@@ -7,6 +7,7 @@ from PIL import Image
 from training_project import DESIGN, NEXT_TOKEN, run_chain
 
 from data_registry.errors import InputError
+from tasks import lmm
 from tasks.ask import answer, ask, split_options
 
 
@@ -61,6 +62,19 @@ def test_ask_with_options_and_in_words(root, tmp_path):
         ask(folder, broken, "what ?")
     with pytest.raises(InputError, match="no trained model here"):
         ask(tmp_path, image, "what ?")
+
+
+def test_the_runtime_section_says_where_it_is_asked(root, tmp_path, monkeypatch):
+    run_chain(root, DESIGN)
+    image = tmp_path / "grey.png"
+    Image.new("L", (40, 40), 128).save(image)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a GPU is there, and params.yaml says `device: cpu`
+    assert answer(root, DESIGN, image, "which ? A. the car B. the chair")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    found = {device: lmm.device_of({"device": device}) for device in ("auto", "cuda", "cpu")}
+    assert found == {"auto": "cuda:3", "cuda": "cuda:3", "cpu": "cpu"} and lmm.device_of({}) == "cuda:3"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert lmm.device_of({"device": "auto"}) == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,6 +48,26 @@ store = Store(Path.cwd())
 execute(store, *sys.argv[1:])
 print(store.paths(sys.argv[1]).log.read_text())
 """
+HOSTFILE = "node-a slots=1\nnode-b slots=1\n"
+# Of an ssh server and its client that touch nothing outside a folder of their own.
+SERVER = """
+ListenAddress 127.0.0.1:{port}
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/client.pub
+StrictModes no
+UsePAM no
+PidFile none
+"""
+CLIENT = """
+Host node-a node-b
+  HostName 127.0.0.1
+  Port {port}
+  IdentityFile {folder}/client
+  IdentitiesOnly yes
+  UserKnownHostsFile {folder}/known_hosts
+  StrictHostKeyChecking accept-new
+"""
+DEEPSPEED = Path(sys.executable).parent / "deepspeed"
 AS_AT_PAPER_SCALE = {"bf16": False, "optimizer": "adamw"}
 OTHERS = ("SPATIALLLM_", "DVC_", "MLFLOW_")
 
@@ -148,30 +169,89 @@ def torchrun(node: int, port: int, hosts: Path) -> list[str]:
 
 
 def by_hostfile(node: int, port: int, hosts: Path) -> list[str]:
-    # Without ssh, as there is none here: with it, one command on the first node starts this one on each.
     here = ["--hostfile", str(hosts), "--no_ssh", "--node_rank", str(node), "--master_addr", "127.0.0.1"]
-    return [str(Path(sys.executable).parent / "deepspeed"), *here, "--master_port", str(port), "--module"]
+    return [str(DEEPSPEED), *here, "--master_port", str(port), "--module"]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def as_one_and_for_two(root: Path, tmp_path: Path, zero_stage: int) -> tuple[Path, Path]:
+    """A project that one process has trained, and the same for two nodes."""
+    one, two = (make(root, tmp_path / name, 0, {"zero_stage": zero_stage}, {}) for name in ("one", "two"))
+    params = one / "params.yaml"
+    # Micro-batches of the same samples, so that the sums differ in their order alone.
+    params.write_text(params.read_text().replace("batch_per_device: 4", "batch_per_device: 2"))
+    code, said = run(one, sys.executable, "-m", "tasks.align", ALIGN)
+    assert code == 0, said[-4000:]
+    return one, two
+
+
+def assert_trained_alike(one: Path, two: Path) -> None:
+    assert (weights(one, "align", ALIGN) - weights(two, "align", ALIGN)).abs().max() < 1e-6
+    steps = [json.loads(line)["step"] for line in (two / "runs/tiny/align" / ALIGN / "history.jsonl").open()]
+    assert steps == list(range(1, 4))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "zero_stage"), [(torchrun, 0), (by_hostfile, 2)])
 def test_two_nodes_train_a_stage_as_one_process_does(root, tmp_path, launcher, zero_stage):
     """Each "node" has a launcher of its own, and all share a folder, as several machines do."""
-    folders = [make(root, tmp_path / name, 0, {"zero_stage": zero_stage}, {}) for name in ("one", "two")]
-    (one, two), params = folders, tmp_path / "one/params.yaml"
-    # Micro-batches of the same samples, so that the sums differ in their order alone.
-    params.write_text(params.read_text().replace("batch_per_device: 4", "batch_per_device: 2"))
-    code, said = run(one, sys.executable, "-m", "tasks.align", ALIGN)
-    assert code == 0, said[-4000:]
-    hosts = tmp_path / "hostfile"
-    hosts.write_text("node-a slots=1\nnode-b slots=1\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    one, two = as_one_and_for_two(root, tmp_path, zero_stage)
+    hosts, port = tmp_path / "hostfile", free_port()
+    hosts.write_text(HOSTFILE)
     nodes = [start(two, *launcher(node, port, hosts), "tasks.align", ALIGN) for node in range(2)]
     done = finish(*nodes)
     assert [code for code, _ in done] == [0, 0], "\n".join(said[-3000:] for _, said in done)
     assert sum(said.count("computed in") for _, said in done) == 1
-    assert (weights(one, "align", ALIGN) - weights(two, "align", ALIGN)).abs().max() < 1e-6
-    steps = [json.loads(line)["step"] for line in (two / "runs/tiny/align" / ALIGN / "history.jsonl").open()]
-    assert steps == list(range(1, 4))
+    assert_trained_alike(one, two)
+
+
+@pytest.fixture
+def nodes(tmp_path, monkeypatch) -> Iterator[None]:
+    """node-a and node-b, both this machine by ssh: a server and a client with keys and files of their own."""
+    path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
+    found = {name: shutil.which(name, path=path) for name in ("sshd", "ssh", "ssh-keygen", "pdsh")}
+    if missing := [name for name, where in found.items() if where is None]:
+        pytest.skip(f"{', '.join(missing)} not found: apt-get install openssh-server openssh-client pdsh")
+    folder, port = tmp_path / "ssh", free_port()
+    (folder / "bin").mkdir(parents=True)
+    for key in ("host", "client"):
+        subprocess.run([found["ssh-keygen"], "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+    (folder / "sshd_config").write_text(SERVER.format(port=port, folder=folder))
+    (folder / "ssh_config").write_text(CLIENT.format(port=port, folder=folder))
+    # DeepSpeed and pdsh both call `ssh` by its name; this stands for what a user has in ~/.ssh/config.
+    client = folder / "bin" / "ssh"
+    client.write_text(f'#!/bin/sh\nexec {found["ssh"]} -F {folder}/ssh_config "$@"\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", str(client.parent), prepend=os.pathsep)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # root's sshd wants it; elsewhere the system's service makes it
+    server = subprocess.Popen(
+        [found["sshd"], "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert "listening" in server.stderr.readline()
+        yield
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+@pytest.mark.slow
+def test_one_command_trains_on_two_nodes_by_ssh_also_after_a_kill(root, tmp_path, nodes):
+    one, two = as_one_and_for_two(root, tmp_path, 2)
+    (two / "dying.py").write_text(DYING)
+    hosts = tmp_path / "hostfile"
+    hosts.write_text(HOSTFILE)
+    command = [str(DEEPSPEED), "--hostfile", str(hosts), "--master_port", str(free_port())]
+    code, said = run(two, *command, "dying.py", ALIGN)
+    assert code != 0, said[-4000:]
+    assert not (two / "runs/tiny/align" / ALIGN).exists()
+    code, said = run(two, *command, "--module", "tasks.align", ALIGN)
+    assert code == 0, said[-4000:]
+    assert said.count("computed in") == said.count("node-a: align") == 1
+    assert_trained_alike(one, two)
