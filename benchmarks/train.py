@@ -56,6 +56,7 @@ SCENE_SIZE, SEED = 96, 0
 ROUND = 64  # images rendered at a time, until enough have the questions
 LORA_RANK, LORA_ALPHA = 128, 256  # as params.yaml has them; no dropout, which would part the loss curves
 OUR_BATCH = 8  # rows in one forward pass on a CPU, as params.yaml has it
+SAME_CURVE = 0.03  # most that the losses of a step may differ, as a share; bf16 rounds differently on either side
 PEER_BATCH = 16  # samples in one forward pass of the peer there
 
 
@@ -158,7 +159,7 @@ def assemble(case: Case, encoders: Sequence[str] = (ENCODER,)) -> "tuple[Spatial
         tokenizer = load_tokenizer(folder)
         if case.device == "cuda":
             torch.manual_seed(SEED)
-            llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+            llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
         else:
             llm, _ = load_llm(folder)
         towers = [load_encoder(each, "tiny", TINY / each) for each in encoders]
@@ -539,7 +540,11 @@ def compare(case: Case) -> None:
     own, other = summary["ours"], summary["peer"]
     steps = case.steps - WARM_UP[case.device]
     samples = case.stage.rows * (case.stage.turns if case.isolated else 1) * steps
-    apart = [abs(a - b) / b for a, b in zip(own["loss"], other["loss"], strict=True)]
+    apart = max(abs(a - b) / b for a, b in zip(own["loss"], other["loss"], strict=True))
+    if apart > SAME_CURVE:
+        raise SystemExit(
+            f"error: {case.name}: the loss curves differ by {apart:.1%}; what trains differently is not compared"
+        )
     rate = "core-second" if case.device == "cpu" else "second"
     record(
         f"train-{case.name}-{case.scale}" + ("" if case.device == "cpu" else "-gpu"),
@@ -560,7 +565,7 @@ def compare(case: Case) -> None:
         peak_memory_gib={side: one["peak_memory_gib"] for side, one in summary.items() if side != "peer_rows"},
         extraction_s=own["extraction_s"],
         loss={side: one["loss"] for side, one in summary.items() if side != "peer_rows"},
-        largest_relative_difference_of_losses=round(max(apart), 5),
+        largest_relative_difference_of_losses=round(apart, 5),
         **(_rows(samples, summary) if case.isolated else _utilisation(samples, summary)),
     )
 
