@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.train import SEED, in_our_order, padded, sequences
+from benchmarks.training.case import SEED, in_our_order, padded, sequences
 from model.batching import GroupedBatches
 from model.export import to_llava
 
