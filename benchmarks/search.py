@@ -207,8 +207,9 @@ if __name__ == "__main__":
     space = Space()
     with tempfile.TemporaryDirectory() as folder:
         root = at_paper_scale(Path(folder))
-        runs = {name: [search(root, space, name, seed) for seed in range(SEEDS)] for name in SAMPLERS}
-        halved = [search(root, space, "grid", seed, Halving()) for seed in range(SEEDS)]  # all designs begin
+        drawn = [(seed, Surface(space, seed)) for seed in range(SEEDS)]
+        runs = {name: [search(root, space, name, seed, surface=one) for seed, one in drawn] for name in SAMPLERS}
+        halved = [search(root, space, "grid", seed, Halving(), one) for seed, one in drawn]  # all designs begin
     paid = {name: [paid_until_near(one) for one in found] for name, found in runs.items()}
     budgets = [float(hours) for hours in range(200, 4001, 200)]
     naive = naive_samples(space)
