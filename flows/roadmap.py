@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.design import BLIND, Design, choose, parse
+from flows.design import BLIND_REFERENCE, Design, at_scale, parse
 from flows.plan import Plan, plan_of
 from flows.run import AVAILABLE, Result, run_plan
 from flows.store import is_current
@@ -37,7 +37,7 @@ def run_roadmap(root: Path, designs: list[Design], display: Any, warn: Any) -> R
         display: shows progress (`flows.show`).
         warn: called with a warning, e.g. that MLflow is down.
     """
-    chosen = list(dict.fromkeys([*designs, *choose([BLIND], settings.load(root).scale)]))
+    chosen = list(dict.fromkeys([*designs, at_scale(BLIND_REFERENCE, settings.load(root).scale)]))
     plan = plan_of(chosen)
     result = run_plan(root, plan, f"roadmap of {len(designs)} designs", display)
     scored = [design for design in chosen if result.states.get(f"score/{design.name}") in AVAILABLE]
@@ -66,7 +66,7 @@ def write_report(root: Path, designs: list[Design], result: Result | None) -> di
         found.scale,
         [Entry(design.name, describe(design), design.row) for design in designs],
         root / REPORT,
-        blind=choose([BLIND], found.scale)[0].name,
+        blind=at_scale(BLIND_REFERENCE, found.scale).name,
         stage_counts=result.counts if result else None,
         seconds=result.seconds if result else None,
         is_current=asked_for,

@@ -42,7 +42,7 @@ class PrefixSampler(BaseSampler):
         seed: breaks ties and draws the surrogate's parameters.
 
     Note:
-        Needs no warm-up trials: with nothing known, any design is the first.
+        Needs no warm-up trials: with nothing known, parts and prices decide.
 
     Example::
 

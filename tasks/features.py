@@ -211,9 +211,10 @@ def _pixels(images: Images, size: int, workers: int) -> Iterator[np.ndarray]:
     keys = list(images)
     batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
     loader = DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=LiveImages(images, size))
-    images.ahead(keys[:AHEAD])
     with plain_errors():
-        for done, batch in enumerate(loader, 1):
+        loaded = iter(loader)  # its processes begin before there are threads that fetch, whose locks they would copy
+        images.ahead(keys[:AHEAD])
+        for done, batch in enumerate(loaded, 1):
             yield batch["pixel_values"].numpy()
             images.ahead(keys[done * BATCH : done * BATCH + AHEAD])
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flows.cost import Costs, critical_path, makespan
-from flows.design import ROWS, parse
+from flows.design import ROWS, kept, parse
 from flows.outlook import outlook
 from flows.plan import (
     BASELINES,
@@ -24,6 +24,7 @@ from flows.plan import (
 )
 from flows.runs import status_of
 from flows.space import Range, Space
+from tasks import settings
 from tasks.claim import Paths, write_json
 from tasks.stage import execute
 from tests.flows.test_design import grid
@@ -37,6 +38,14 @@ def test_the_grid_shares_its_prefixes():
     assert counts == {"adapt": 3, "align": 72, "instruct": 144, "score": 144}
     assert len(plan.training_runs()) == 219
     assert training_runs_naive(grid()) == 384
+
+
+def test_the_committed_parameters_plan_what_they_keep_at_small_scale(tmp_path):
+    (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text().replace("scale: tiny", "scale: small", 1))
+    seen = outlook(tmp_path, kept(settings.load(tmp_path).params))
+    assert seen.as_json()["designs"] == 4
+    costs = Costs(tmp_path, seen.plan)
+    assert all(costs.seconds(run) < 600 for run in seen.plan.runs() if run.startswith("foundation/"))
 
 
 def test_two_designs_share_everything_before_they_part():

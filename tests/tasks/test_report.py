@@ -204,6 +204,15 @@ def test_a_failed_check_is_shown_as_failed(study, tmp_path):
     assert "does not hold" in (tmp_path / "out/report.html").read_text()
 
 
+def test_the_headline_claims_no_step_that_the_interval_does_not_show(study, report, tmp_path):
+    root, entries, _, _ = study
+    shown = build_report(root, "tiny", entries[:2], tmp_path)["paired"]["difference"]["average"]["interval95"]
+    assert shown[0] <= 0 <= shown[1]
+    assert "no difference shown</h1>" in (tmp_path / "report.html").read_text()
+    assert report[0]["paired"]["difference"]["average"]["interval95"][0] > 0
+    assert "<h1>From " in (report[1] / "report.html").read_text()
+
+
 def test_the_page_stands_alone(report):
     html = (report[1] / "report.html").read_text()
     fetched = re.findall(r"""(?:src|href|xlink:href)\s*=\s*["']([^"']*)|url\(([^)]*)\)|@import""", html)
