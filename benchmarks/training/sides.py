@@ -71,7 +71,7 @@ def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,)) -> dict
     recipe = Recipe(lr=stage.lr, global_batch=stage.rows)
     on_gpu = case.device == "cuda"
     machine = Machine(
-        per_device_batch=(stage.batch or stage.rows) if on_gpu else OUR_BATCH,
+        per_device_batch=stage.batch if on_gpu else OUR_BATCH,
         log_steps=1,
         device=case.device,
         workers=4 if case.scale == "paper" else 0,
@@ -167,8 +167,7 @@ def peer(case: Case, folder: Path, isolate: bool = True) -> dict[str, Any]:
 
     losses: list[float] = []
     per_step = len(data) // steps
-    most = (stage.peer_batch or per_step) if on_gpu else PEER_BATCH
-    micro = min(most, per_step)
+    micro = min(stage.peer_batch if on_gpu else PEER_BATCH, per_step)
     with tempfile.TemporaryDirectory() as work:
         arguments = TrainingArguments(
             output_dir=work, per_device_train_batch_size=micro, gradient_accumulation_steps=per_step // micro,
