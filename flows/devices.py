@@ -38,7 +38,9 @@ class Devices:
             raise InputError(
                 f"params.yaml: runtime.gpus_per_run: {self._per_run} GPUs for a stage run, of {len(self._ids)} here"
             )
-        self.slots = {CPU: int(runtime.get("slots", 1))}
+        self.slots = {CPU: int(runtime.get("slots") or 1)}
+        if self.slots[CPU] < 1:
+            raise InputError(f"params.yaml: runtime.slots: {self.slots[CPU]}: a stage run needs at least 1")
         if self._ids:
             self.slots[GPU] = len(self._ids) // self._per_run
 

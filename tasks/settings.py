@@ -16,6 +16,15 @@ from data_registry.errors import InputError, nearest
 PARAMS_FILE = "params.yaml"
 PLAN_FILE = "plan.yaml"
 SCALES = ("tiny", "small", "paper")
+RUNTIME = {  # keys of params.yaml: runtime; null is a value of each
+    **dict.fromkeys(("slots", "gpus", "gpus_per_run", "threads", "workers", "batch_per_device"), int),
+    **dict.fromkeys(("data_workers", "checkpoint_steps", "log_steps"), int),
+    **dict.fromkeys(("lease_s", "dollars_per_hour", "max_failed", "feature_budget_gb"), float),
+    **dict.fromkeys(("gradient_checkpointing", "keep_stopped"), bool),
+    **dict.fromkeys(("shard_cache", "scenes", "data", "annotate"), Mapping),
+    "device": typing.Literal["auto", "cpu", "cuda"],
+    "tracking": str,
+}
 
 T = TypeVar("T")
 
@@ -45,7 +54,13 @@ class Settings:
     @property
     def runtime(self) -> dict[str, Any]:
         """How a stage run is computed (slots, threads, addresses); never part of an identity."""
-        return dict(self.params.get("runtime") or {})
+        own = dict(self.params.get("runtime") or {})
+        for key, value in own.items():
+            where = f"{PARAMS_FILE}: runtime.{key}"
+            if key not in RUNTIME:
+                raise InputError(f"{where}: unknown key, {nearest(str(key), RUNTIME)}")
+            _convert(RUNTIME[key] | None, value, where)
+        return own
 
     @property
     def processes(self) -> int:
@@ -74,6 +89,10 @@ class Settings:
         if set(section) <= {"common", "each"} and "each" in section:
             own = (section["each"] or {}).get(name)
             if own is None and name not in (section["each"] or {}):
+                others = [one for one in SCALES if name in ((by_scale.get(one) or {}).get("each") or {})]
+                if others:
+                    known = ", ".join(section["each"] or {})
+                    raise InputError(f"{where}.each: no key {name!r}, which {others[0]} scale has; here: {known}")
                 raise InputError(f"{where}.each: no key {name!r}, {nearest(name, section['each'] or {})}")
             section = {**(section.get("common") or {}), **(own or {})}
         overrides = (self.entry(stage, name).get("parts") or {}).get("set") or {}
@@ -177,7 +196,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _first_that_fits([a for a in args if a is not type(None)], value, where)
     if origin is typing.Literal:
         if value not in args:
-            raise InputError(f"{where}: {value!r} is unknown, {nearest(str(value), map(str, args))}")
+            raise InputError(f"{where}: {value!r} is unknown, known: {', '.join(map(str, args))}")
         return value
     if dataclasses.is_dataclass(hint):
         _expect(isinstance(value, Mapping), value, "keys with values", where)
@@ -194,7 +213,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is float:
         _expect(isinstance(value, int | float) and not isinstance(value, bool), value, "a number", where)
         return float(value)
-    words = {int: "a whole number", str: "text", bool: "true or false", dict: "keys with values", list: "a list"}
+    words = {int: "a whole number", str: "text", bool: "true or false", list: "a list"}
+    words |= {dict: "keys with values", Mapping: "keys with values"}
     fits = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
     _expect(fits, value, words.get(hint, hint), where)
     return value

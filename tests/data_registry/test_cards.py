@@ -3,7 +3,7 @@
 import pytest
 
 from data_registry import omni3d, registry
-from data_registry.errors import InputError
+from data_registry.errors import InputError, nearest
 from data_registry.paper import PRINTED, TABLE_2
 
 
@@ -35,6 +35,12 @@ def test_omni3d_files_are_named_as_the_reader_knows_their_source():
         if name.startswith("omni3d-"):
             stems = {file.path.removesuffix(f"_{file.split}.json") for file in registry.card(name).files}
             assert stems <= set(omni3d.sources())
+
+
+def test_many_known_names_are_cut_short():
+    said = nearest("xyz", [f"name-{n:02d}" for n in range(40)])
+    assert said.startswith("known: name-00, ")
+    assert said.endswith("name-15 and 24 more")
 
 
 def test_an_unknown_data_set_names_the_nearest():

@@ -66,3 +66,5 @@ def test_kinds(tmp_path, monkeypatch):
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"5", "7"}
     with pytest.raises(InputError, match="gpus_per_run"):
         Devices(tmp_path, {"gpus": 2, "gpus_per_run": 4})
+    with pytest.raises(InputError, match=r"runtime\.slots: -1"):
+        Devices(tmp_path, {"slots": -1})

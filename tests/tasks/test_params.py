@@ -42,6 +42,10 @@ def kind(stage: str, name: str, values: dict) -> type:
     return importlib.import_module(module).Params
 
 
+def test_the_runtime_section_is_known():
+    assert settings.Settings(ROOT, PARAMS, {}).runtime == PARAMS["runtime"]
+
+
 @pytest.mark.parametrize("scale", ["tiny", "small", "paper"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_section_parses(stage, scale):

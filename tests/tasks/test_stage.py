@@ -378,6 +378,28 @@ def test_settings_name_file_and_key(root):
         execute("scenes", "train", write, root / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("runtime", "says"),
+    [
+        ({"slotss": 2}, "runtime.slotss: unknown key, did you mean slots?"),
+        ({"slots": "two"}, "runtime.slots: expected a whole number, found 'two'"),
+        ({"device": "gpu"}, "runtime.device: 'gpu' is unknown, known: auto, cpu, cuda"),
+        ({"dollars_per_hour": "cheap"}, "runtime.dollars_per_hour: expected a number"),
+        ({"scenes": 3}, "runtime.scenes: expected keys with values"),
+    ],
+)
+def test_a_wrong_runtime_is_named(runtime, says):
+    with pytest.raises(InputError) as refused:
+        settings.Settings(Path(), {"runtime": runtime}, {}).runtime  # noqa: B018
+    assert says in str(refused.value)
+
+
+def test_a_part_that_another_scale_has_is_said_to_be_there():
+    params = {"foundation": {"tiny": {"each": {"clip": {}}}, "paper": {"each": {"siglip2": {}}}}, "scale": "tiny"}
+    with pytest.raises(InputError, match="no key 'siglip2', which paper scale has; here: clip"):
+        settings.Settings(Path(), params, {}).section("foundation", "siglip2")
+
+
 def test_what_a_sweep_sets_goes_on_top_and_must_exist(scenes):
     plan = "parts: {dataset: cc558k}"
     change(scenes, plan, "parts: {dataset: cc558k, set: {lr: 5.0}}", "plan.yaml")
