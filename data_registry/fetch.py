@@ -183,7 +183,7 @@ def _given(card: Card, folder: Path, only: str) -> list[Found]:
     first = f"First accept the licence ({card.license}) at {card.obtain.accept}\n" if card.obtain.accept else ""
     named = "\n".join(f"  {folder / one.path}: {one.state}{', ' * bool(one.detail)}{one.detail}" for one in lacking)
     raise InputError(
-        f"{card.name}: its source has to be asked by yourself; what comes of it belongs into {folder}\n"
+        f"{card.name}: ask its source for it yourself; what you get goes into {folder}\n"
         f"{first}Then {card.obtain.put}\nStill to come:\n{named}"
     )
 

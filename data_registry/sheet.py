@@ -17,6 +17,7 @@ from data_registry.benchmark import Question
 from data_registry.scene import Scene
 from data_registry.shards import Images
 
+LEGEND = "Red: the front of a box; green: where it faces."
 _WIDTH = 320
 _STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; }
@@ -99,7 +100,7 @@ def write_benchmark(path: Path, folder: Path, scenes: Path, count: int) -> None:
     questions = benchmark.read(folder / "questions.parquet")
     entries = of_benchmark(questions, omni3d.read(scenes / "annotations.json"), Images(scenes), count)
     images = len({q.image for q in questions})
-    note = f"{len(entries)} of {images} pictures. Red: the front of a box; green: where it faces."
+    note = f"{len(entries)} of {images} pictures. {LEGEND}"
     path.write_text(page("SpatialVQA", note, entries), encoding="utf-8")
 
 

@@ -44,7 +44,7 @@ def plan(
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(help="Dollars per GPU hour (core hour at tiny scale); default: runtime.dollars_per_hour."),
+        typer.Option(min=0, help="Dollars per GPU hour (core hour at tiny scale); default: runtime.dollars_per_hour."),
     ] = None,
     as_json: Json = False,
 ) -> None:

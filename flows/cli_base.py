@@ -1,6 +1,7 @@
 """What every command shares: the consoles, errors as one message with exit code 2, and how a result is told."""
 
 import contextlib
+import errno
 import json
 import signal
 from collections.abc import Iterator
@@ -41,10 +42,12 @@ def reporting() -> Iterator[None]:
     except Exception as error:
         from tasks.full_disk import full_disk
 
-        full = full_disk(error, "spatialllm", root())
-        if full is None:
+        said = full_disk(error, "spatialllm", root())
+        if said is None and isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            said = f"{error.filename or root()}: {error.strerror}; see who may write there"
+        if said is None:
             raise
-        errors.print(f"[red]error:[/red] {plain(full)}", soft_wrap=True, highlight=False)
+        errors.print(f"[red]error:[/red] {plain(said)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_INPUT) from None
 
 

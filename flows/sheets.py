@@ -24,14 +24,15 @@ def entries(root: Path, name: str, count: int) -> tuple[list[sheet.Entry], str]:
         raise InputError(f"plan.yaml: nothing to show is called {name!r}; {nearest(name, known)}")
     folder = _computed(runs, f"{stage}/{name}")
     if stage in ("scenes", "annotate"):
-        return sheet.of_scenes(folder, count), f"The first of {len(Images(folder))} pictures of {stage}/{name}."
+        note = f"The first of {len(Images(folder))} pictures of {stage}/{name}. {sheet.LEGEND}"
+        return sheet.of_scenes(folder, count), note
     scenes = folder if any(folder.glob("images-*.parquet")) else _computed(runs, _scenes(plan, stage, name))
     if stage == "data":
         found = sheet.of_conversations(folder / "conversations.parquet", scenes, count)
         return found, f"The first conversations of {name} that have a picture."
     questions = benchmark.read(folder / "questions.parquet")
     found = sheet.of_benchmark(questions, omni3d.read(scenes / "annotations.json"), Images(scenes), count)
-    return found, f"The first pictures of {len(questions)} questions; the right option is bold."
+    return found, f"The first pictures of {len(questions)} questions; the right option is bold. {sheet.LEGEND}"
 
 
 def _scenes(plan: Plan, stage: str, name: str) -> str:

@@ -3,6 +3,7 @@ Here too: samplers by name, and a study's designs as rows of its report."""
 
 import contextlib
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,11 +75,13 @@ def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",))
     """The study of this name, created if there is none.
 
     Raises:
-        InputError: another process has it open, or it has other objectives.
+        InputError: no name for a file; another process has it open, or it has other objectives.
     """
     import optuna
     from optuna.exceptions import StorageInternalError
 
+    if not re.fullmatch(r"\w[\w.+-]*", name):  # it names files
+        raise InputError(f"--study {name!r}: give letters, digits and - _ . +, a letter or digit first")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     (root / ".locks").mkdir(exist_ok=True)
     directions = [DIRECTIONS[one] for one in objectives]
@@ -121,7 +124,7 @@ def trials_of(study: "optuna.Study") -> list[Trial]:
 
 
 def importances_of(study: "optuna.Study") -> dict[str, float]:
-    """Share of the variance of accuracy that each part explains (PED-ANOVA); {} with too few designs to tell."""
+    """How much each part decides whether a design is among the best (PED-ANOVA, 1 in all); {} with too few designs."""
     from optuna.importance import get_param_importances
     from optuna.trial import TrialState
 

@@ -16,7 +16,8 @@ def decode_image(data: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {name}: does not decode ({error}); replace the file or drop the sample") from None
+        why = str(error).partition(" <")[0]  # without the address of an object
+        raise InputError(f"image {name}: does not decode ({why}); replace the file or drop the sample") from None
 
 
 def pad_to_square(image: Image.Image, color: tuple[int, int, int] = PAD_COLOR) -> Image.Image:

@@ -1,5 +1,6 @@
 """`status`, `info` and `unlock` from the command line, on real stage runs: one that computes, one frozen, one done."""
 
+import errno
 import json
 import os
 import signal
@@ -183,3 +184,11 @@ def test_a_wrong_key_of_params_is_refused_before_anything_runs(project, spatiall
     assert printed.startswith("error: ")
     assert says in printed
     assert not (project.root / "runs").exists()
+
+
+def test_a_place_that_may_not_be_written_is_named(project, spatialllm, monkeypatch):
+    def refused(root):
+        raise PermissionError(errno.EACCES, "Permission denied", str(root / ".locks"))
+
+    monkeypatch.setattr("flows.runs.status_of", refused)
+    assert "/.locks: Permission denied; see who may write there" in spatialllm("status", code=2).replace("\n", "")

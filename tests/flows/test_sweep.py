@@ -285,6 +285,12 @@ def test_one_process_per_study(root):
             pass
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden"])
+def test_a_studys_name_is_that_of_a_file(root, name):
+    with pytest.raises(InputError, match="--study"), open_study(root, name):
+        pass
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_a_study_may_lie_in_a_database(root, kind, request, monkeypatch):
     address = f"sqlite:///{root / 'studies.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_address")
