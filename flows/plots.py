@@ -25,17 +25,18 @@ def draw(folder: Path, trials: Sequence[Trial], space: "Space", importances: dic
     matplotlib.use("Agg")
     scored = [trial for trial in trials if trial.value is not None]
     chosen = {trial.number: space.params_of(trial.design) for trial in scored}
+    order = space.choices()
     drawings = {"history": (_history, (scored,)), "slices": (None, ()), "pareto": (_pareto, (scored,))}
     if importances:
         drawings["importances"] = (_importances, (importances,))
         pair = sorted(importances, key=importances.__getitem__, reverse=True)[:2]
         if len(pair) == 2:
-            drawings["interaction"] = (_interaction, (scored, chosen, *pair))
+            drawings["interaction"] = (_interaction, (scored, chosen, order, *pair))
     written = []
     for name, (paint, arguments) in drawings.items():
         if scored:
             path = folder / f"{name}.png"
-            _slices(path, scored, chosen) if paint is None else _one(path, paint, *arguments)
+            _slices(path, scored, chosen, order) if paint is None else _one(path, paint, *arguments)
             written.append(path)
     return written
 
@@ -61,7 +62,7 @@ def _history(axes: "Axes", scored: Sequence[Trial]) -> None:
 def _importances(axes: "Axes", importances: dict[str, float]) -> None:
     names = sorted(importances, key=importances.__getitem__)
     axes.barh(names, [importances[name] for name in names])
-    axes.set(xlabel="share of the variance explained", title="What matters")
+    axes.set(xlabel="importance, all parts together 1", title="What matters")
 
 
 def _pareto(axes: "Axes", scored: Sequence[Trial]) -> None:
@@ -69,12 +70,19 @@ def _pareto(axes: "Axes", scored: Sequence[Trial]) -> None:
     best = front(priced)
     axes.plot([t.hours for t in priced], [100 * t.value for t in priced], "o", color="#888", label="designs")
     axes.step([t.hours for t in best], [100 * t.value for t in best], "o-", where="post", label="Pareto front")
-    axes.set(xlabel="accelerator hours of a design alone", ylabel="accuracy, %", title="Accuracy and cost")
+    axes.set(xlabel="core or GPU hours of a design alone", ylabel="accuracy, %", title="Accuracy and cost")
     axes.legend()
 
 
-def _interaction(axes: "Axes", scored: Sequence[Trial], chosen: dict[int, dict[str, str]], one: str, two: str) -> None:
-    rows, columns = ([*dict.fromkeys(c[dim] for c in chosen.values() if dim in c)] for dim in (one, two))
+def _interaction(
+    axes: "Axes",
+    scored: Sequence[Trial],
+    chosen: dict[int, dict[str, str]],
+    order: dict[str, list[str]],
+    one: str,
+    two: str,
+) -> None:
+    rows, columns = (_in_order([of[dim] for of in chosen.values() if dim in of], order[dim]) for dim in (one, two))
     for column in columns:
         points = []
         for row in rows:
@@ -88,13 +96,22 @@ def _interaction(axes: "Axes", scored: Sequence[Trial], chosen: dict[int, dict[s
     axes.legend(fontsize=8)
 
 
-def _slices(path: Path, scored: Sequence[Trial], chosen: dict[int, dict[str, str]]) -> None:
+def _in_order(found: Sequence[str], order: Sequence[str]) -> list[str]:
+    """Each choice once, in the order of the space; one that the space no longer has comes last."""
+    return sorted(dict.fromkeys(found), key=lambda choice: order.index(choice) if choice in order else len(order))
+
+
+def _slices(
+    path: Path, scored: Sequence[Trial], chosen: dict[int, dict[str, str]], order: dict[str, list[str]]
+) -> None:
     from matplotlib.figure import Figure
 
     dimensions = list(dict.fromkeys(dim for params in chosen.values() for dim in params))
     figure = Figure(figsize=(3.2 * len(dimensions), 4.2), layout="constrained")
     for axes, dim in zip(figure.subplots(1, len(dimensions), sharey=True, squeeze=False)[0], dimensions, strict=True):
-        points = [(chosen[t.number][dim], 100 * t.value) for t in scored if dim in chosen[t.number]]
+        values = [(chosen[t.number][dim], 100 * t.value) for t in scored if dim in chosen[t.number]]
+        choices = _in_order([choice for choice, _ in values], order[dim])
+        points = sorted(values, key=lambda point: choices.index(point[0]))
         axes.plot(*zip(*points, strict=True), "o", alpha=0.5)
         axes.set(title=dim)
         axes.tick_params(axis="x", rotation=35)

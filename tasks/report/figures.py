@@ -74,7 +74,7 @@ def label(row: dict[str, Any]) -> str:
 
 def roadmap(results: dict[str, Any], width: float = 960, step: float = 50) -> Panel:
     """Bars of average accuracy in percent, from 0 to 100, with the paper's figure as a diamond."""
-    scale = _scale(320, width - 60, 0, 100)
+    scale = _scale(340, width - 60, 0, 100)
     marks = _marks(results, "average", scale, top=34, step=step)
     published = TABLE_1["GPT-4o"].average
     return Panel(
@@ -149,7 +149,7 @@ def _marks(results: dict[str, Any], slice_name: str, scale: Callable, top: float
         marks.append(
             Mark(
                 y=top + step * (index + 0.5),
-                label=f"{row['row']}  {label(row)}" if row["row"] else label(row),
+                label=f"{row['row'] or index + 1}  {label(row)}",
                 parts=f"{spelled['encoders']} · {spelled['llm']}"
                 if row["row"]
                 else f"{spelled['stage1']} → {spelled['stage2']}",

@@ -11,7 +11,7 @@ from PIL import Image
 from flows import winner
 from flows.design import ROWS
 from flows.plan import plan_of
-from flows.plots import draw
+from flows.plots import _in_order, draw
 from flows.space import Space
 from flows.study import DESIGN, HOURS, front, importances_of, trials_of
 from tasks import digest, settings
@@ -44,6 +44,11 @@ def test_every_picture_is_drawn(study, tmp_path):
         with Image.open(file) as picture:
             low, high = picture.convert("L").getextrema()
             assert (low, high) != (255, 255), "not empty"
+
+
+def test_choices_stand_in_the_order_of_the_space():
+    order = ["clip", "clip+mae", "clip+dinov2"]
+    assert _in_order(["clip+dinov2", "gone", "clip", "clip+dinov2"], order) == ["clip", "clip+dinov2", "gone"]
 
 
 def test_too_few_trials_have_no_importances(tmp_path):
