@@ -3,8 +3,9 @@ Here too: samplers by name, and a study's designs as rows of its report."""
 
 import contextlib
 import os
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ SAMPLERS = ("prefix", "tpe", "random", "grid")
 DIRECTIONS = {"accuracy": "maximize", "hours": "minimize"}
 # User attributes of a trial: its design, what it costs alone, why it does not fit, that its process died over it.
 DESIGN, HOURS, UNFIT, LOST = "design", "hours", "unfit", "lost"
+_TERMS = "terms"  # of a study: what all of its values have in common
 
 
 @dataclass
@@ -74,10 +76,13 @@ def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",))
     """The study of this name, created if there is none.
 
     Raises:
-        InputError: another process has it open, or it has other objectives.
+        InputError: another process has it open, it has other objectives, or no file can have this name.
     """
     import optuna
     from optuna.exceptions import StorageInternalError
+
+    if not re.fullmatch(r"[\w+=-][\w+=. -]*", name):
+        raise InputError(f"study {name!r}: its files are named after it: letters, digits, and . + - = _ within")
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     (root / ".locks").mkdir(exist_ok=True)
@@ -97,6 +102,22 @@ def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",))
             yield study
     except Timeout as error:
         raise InputError(f"sweep {name}: another process is running it; use --study for a second one") from error
+
+
+def agree_on(study: "optuna.Study", terms: Mapping[str, Any]) -> None:
+    """Note what makes the values of a study comparable (scale, space, metric, ...) with a new one.
+
+    Raises:
+        InputError: it was begun with other terms; names the first that differs.
+    """
+    known = study.user_attrs.get(_TERMS)
+    if known is None or not study.get_trials(deepcopy=False):
+        study.set_user_attr(_TERMS, dict(terms))
+        return
+    for term, value in terms.items():
+        if known.get(term) != value:
+            other = f"another {term}" if isinstance(value, dict) else f"{term} {known.get(term)!r}, now {value!r}"
+            raise InputError(f"study {study.study_name}: was begun with {other}; use --study for a new one")
 
 
 def trials_of(study: "optuna.Study") -> list[Trial]:
