@@ -3,7 +3,6 @@ A stage run gets GPUs of its own: each is an operating-system lock, which a kill
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data_registry.errors import InputError
+from flows.execute import pause
 from tasks.settings import gpus_per_run
 
 CPU, GPU = "cpu", "gpu"
@@ -52,14 +52,14 @@ class Devices:
         if self.kind(run) == CPU:
             yield {"CUDA_VISIBLE_DEVICES": ""} if self._ids else {}
             return
-        held = self._take()
+        held = self._take(run)
         try:
             yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}
         finally:
             for lock in held.values():
                 lock.release()
 
-    def _take(self) -> dict[str, FileLock]:
+    def _take(self, run: str) -> dict[str, FileLock]:
         self._locks.mkdir(parents=True, exist_ok=True)
         while True:
             held: dict[str, FileLock] = {}
@@ -72,4 +72,4 @@ class Devices:
                     return held
             for lock in held.values():  # all or nothing: two that wait for each other's half would wait for ever
                 lock.release()
-            time.sleep(_POLL_S)
+            pause(_POLL_S, run)

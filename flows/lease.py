@@ -10,11 +10,11 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from data_registry.errors import InputError
+from flows.execute import pause
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -59,10 +59,11 @@ class Leases:
 
         Raises:
             Lapsed: the database does not answer.
+            Stopped: this flow is being stopped.
         """
         with _out_of_reach(run):
             while (token := self._acquire(run)) is None:
-                time.sleep(self.poll_s)
+                pause(self.poll_s, run)
         lease = Lease(self, run, token)
         try:
             yield lease

@@ -6,6 +6,7 @@ import pytest
 
 from data_registry.errors import InputError
 from flows.devices import CPU, GPU, Devices
+from flows.execute import Stopped, allow_children, stop_children
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,17 @@ def test_gpus_that_are_taken_are_waited_for(tmp_path):
         threading.Thread(target=other, daemon=True).start()
         assert not begun.wait(0.7)
     assert begun.wait(30)
+
+
+def test_who_waits_for_gpus_stops_with_the_flow(tmp_path):
+    devices = Devices(tmp_path, {"gpus": 1})
+    with devices.hold("instruct/a"):
+        stop_children()
+        try:
+            with pytest.raises(Stopped), devices.hold("instruct/b"):
+                pass
+        finally:
+            allow_children()
 
 
 def test_kinds(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 from data_registry.errors import InputError
 from flows import remote
 from flows.design import choose
+from flows.execute import Stopped, allow_children, stop_children
 from flows.keep import keep_in_plan
 from flows.lease import Lapsed, Leases, shared_leases
 from flows.plan import plan_of
@@ -235,6 +236,16 @@ def test_heartbeats_keep_a_lease(leases):
         assert not taken.wait(3 * leases.lease_s)
         lease.confirm()
     assert taken.wait(10)
+
+
+def test_who_waits_for_a_lease_stops_with_the_flow(leases):
+    with leases.hold("run"):
+        stop_children()
+        try:
+            with pytest.raises(Stopped), leases.hold("run"):
+                pass
+        finally:
+            allow_children()
 
 
 def test_who_was_frozen_past_his_lease_publishes_nothing(machines, leases, monkeypatch):
