@@ -25,20 +25,21 @@ class Devices:
         runtime: `gpus` (none or 0: everything takes CPU slots), `gpus_per_run`, and `slots` for the CPU.
 
     Raises:
-        InputError: a stage run asks for more GPUs than there are.
+        InputError: a stage run asks for more GPUs than there are, or a number is none.
     """
 
     def __init__(self, root: Path, runtime: Mapping[str, Any], scale: str = "tiny") -> None:
         self._locks = root / ".locks"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        count = int(runtime.get("gpus") or 0)
+        count = _whole(runtime, "gpus", 0)
         self._ids = visible.split(",")[:count] if visible else [str(one) for one in range(count)]
+        _whole(runtime, "gpus_per_run", 0)
         self._per_run = gpus_per_run(runtime, scale)
         if count and len(self._ids) < self._per_run:
             raise InputError(
                 f"params.yaml: runtime.gpus_per_run: {self._per_run} GPUs for a stage run, of {len(self._ids)} here"
             )
-        self.slots = {CPU: int(runtime.get("slots", 1))}
+        self.slots = {CPU: _whole(runtime, "slots", 1)}
         if self._ids:
             self.slots[GPU] = len(self._ids) // self._per_run
 
@@ -73,3 +74,11 @@ class Devices:
             for lock in held.values():  # all or nothing: two that wait for each other's half would wait for ever
                 lock.release()
             pause(_POLL_S, run)
+
+
+def _whole(runtime: Mapping[str, Any], key: str, least: int) -> int:
+    value = runtime.get(key)
+    value = least if value is None else value
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"params.yaml: runtime.{key}: {value!r} is not a whole number of at least {least}")
+    return value

@@ -78,3 +78,9 @@ def test_kinds(tmp_path, monkeypatch):
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"5", "7"}
     with pytest.raises(InputError, match="gpus_per_run"):
         Devices(tmp_path, {"gpus": 2, "gpus_per_run": 4})
+
+
+@pytest.mark.parametrize("wrong", [{"slots": 0}, {"slots": "two"}, {"gpus": "all"}, {"gpus": 1, "gpus_per_run": -1}])
+def test_what_is_no_number_of_devices_is_refused(tmp_path, wrong):
+    with pytest.raises(InputError, match=rf"params\.yaml: runtime\.{list(wrong)[-1]}: "):
+        Devices(tmp_path, wrong)
