@@ -107,6 +107,7 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     """Bring a published stage run's MLflow run up to date from its files and finish it; returns its run id."""
     out = Paths(found.root, found.scale, stage, name).out
     manifest = digest.read_manifest(out)
+    recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     record = _record(found, stage, name, manifest["identity"])
     ended = datetime.fromisoformat(record["finished"]).timestamp() if record else None
     started = ended - record["seconds"] if record else None
@@ -122,7 +123,6 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     log_metrics(client, run_id, {f"result.{key}" if key in curves else key: one for key, one in figures.items()})
     log_metrics(client, run_id, {f"speed.{key}": one for key, one in record.get("speed", {}).items()})
     log_tags(client, run_id, {f"environment.{key}": one for key, one in record.get("environment", {}).items()})
-    recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     with lock(found.root):  # two sweeps that end at once may both be the first with a data set
         log_datasets(client, run_id, recorded.values())
     client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))
