@@ -3,6 +3,7 @@ Recording the same results again changes nothing. MLflow that is down costs a wa
 
 import contextlib
 import json
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,9 +117,10 @@ class Tracking:
                 if runs:
                     if study:
                         client.update_run(runs[0].info.run_id, status="RUNNING")
+                        client.set_tag(runs[0].info.run_id, mlflow_log.HOST, socket.gethostname())
                     return runs[0].info.run_id
                 tags = {"identity": wanted, "kind": kind, "git_commit": mlflow_log.git_commit(self.root)}
-                tags |= {"study": study} if study else {}
+                tags |= {"study": study, mlflow_log.HOST: socket.gethostname()} if study else {}
                 run = client.create_run(where, run_name=title, tags=tags)
             mlflow_log.log_params(client, run.info.run_id, params)
             return run.info.run_id
@@ -234,6 +236,8 @@ class Tracking:
         from tasks import mlflow_log
 
         for run in _pages(client, mlflow_log.stage_experiment(client, found), "attributes.status = 'RUNNING'"):
+            if _elsewhere(run):
+                continue
             stage, _, name = run.data.tags.get("stage_run", "/").partition("/")
             try:
                 with FileLock(Paths(found.root, found.scale, stage, name).lock, timeout=0):
@@ -247,6 +251,8 @@ class Tracking:
         for one in client.search_experiments():
             open_runs = _pages(client, one.experiment_id, "attributes.status = 'RUNNING' and tags.kind = 'sweep'")
             for run in open_runs:
+                if _elsewhere(run):
+                    continue
                 try:
                     with FileLock(self.root / ".locks" / f"sweep.{run.data.tags.get('study')}.lock", timeout=0):
                         query = f"attributes.status = 'RUNNING' and tags.`{_PARENT}` = '{run.info.run_id}'"
@@ -295,6 +301,13 @@ def design_params(design: Design) -> dict[str, str]:
 def _stage_runs(run: "Run") -> dict[str, str]:
     prefix = "stage_run."
     return {key.removeprefix(prefix): one for key, one in sorted(run.data.tags.items()) if key.startswith(prefix)}
+
+
+def _elsewhere(run: "Run") -> bool:
+    """Whether another machine has opened it: whether it goes on there cannot be told from here."""
+    from tasks import mlflow_log
+
+    return run.data.tags.get(mlflow_log.HOST, socket.gethostname()) != socket.gethostname()
 
 
 def _shape(run: "Run") -> dict[str, Any]:

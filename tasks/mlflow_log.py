@@ -3,6 +3,7 @@ Everything can be written from the published files, so nothing is lost while MLf
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+HOST = "host"  # tag: where a run is open; machines that share MLflow do not see each other's locks
 FLUSH_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0  # at the end of a stage run, for a server that does not answer
 _BATCH = 1000  # metrics per request, MLflow's limit
@@ -268,6 +270,7 @@ class Live(threading.Thread):
             if finished:  # computed again, e.g. after its output was damaged: MLflow has it already
                 return
             client.update_run(run_id, status="RUNNING")  # a killed one goes on
+            client.set_tag(run_id, HOST, socket.gethostname())
             after = last_step(client, run_id, self._tracker.lines)
             while True:
                 over = self._over.wait(FLUSH_SECONDS)

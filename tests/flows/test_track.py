@@ -104,6 +104,20 @@ def test_a_run_left_open_by_a_dead_process_is_closed(root):
     assert client.get_run(run_id).info.status == "KILLED"
 
 
+def test_what_runs_on_another_machine_stays_open(root):
+    found = settings.load(root)
+    client = connect(found)
+    run_id, _ = mlflow_log.open_run(client, found, identify(found, "scenes", "train")[0])
+    parent = Tracking(root).parent("sweep", "s", {"study": "s"}, {}, study="s")
+    for one in (run_id, parent):
+        client.set_tag(one, mlflow_log.HOST, "another")
+    Tracking(root).deliver(plan_of_two())
+    assert [client.get_run(one).info.status for one in (run_id, parent)] == ["RUNNING", "RUNNING"]
+    Tracking(root).parent("sweep", "s", {"study": "s"}, {}, study="s")  # it goes on here
+    Tracking(root).deliver(plan_of_two())
+    assert [client.get_run(one).info.status for one in (run_id, parent)] == ["RUNNING", "KILLED"]
+
+
 def test_streaming_delivers_while_it_trains_and_finishes_with_it(root):
     found = settings.load(root)
     identity = identify(found, "scenes", "train")[0]
