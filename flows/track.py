@@ -217,8 +217,10 @@ class Tracking:
         from flows import winner
         from tasks import mlflow_log
 
-        def work(client: "MlflowClient") -> str:
+        def work(client: "MlflowClient") -> str | None:
             found = settings.Settings(self.root, settings.load(self.root).params, plan.entries)
+            if not (Paths(self.root, found.scale, "instruct", design.name).out / digest.MANIFEST).exists():
+                return None  # of an earlier session, and removed since; registered then
             run_id = mlflow_log.deliver(client, found, "instruct", design.name)
             metrics = json.loads((Paths(self.root, found.scale, "score", design.name).out / "metrics.json").read_text())
             numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
