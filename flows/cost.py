@@ -3,7 +3,7 @@ published hours (`model/cost.py`). To choose by and to show remaining time with.
 
 import heapq
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -121,9 +121,11 @@ class Costs:
             return _FETCH_S
         return figures.expected(run)
 
-    def finish_hours(self, runs: Iterable[str], slots: int) -> float:
-        """Hours until all have ended on k slots, by the scheduler's own rule (the longest way to the end first)."""
-        return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots) / 3600
+    def finish_hours(
+        self, runs: Iterable[str], slots: int | Mapping[str, int], kind: Callable[[str], str] = lambda run: ""
+    ) -> float:
+        """Hours until all have ended, by the scheduler's own rule (the longest way to the end first); as `makespan`."""
+        return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots, kind) / 3600
 
     def dollars(self, runs: Iterable[str], price: float | None) -> float | None:
         """What they cost at a price per accelerator hour (core hour at tiny scale); None where no price is known."""
@@ -138,11 +140,18 @@ class Costs:
         return {run: self.seconds(run) for run in runs}
 
 
-def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots: int) -> float:
-    """Seconds until every run of a graph has ended on `slots` slots.
+def makespan(
+    needs: Mapping[str, list[str]],
+    seconds: Mapping[str, float],
+    slots: int | Mapping[str, int],
+    kind: Callable[[str], str] = lambda run: "",
+) -> float:
+    """Seconds until every run of a graph has ended.
 
     Args:
         needs: {run: runs it reads}, inputs first; what is not a key counts as there.
+        slots: most runs at a time, by kind.
+        kind: of a run.
     """
     readers: dict[str, list[str]] = {run: [] for run in needs}
     waiting: dict[str, int] = {}
@@ -154,19 +163,25 @@ def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots
     behind: dict[str, float] = {}
     for run in reversed(list(needs)):
         behind[run] = seconds[run] + max((behind[reader] for reader in readers[run]), default=0.0)
-    ready = [(-behind[run], run) for run in needs if not waiting[run]]
-    heapq.heapify(ready)
+    free = {"": slots} if isinstance(slots, int) else dict(slots)
+    ready: dict[str, list[tuple[float, str]]] = {one: [] for one in free}
+    for run in needs:
+        if not waiting[run]:
+            heapq.heappush(ready[kind(run)], (-behind[run], run))
     running: list[tuple[float, str]] = []
     now = 0.0
-    while ready or running:
-        while ready and len(running) < slots:
-            _, run = heapq.heappop(ready)
-            heapq.heappush(running, (now + seconds[run], run))
+    while running or any(ready.values()):
+        for one, queue in ready.items():
+            while queue and free[one]:
+                free[one] -= 1
+                _, run = heapq.heappop(queue)
+                heapq.heappush(running, (now + seconds[run], run))
         now, ended = heapq.heappop(running)
+        free[kind(ended)] += 1
         for reader in readers[ended]:
             waiting[reader] -= 1
             if not waiting[reader]:
-                heapq.heappush(ready, (-behind[reader], reader))
+                heapq.heappush(ready[kind(reader)], (-behind[reader], reader))
     return now
 
 

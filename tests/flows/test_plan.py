@@ -171,6 +171,24 @@ def test_makespan_of_a_diamond():
     assert makespan({}, {}, 2) == 0
 
 
+def test_makespan_where_some_runs_need_a_gpu():
+    """One GPU, two CPU slots: what needs the GPU waits for it, though a slot is free."""
+    needs = {"data/a": [], "data/b": [], "align/a": ["data/a"], "align/b": ["data/b"]}
+    seconds = {"data/a": 1.0, "data/b": 1.0, "align/a": 10.0, "align/b": 10.0}
+    assert makespan(needs, seconds, {"data": 2, "align": 1}, lambda run: run.partition("/")[0]) == 21
+    assert makespan(needs, seconds, 2) == 11
+
+
+def test_the_finish_time_counts_this_machines_gpus(project):
+    params = project.params()
+    params["runtime"] = {"slots": 3, "gpus": 2, "gpus_per_run": 2}
+    project.set_params(params)
+    seen, on_one = (outlook(project.root, [ROWS[8], ROWS[1]], slots) for slots in (None, 1))
+    on_gpu = [run for run in seen.left if run.partition("/")[0] not in ("scenes", "data", "benchmark", "baselines")]
+    assert seen.slots == 1
+    assert sum(seen.seconds[run] for run in on_gpu) / 3600 <= seen.finish_hours < on_one.finish_hours
+
+
 def test_the_longest_chain_of_a_diamond():
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
     assert critical_path(needs, {"a": 1.0, "b": 5.0, "c": 2.0, "d": 1.0}) == ["a", "b", "d"]
