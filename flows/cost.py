@@ -23,7 +23,6 @@ DATA = {
     "3di-pb-in166k": (166_000, 2 * cost.CAPTION_TOKENS),
     "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
 }
-_GPUS = {"tiny": 1, "small": 1, "paper": cost.GPUS}  # of one slot; at tiny scale a slot is a CPU core
 # Before anything is recorded: seconds on one core at tiny scale, of stages 1 and 2 per unit of `_WORK`.
 _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
@@ -74,6 +73,8 @@ class Costs:
         self._plan = plan
         found = settings.load(root)
         self._root, self._scale, self._params = root, found.scale, found.params
+        # Accelerators of one slot; at tiny scale a slot is a CPU core.
+        self._gpus = 1 if found.scale == "tiny" else settings.gpus_per_run(found.runtime, found.scale)
         self._clock, self._processor = Recorded({}), Recorded({})
         self.look()
 
@@ -92,8 +93,8 @@ class Costs:
         return self._clock.of != before
 
     def seconds(self, run: str) -> float:
-        """Seconds that "stage/name" takes on one slot (one core at tiny, one node of eight GPUs at paper scale), from
-        where a rung stopped its training if one did."""
+        """Seconds that "stage/name" takes on one slot (one core at tiny scale, else `gpus_per_run` GPUs), from where a
+        rung stopped its training if one did."""
         return self._clock.left(run, self._from_start(run, self._clock))
 
     def recorded(self, run: str) -> float | None:
@@ -110,13 +111,13 @@ class Costs:
         figures = self._processor if self._scale == "tiny" else self._clock
         whole = {run: self._from_start(run, figures) for run in runs}
         seconds = whole.values() if from_start else (figures.left(run, value) for run, value in whole.items())
-        return sum(seconds) * _GPUS[self._scale] / 3600
+        return sum(seconds) * self._gpus / 3600
 
     def _from_start(self, run: str, figures: Recorded) -> float:
         stage = run.partition("/")[0]
         if run not in figures.of and self._scale == "paper" and stage in TRAINING:
             params = self._params.get(stage, {}).get("paper", {})
-            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
+            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / self._gpus
         if run not in figures.of and self._scale != "tiny" and stage == "foundation":
             return _FETCH_S
         return figures.expected(run)

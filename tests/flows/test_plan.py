@@ -220,6 +220,17 @@ def test_paper_scale_costs_follow_the_published_hours(tmp_path):
     assert costs.finish_hours([runs["align"], runs["instruct"]], 1) == pytest.approx(13.5)
 
 
+def test_gpu_hours_do_not_depend_on_how_many_gpus_share_a_run(tmp_path):
+    (tmp_path / "params.yaml").write_text("scale: paper\nruntime: {gpus_per_run: 4}\n")
+    plan, runs = plan_of([ROWS[1]]), design_runs(ROWS[1])
+    costs = Costs(tmp_path, plan)
+    assert costs.gpu_hours([runs["align"]]) == pytest.approx(28), "as on eight"
+    assert costs.seconds(runs["align"]) == pytest.approx(28 * 3600 / 4)
+    write_json(Paths(tmp_path, "paper", *runs["align"].split("/")).record, {"seconds": 3600.0})
+    assert costs.look()
+    assert costs.gpu_hours([runs["align"]]) == pytest.approx(4), "an hour on four"
+
+
 def test_an_outlook_writes_nothing(project):
     before = {path: path.stat().st_mtime_ns for path in project.root.rglob("*")}
     seen = outlook(project.root, grid()).as_json()
