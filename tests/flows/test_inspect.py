@@ -6,6 +6,7 @@ import signal
 import sys
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from flows import cli, runs
@@ -89,6 +90,21 @@ def test_status_is_watched_for_as_long_as_something_runs(project, spatialllm, mo
     printed = spatialllm("status", "--watch", "--json")
     assert watched == [None], "once, while it ran"
     assert state(printed[printed.index("[") :], RUN)["state"] == "there"
+
+
+def test_status_is_watched_while_a_flow_is_between_two_stage_runs(project, spatialllm, monkeypatch):
+    flow = FileLock(project.root / ".locks" / "flow.1.lock")  # as another process holds it
+    flow.acquire()
+    looks = []
+
+    def look(seconds: float) -> None:
+        looks.append(flow.is_locked)
+        if len(looks) == 2:
+            flow.release()
+
+    monkeypatch.setattr(runs.time, "sleep", look)
+    spatialllm("status", "--watch", "--json")
+    assert looks == [True, True]
 
 
 def test_all_about_a_stage_run(project, spatialllm):
