@@ -169,6 +169,16 @@ def test_a_killed_halving_goes_on_at_its_rung(root):
     assert sum(trial.value is not None for trial in trials) == 2
 
 
+def test_a_design_that_was_proposed_twice_takes_the_room_of_one(root):
+    rungs = Halving(["1of9", "1of3", "1"], 3)
+    _, _, study = sweep(root, 6, "grid", halving=rungs)
+    stopped = next(one for one in study.trials if one.state.name == "PRUNED" and len(one.intermediate_values) == 2)
+    with open_study(root, "s") as again:
+        again.add_trial(stopped)
+    _, trials, _ = sweep(root, 12, "grid", halving=rungs)
+    assert sum(len(trial.rungs) >= 2 for trial in trials) == 4, "a third of twelve"
+
+
 def test_a_design_costs_what_its_stage_runs_took(root):
     """On a machine where nothing was recorded when the sweep began."""
 
