@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from data_registry.errors import InputError, nearest
 from flows.design import Design, parse
+from flows.lease import LEASE_S, Taken, shared_leases
 
 if TYPE_CHECKING:
     import optuna
@@ -73,7 +74,8 @@ def make_sampler(
 
 @contextlib.contextmanager
 def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",)) -> Iterator["optuna.Study"]:
-    """The study of this name, created if there is none.
+    """The study of this name, created if there is none; held against other processes, and against other machines where
+    they share both studies (OPTUNA_STORAGE) and leases (SPATIALLLM_LEASES).
 
     Raises:
         InputError: another process has it open, it has other objectives, or no file can have this name.
@@ -87,8 +89,12 @@ def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     (root / ".locks").mkdir(exist_ok=True)
     directions = [DIRECTIONS[one] for one in objectives]
+    leases = shared_leases() if os.environ.get("OPTUNA_STORAGE") else None
     try:
-        with FileLock(root / ".locks" / f"sweep.{name}.lock", timeout=0):
+        with (
+            FileLock(root / ".locks" / f"sweep.{name}.lock", timeout=0),
+            leases.hold(f"sweep {name}", wait=False) if leases else contextlib.nullcontext(),
+        ):
             try:
                 study = optuna.create_study(
                     study_name=name, storage=_storage(root, name), directions=directions, load_if_exists=True
@@ -102,6 +108,11 @@ def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",))
             yield study
     except Timeout as error:
         raise InputError(f"sweep {name}: another process is running it; use --study for a second one") from error
+    except Taken as error:
+        raise InputError(
+            f"sweep {name}: another machine is running it, or did so less than {LEASE_S:.0f} s ago and was killed; "
+            "use --study for a second one"
+        ) from error
 
 
 def agree_on(study: "optuna.Study", terms: Mapping[str, Any]) -> None:

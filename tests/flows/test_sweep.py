@@ -343,6 +343,20 @@ def test_one_process_per_study(root):
             pass
 
 
+def test_one_machine_per_shared_study(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPATIALLLM_LEASES", f"sqlite:///{tmp_path / 'leases.db'}")
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{tmp_path / 'studies.db'}")
+    another = root / "another"
+    another.mkdir()
+    with open_study(root, "s"):
+        with pytest.raises(InputError, match="another machine is running it"), open_study(another, "s"):
+            pass
+        with open_study(another, "t"):
+            pass
+    with open_study(another, "s"):
+        pass
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_a_study_may_lie_in_a_database(root, kind, request, monkeypatch):
     address = f"sqlite:///{root / 'studies.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_address")
