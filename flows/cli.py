@@ -131,6 +131,8 @@ def sweep(
             from flows.study import rows_of
 
             print_json(rows_of(found))
+            for error in result.errors.values():
+                warn(str(error))
         else:
             from flows.outlook import trials_table
 
