@@ -125,12 +125,13 @@ def sweep(
         from flows.sweep import run_sweep
 
         display = NoDisplay() if as_json else Display(console, f"sweep {study}")
-        wanted = trials or (None if halving else 20)
-        found, result = run_sweep(root(), study, wanted, workers, sampler, display, warn, halving)
+        found, result = run_sweep(root(), study, trials, workers, sampler, display, warn, halving)
         if as_json:
             from flows.study import rows_of
 
             print_json(rows_of(found))
+            for error in result.errors.values():
+                warn(str(error))
         else:
             from flows.outlook import trials_table
 

@@ -75,12 +75,9 @@ def summary(result: Any) -> None:
 
 def deliver_owed(plan: Any) -> None:
     """Bring to MLflow what it may not have."""
-    from flows.track import Tracking
+    from flows import track
 
-    tracking = Tracking(root(), warn)
-    if tracking.owes():
-        tracking.deliver(plan)
-        tracking.settle()
+    track.deliver_owed(root(), plan, warn)
 
 
 def leave(result: Any) -> None:

@@ -63,7 +63,7 @@ def retry(
 def gc(
     cache: Annotated[
         bool,
-        typer.Option("--cache", help="Also what DVC's cache has beyond plan.yaml (a sweep's trials)."),
+        typer.Option("--cache", help="Also what DVC's cache has beyond plan.yaml (a sweep's trials, other scales)."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,

@@ -3,7 +3,7 @@ published hours (`model/cost.py`). To choose by and to show remaining time with.
 
 import heapq
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +23,6 @@ DATA = {
     "3di-pb-in166k": (166_000, 2 * cost.CAPTION_TOKENS),
     "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
 }
-_GPUS = {"tiny": 1, "small": 1, "paper": cost.GPUS}  # of one slot; at tiny scale a slot is a CPU core
 # Before anything is recorded: seconds on one core at tiny scale, of stages 1 and 2 per unit of `_WORK`.
 _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
@@ -74,6 +73,8 @@ class Costs:
         self._plan = plan
         found = settings.load(root)
         self._root, self._scale, self._params = root, found.scale, found.params
+        # Accelerators of one slot; at tiny scale a slot is a CPU core.
+        self._gpus = 1 if found.scale == "tiny" else settings.gpus_per_run(found.runtime, found.scale)
         self._clock, self._processor = Recorded({}), Recorded({})
         self.look()
 
@@ -92,8 +93,8 @@ class Costs:
         return self._clock.of != before
 
     def seconds(self, run: str) -> float:
-        """Seconds that "stage/name" takes on one slot (one core at tiny, one node of eight GPUs at paper scale), from
-        where a rung stopped its training if one did."""
+        """Seconds that "stage/name" takes on one slot (one core at tiny scale, else `gpus_per_run` GPUs), from where a
+        rung stopped its training if one did."""
         return self._clock.left(run, self._from_start(run, self._clock))
 
     def recorded(self, run: str) -> float | None:
@@ -110,20 +111,22 @@ class Costs:
         figures = self._processor if self._scale == "tiny" else self._clock
         whole = {run: self._from_start(run, figures) for run in runs}
         seconds = whole.values() if from_start else (figures.left(run, value) for run, value in whole.items())
-        return sum(seconds) * _GPUS[self._scale] / 3600
+        return sum(seconds) * self._gpus / 3600
 
     def _from_start(self, run: str, figures: Recorded) -> float:
         stage = run.partition("/")[0]
         if run not in figures.of and self._scale == "paper" and stage in TRAINING:
             params = self._params.get(stage, {}).get("paper", {})
-            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / _GPUS["paper"]
+            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / self._gpus
         if run not in figures.of and self._scale != "tiny" and stage == "foundation":
             return _FETCH_S
         return figures.expected(run)
 
-    def finish_hours(self, runs: Iterable[str], slots: int) -> float:
-        """Hours until all have ended on k slots, by the scheduler's own rule (the longest way to the end first)."""
-        return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots) / 3600
+    def finish_hours(
+        self, runs: Iterable[str], slots: int | Mapping[str, int], kind: Callable[[str], str] = lambda run: ""
+    ) -> float:
+        """Hours until all have ended, by the scheduler's own rule (the longest way to the end first); as `makespan`."""
+        return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots, kind) / 3600
 
     def dollars(self, runs: Iterable[str], price: float | None) -> float | None:
         """What they cost at a price per accelerator hour (core hour at tiny scale); None where no price is known."""
@@ -138,11 +141,18 @@ class Costs:
         return {run: self.seconds(run) for run in runs}
 
 
-def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots: int) -> float:
-    """Seconds until every run of a graph has ended on `slots` slots.
+def makespan(
+    needs: Mapping[str, list[str]],
+    seconds: Mapping[str, float],
+    slots: int | Mapping[str, int],
+    kind: Callable[[str], str] = lambda run: "",
+) -> float:
+    """Seconds until every run of a graph has ended.
 
     Args:
         needs: {run: runs it reads}, inputs first; what is not a key counts as there.
+        slots: most runs at a time, by kind.
+        kind: of a run.
     """
     readers: dict[str, list[str]] = {run: [] for run in needs}
     waiting: dict[str, int] = {}
@@ -154,19 +164,25 @@ def makespan(needs: Mapping[str, list[str]], seconds: Mapping[str, float], slots
     behind: dict[str, float] = {}
     for run in reversed(list(needs)):
         behind[run] = seconds[run] + max((behind[reader] for reader in readers[run]), default=0.0)
-    ready = [(-behind[run], run) for run in needs if not waiting[run]]
-    heapq.heapify(ready)
+    free = {"": slots} if isinstance(slots, int) else dict(slots)
+    ready: dict[str, list[tuple[float, str]]] = {one: [] for one in free}
+    for run in needs:
+        if not waiting[run]:
+            heapq.heappush(ready[kind(run)], (-behind[run], run))
     running: list[tuple[float, str]] = []
     now = 0.0
-    while ready or running:
-        while ready and len(running) < slots:
-            _, run = heapq.heappop(ready)
-            heapq.heappush(running, (now + seconds[run], run))
+    while running or any(ready.values()):
+        for one, queue in ready.items():
+            while queue and free[one]:
+                free[one] -= 1
+                _, run = heapq.heappop(queue)
+                heapq.heappush(running, (now + seconds[run], run))
         now, ended = heapq.heappop(running)
+        free[kind(ended)] += 1
         for reader in readers[ended]:
             waiting[reader] -= 1
             if not waiting[reader]:
-                heapq.heappush(ready, (-behind[reader], reader))
+                heapq.heappush(ready[kind(reader)], (-behind[reader], reader))
     return now
 
 

@@ -12,6 +12,7 @@ from flows.roadmap import run_roadmap
 from flows.run import Result, run_plan
 from flows.show import NoDisplay
 from flows.sweep import run_sweep
+from flows.track import deliver_owed
 from tasks import settings
 
 
@@ -26,12 +27,15 @@ def roadmap(rows: list[int] | None = None) -> dict[str, int]:
 @flow(name="design")
 def design(name: str = BLIND_REFERENCE.name) -> dict[str, int]:
     """One design by name."""
-    return _counts(run_plan(Path.cwd(), plan_of([parse(name)]), name))
+    plan = plan_of([parse(name)])
+    result = run_plan(Path.cwd(), plan, name)
+    deliver_owed(Path.cwd(), plan, print)
+    return _counts(result)
 
 
 @flow(name="sweep")
 def sweep(
-    study: str = "sweep", trials: int | None = 20, workers: int = 2, sampler: str | None = None, halving: bool = False
+    study: str = "sweep", trials: int | None = None, workers: int = 2, sampler: str | None = None, halving: bool = False
 ) -> dict[str, int]:
     """Optuna over the space of params.yaml."""
     return _counts(run_sweep(Path.cwd(), study, trials, workers, sampler, NoDisplay(), print, halving)[1])

@@ -98,6 +98,8 @@ def parse(name: str) -> Design:
             raise InputError(f"design {name!r}: stage 0 adapts clip, which is not among its encoders")
     stage1 = () if blind else _parts(fields[-2], "stage 1 data set", DATASETS, name)
     stage2 = _parts(fields[-1], "stage 2 data set", DATASETS, name)
+    if len(dict(settings)) < len(settings):
+        raise InputError(f"design {name!r}: a setting is given twice")
     for key, value in settings:
         if key in DATASETS and key not in stage2:
             raise InputError(f"design {name!r}: {key}={value} is a share of a data set that its stage 2 does not read")

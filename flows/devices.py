@@ -3,7 +3,6 @@ A stage run gets GPUs of its own: each is an operating-system lock, which a kill
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data_registry.errors import InputError
+from flows.execute import pause
 from tasks.settings import gpus_per_run
 
 CPU, GPU = "cpu", "gpu"
@@ -25,22 +25,22 @@ class Devices:
         runtime: `gpus` (none or 0: everything takes CPU slots), `gpus_per_run`, and `slots` for the CPU.
 
     Raises:
-        InputError: a stage run asks for more GPUs than there are.
+        InputError: a stage run asks for more GPUs than there are, or a number is none.
     """
 
     def __init__(self, root: Path, runtime: Mapping[str, Any], scale: str = "tiny") -> None:
         self._locks = root / ".locks"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        count = int(runtime.get("gpus") or 0)
-        self._ids = visible.split(",")[:count] if visible else [str(one) for one in range(count)]
+        count = _whole(runtime, "gpus", 0)
+        here = [str(one) for one in range(count)] if visible is None else [one for one in visible.split(",") if one]
+        self._ids = here[:count]
+        _whole(runtime, "gpus_per_run", 0)
         self._per_run = gpus_per_run(runtime, scale)
         if count and len(self._ids) < self._per_run:
             raise InputError(
                 f"params.yaml: runtime.gpus_per_run: {self._per_run} GPUs for a stage run, of {len(self._ids)} here"
             )
-        self.slots = {CPU: int(runtime.get("slots") or 1)}
-        if self.slots[CPU] < 1:
-            raise InputError(f"params.yaml: runtime.slots: {self.slots[CPU]}: a stage run needs at least 1")
+        self.slots = {CPU: _whole(runtime, "slots", 1)}
         if self._ids:
             self.slots[GPU] = len(self._ids) // self._per_run
 
@@ -54,14 +54,14 @@ class Devices:
         if self.kind(run) == CPU:
             yield {"CUDA_VISIBLE_DEVICES": ""} if self._ids else {}
             return
-        held = self._take()
+        held = self._take(run)
         try:
             yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}
         finally:
             for lock in held.values():
                 lock.release()
 
-    def _take(self) -> dict[str, FileLock]:
+    def _take(self, run: str) -> dict[str, FileLock]:
         self._locks.mkdir(parents=True, exist_ok=True)
         while True:
             held: dict[str, FileLock] = {}
@@ -74,4 +74,12 @@ class Devices:
                     return held
             for lock in held.values():  # all or nothing: two that wait for each other's half would wait for ever
                 lock.release()
-            time.sleep(_POLL_S)
+            pause(_POLL_S, run)
+
+
+def _whole(runtime: Mapping[str, Any], key: str, least: int) -> int:
+    value = runtime.get(key)
+    value = least if value is None else value
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"params.yaml: runtime.{key}: {value!r} is not a whole number of at least {least}")
+    return value

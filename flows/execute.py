@@ -23,7 +23,7 @@ _stopping = threading.Event()
 
 
 class Stopped(RuntimeError):
-    """The flow is being stopped; nothing more is started, and nothing tried again."""
+    """The flow is being stopped; nothing more is started, waited for or tried again."""
 
 
 class StageRunFailed(RuntimeError):
@@ -79,6 +79,12 @@ def execute(store: Store, run: str, command: str, extra: Mapping[str, str] | Non
     if code:
         raise StageRunFailed(run, code, log)
     return time.monotonic() - started
+
+
+def pause(seconds: float, doing: str) -> None:
+    """Wait before trying again for something that another flow has; `Stopped` as soon as this flow is being stopped."""
+    if _stopping.wait(seconds):
+        raise Stopped(doing)
 
 
 def stop_children() -> None:

@@ -1,12 +1,15 @@
 """What no plan needs: outputs and scratch of stage runs that plan.yaml does not list, and their objects in DVC's cache.
 Foundation models are never among them; what a process is computing neither."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from flows.plan import read_plan
 from flows.runs import owner_note
@@ -53,13 +56,11 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
     folders = {}
     for parent in (root / "runs", root / ".work"):
         for folder in sorted(parent.glob("*/*/*")):
-            scale, stage, name = folder.parts[-3:]
-            if stage == "foundation" or not folder.is_dir():
+            paths = _stage_run(root, folder)
+            if paths.stage == "foundation" or not folder.is_dir():
                 continue
-            run = name[1:].rsplit(".", 1)[0] if name.startswith(".") else name
-            paths = Paths(root, scale, stage, run)
-            leftover = name.startswith(".") and owner_note(paths) is None
-            unneeded = f"{stage}/{run}" not in needed or scale != own_scale
+            leftover = folder.name.startswith(".")
+            unneeded = f"{paths.stage}/{paths.name}" not in needed or paths.scale != own_scale
             if (leftover or unneeded) and owner_note(paths) is None:
                 folders[folder.relative_to(root).as_posix()] = _bytes(folder)
     if not cache:
@@ -71,12 +72,20 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
 
 
 def remove(root: Path, waste: Waste, cache: bool = False) -> None:
-    """Remove it."""
-    for folder in waste.folders:
-        shutil.rmtree(root / folder, ignore_errors=True)
+    """Remove it, but for what a flow has begun to use since it was found: its user was asked in between."""
+    still = find_waste(root).folders
+    for folder in (root / one for one in waste.folders if one in still):
+        with contextlib.suppress(Timeout), FileLock(_stage_run(root, folder).lock, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
     if cache:
         with Store(root).repo() as repo:
             repo.gc(workspace=True)
+
+
+def _stage_run(root: Path, folder: Path) -> Paths:
+    """The stage run that a folder belongs to, also where that is a leftover (`.NAME.partial`)."""
+    scale, stage, name = folder.parts[-3:]
+    return Paths(root, scale, stage, name[1:].rsplit(".", 1)[0] if name.startswith(".") else name)
 
 
 def _unused(repo: "Repo") -> list[Path]:

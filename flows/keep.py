@@ -60,9 +60,11 @@ def in_flow(root: Path) -> Iterator[None]:
     """Held by every flow while it works, so that no other takes its stage runs out of plan.yaml."""
     lock = root / ".locks" / f"flow.{os.getpid()}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
-        yield
-    lock.unlink(missing_ok=True)
+    try:
+        with FileLock(lock):
+            yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
@@ -74,7 +76,7 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
 
     staying = {design.name for design in (*best, *kept(settings.load(root).params))}
     with _plan_lock(root):
-        if _others_work(root):
+        if others_work(root):
             return []
         trials = {name for path in (root / ".optuna").glob(_TRIALS) for name in json.loads(path.read_text())} - staying
         plan = read_plan(root)
@@ -90,7 +92,8 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
     return left
 
 
-def _others_work(root: Path) -> bool:
+def others_work(root: Path) -> bool:
+    """Whether a flow works here, of another process."""
     own = f"flow.{os.getpid()}.lock"
     for lock in (root / ".locks").glob("flow.*.lock"):
         if lock.name == own:

@@ -10,11 +10,11 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from data_registry.errors import InputError
+from flows.execute import pause
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -28,6 +28,10 @@ _POLL_S = 2.0
 
 class Lapsed(RuntimeError):
     """This process lost its lease (frozen, or the database was out of reach); another may have computed meanwhile."""
+
+
+class Taken(RuntimeError):
+    """Another process has the lease."""
 
 
 class Leases:
@@ -54,15 +58,19 @@ class Leases:
         self._table.metadata.create_all(self._engine)
 
     @contextlib.contextmanager
-    def hold(self, run: str) -> Iterator["Lease"]:
+    def hold(self, run: str, wait: bool = True) -> Iterator["Lease"]:
         """Wait for the lease of a stage run, keep it alive by heartbeats, and give it back.
 
         Raises:
+            Taken: another has it, unless `wait`.
             Lapsed: the database does not answer.
+            Stopped: this flow is being stopped.
         """
         with _out_of_reach(run):
             while (token := self._acquire(run)) is None:
-                time.sleep(self.poll_s)
+                if not wait:
+                    raise Taken(run)
+                pause(self.poll_s, run)
         lease = Lease(self, run, token)
         try:
             yield lease

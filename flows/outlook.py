@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.cost import Costs
 from flows.design import Design
-from flows.devices import Devices
+from flows.devices import CPU, GPU, Devices
 from flows.plan import STAGES, Plan, plan_of, training_runs_naive
 from flows.show import clock
 from flows.store import is_current
@@ -29,7 +29,8 @@ class Outlook:
 
     Attributes:
         there: stage runs whose output is there, of the identity that params.yaml asks for.
-        gpu_hours: of what is left (core hours at tiny scale); finish_hours: until it is done on `slots` slots.
+        slots: stage runs at the same time; where this machine has GPUs, those that need some.
+        gpu_hours: of what is left (core hours at tiny scale); finish_hours: until it is done on these slots.
         dollars: of what is left, None without a price; critical_path: the longest chain of what is left.
     """
 
@@ -68,12 +69,13 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
     """What these designs would run, given what is there.
 
     Args:
+        slots: of one kind for all stage runs; default: this machine's, by what each needs.
         price: dollars per accelerator hour (core hour at tiny scale); default: runtime.dollars_per_hour.
     """
     plan = plan_of(designs)
     found = Settings(root, settings.load(root).params, plan.entries)
     found.check()
-    slots = slots or max(Devices(root, found.runtime, found.scale).slots.values())
+    devices = Devices(root, found.runtime, found.scale)
     known: dict[str, bool] = {}
     there = [run for run in plan.runs() if is_current(found, run, False, known)]
     left = [run for run in plan.runs() if not known[run]]
@@ -86,9 +88,9 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
         there,
         left,
         costs.all(left),
-        slots,
+        slots or devices.slots.get(GPU, devices.slots[CPU]),
         costs.gpu_hours(left),
-        costs.finish_hours(left, slots),
+        costs.finish_hours(left, slots) if slots else costs.finish_hours(left, devices.slots, devices.kind),
         costs.dollars(left, price),
         costs.critical_path(left),
     )

@@ -1,11 +1,14 @@
 """The DVC remote, where there is one: what is committed is pushed at once, what another machine has computed is pulled.
 A remote that does not answer costs a warning and a note of what is owed to it, never a result."""
 
+import contextlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from flows.plan import read_plan
 from flows.store import Store
@@ -49,12 +52,10 @@ class Remote:
         """
         if not self.exists:
             return False
-        owed = [*self._owed(), run]
-        self._owe(owed)
+        self._owe(run)
         for pause in (*_PAUSES_S, None):
             try:
-                self._transfer(owed)
-                self._owe([])
+                self._pay(run)
                 return True
             except RemoteDown as error:
                 if pause is None:
@@ -65,10 +66,9 @@ class Remote:
 
     def settle(self) -> None:
         """Push what earlier flows could not."""
-        if self._owed() and self.exists:
+        if self._due() and self.exists:
             try:
-                self._transfer(self._owed())
-                self._owe([])
+                self._pay()
             except RemoteDown as error:
                 self._warn(f"the DVC remote still does not take what is owed to it ({error})")
 
@@ -83,26 +83,46 @@ class Remote:
         except RemoteDown as error:
             self._warn(f"the DVC remote does not answer ({error}); what others have computed is not seen")
 
-    def _transfer(self, runs: Iterable[str]) -> None:
-        planned = set(read_plan(self.root).runs())  # a sweep's trials may have left it
+    def _pay(self, *runs: str) -> None:
+        """Push these and what is due, and take them off the note; what was added to it meanwhile stays there."""
+        due = [*dict.fromkeys([*self._due(), *runs])]
         with self._store.repo() as repo:  # locked for as long as dvc.lock is read, not while bytes travel
-            stages = self._store.stages(repo, [run for run in runs if run in planned]).values()
+            stages = self._store.stages(repo, due).values()
             objects = {one for stage in stages for some in stage.get_used_objs().values() for one in some}
         with _Unlocked(self.root) as repo:
             failed = repo.cloud.push(objects).failed
             if failed:
                 raise RemoteDown(f"{len(failed)} of {len(objects)} outputs were not transferred")
             _copy_missing(repo.cache.legacy, _odb(repo))
+        with self._note():
+            self._write([run for run in self._owed() if run not in due])
+
+    def _due(self) -> list[str]:
+        """What is owed and in plan.yaml: a sweep's trials may have left it, and stay owed until they come back."""
+        planned = set(read_plan(self.root).runs())
+        return [run for run in self._owed() if run in planned]
+
+    def _owe(self, run: str) -> None:
+        with self._note():
+            self._write([*self._owed(), run])
 
     def _owed(self) -> list[str]:
         path = self.root / _OWED
         return json.loads(path.read_text()) if path.exists() else []
 
-    def _owe(self, runs: list[str]) -> None:
+    def _write(self, runs: list[str]) -> None:
         if runs:
             write_json(self.root / _OWED, list(dict.fromkeys(runs)))
         else:
             (self.root / _OWED).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _note(self) -> Iterator[None]:
+        """Held while the note changes: stage runs that end at the same time all write into it."""
+        path = self.root / ".locks" / "push-owed.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            yield
 
 
 class _Unlocked:

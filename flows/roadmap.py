@@ -42,7 +42,8 @@ def run_roadmap(root: Path, designs: list[Design], display: Any, warn: Any) -> R
     result = run_plan(root, plan, f"roadmap of {len(designs)} designs", display)
     scored = [design for design in chosen if result.states.get(f"score/{design.name}") in AVAILABLE]
     fresh = bool(result.counts["executed"]) or not (root / REPORT / "results.json").exists()
-    report = write_report(root, designs, result if fresh else None) if scored else None
+    shown = any(design in scored for design in designs)  # the blind reference alone is no table
+    report = write_report(root, designs, result if fresh else None) if shown else None
     record(root, scored, plan, report, Tracking(root, warn))
     return Roadmap(result, report)
 

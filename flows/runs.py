@@ -15,6 +15,7 @@ from rich.table import Table
 
 from data_registry.errors import InputError, nearest
 from flows.design import parse
+from flows.keep import others_work
 from flows.plan import plan_of, read_plan
 from flows.show import clock
 from flows.store import is_current
@@ -60,10 +61,10 @@ def status_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def watch_runs(root: Path, console: Console) -> None:
-    """Show the stage runs of plan.yaml that run, live, until none does."""
+    """Show the stage runs of plan.yaml that run, live, until none does and no flow is about to start one."""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         rows = status_of(root)
-        while running := [row for row in rows if row["state"] == "running"]:
+        while (running := [row for row in rows if row["state"] == "running"]) or others_work(root):
             table = status_table(running)
             counts = Counter(row["state"] for row in rows)
             table.caption = ", ".join(f"{count} {state}" for state, count in counts.items())

@@ -94,11 +94,6 @@ class Scheduler:
         """What has not ended yet, with what each needs: {run: inputs}, inputs first."""
         return {run: inputs for run, inputs in self._inputs.items() if run not in self._ended}
 
-    @property
-    def slots(self) -> int:
-        """Most runs at a time, of all kinds."""
-        return sum(self._slots.values())
-
     def token(self, run: str) -> Any:
         """What `start` returned for a run that has been started."""
         return self._tokens[run]

@@ -125,6 +125,7 @@ class Sweep:
         from optuna.trial import Trial as Proposed
         from optuna.trial import TrialState
 
+        furthest: dict[str, int] = {}  # rungs by design, which may have several trials
         for trial in self.study.get_trials(deepcopy=False):
             name = trial.user_attrs.get(DESIGN)
             steps = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
@@ -144,7 +145,10 @@ class Sweep:
                 self.unfit.add(name)
             elif name and trial.state == TrialState.PRUNED:
                 self.stopped[name] = steps
-            for rung in range(1, min(len(steps), len(self.reached))):
+            if name:
+                furthest[name] = max(furthest.get(name, 0), len(steps))
+        for answered in furthest.values():
+            for rung in range(1, min(answered, len(self.reached))):
                 self.reached[rung] += 1
         for work in self.inflight.values():
             self._plan(work)

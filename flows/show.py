@@ -101,7 +101,7 @@ class Display(NoDisplay):
             left_of_running[run] = left
             rows.append((run, note, elapsed, left))
         seconds = {run: left_of_running.get(run, costs.seconds(run)) for run in scheduler.open}
-        left_of_all = makespan(scheduler.open, seconds, scheduler.slots)
+        left_of_all = makespan(scheduler.open, seconds, session.devices.slots, session.devices.kind)
         bar = Table.grid(padding=(0, 1))
         worked = time.monotonic() - self._started
         bar.add_row(

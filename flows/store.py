@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from data_registry.errors import InputError
 from flows.dvc_lock import DvcLock
 from flows.plan import Plan
@@ -88,7 +90,7 @@ class Store:
 
         Args:
             runs: inputs before what reads them. A run that is there whole but unknown to DVC (made by hand) is
-                committed; a damaged one is removed and, where the cache has it, restored.
+                committed; a damaged one is removed and, where the cache has it, restored, unless it is being computed.
         """
         from dvc.lock import LockError
 
@@ -146,6 +148,14 @@ class Store:
         self._lock_file.set(stage.name, to_single_stage_lockfile(stage))
 
     def _restore(self, repo: "Repo", stage: "Stage", found: Settings, run: str, known: dict[str, bool]) -> bool:
+        """Under the stage run's claim: its own command may be about to publish what lies in the way here."""
+        lock = self.paths(run).lock
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+            return self._restore_claimed(repo, stage, found, run, known)
+        return False  # somebody computes it
+
+    def _restore_claimed(self, repo: "Repo", stage: "Stage", found: Settings, run: str, known: dict[str, bool]) -> bool:
         from dvc.stage.cache import RunCacheNotFoundError
 
         out = self.paths(run).out
@@ -192,8 +202,6 @@ class Store:
     @contextlib.contextmanager
     def repo(self) -> Iterator["Repo"]:
         """DVC's repository, opened afresh, under our lock and its own."""
-        from filelock import FileLock
-
         os.environ.setdefault("DVC_NO_ANALYTICS", "1")
         path = self.root / ".locks" / "dvc.lock"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from data_registry.errors import InputError, nearest
 from flows.design import Design, parse
+from flows.lease import LEASE_S, Taken, shared_leases
 
 if TYPE_CHECKING:
     import optuna
@@ -24,6 +25,7 @@ SAMPLERS = ("prefix", "tpe", "random", "grid")
 DIRECTIONS = {"accuracy": "maximize", "hours": "minimize"}
 # User attributes of a trial: its design, what it costs alone, why it does not fit, that its process died over it.
 DESIGN, HOURS, UNFIT, LOST = "design", "hours", "unfit", "lost"
+_TERMS = "terms"  # of a study: what all of its values have in common
 
 
 @dataclass
@@ -72,21 +74,27 @@ def make_sampler(
 
 @contextlib.contextmanager
 def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",)) -> Iterator["optuna.Study"]:
-    """The study of this name, created if there is none.
+    """The study of this name, created if there is none; held against other processes, and against other machines where
+    they share both studies (OPTUNA_STORAGE) and leases (SPATIALLLM_LEASES).
 
     Raises:
-        InputError: no name for a file; another process has it open, or it has other objectives.
+        InputError: another process has it open, it has other objectives, or no file can have this name.
     """
     import optuna
     from optuna.exceptions import StorageInternalError
 
-    if not re.fullmatch(r"\w[\w.+-]*", name):  # it names files
-        raise InputError(f"--study {name!r}: give letters, digits and - _ . +, a letter or digit first")
+    if not re.fullmatch(r"[\w+=-][\w+=. -]*", name):
+        raise InputError(f"study {name!r}: its files are named after it: letters, digits, and . + - = _ within")
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     (root / ".locks").mkdir(exist_ok=True)
     directions = [DIRECTIONS[one] for one in objectives]
+    leases = shared_leases() if os.environ.get("OPTUNA_STORAGE") else None
     try:
-        with FileLock(root / ".locks" / f"sweep.{name}.lock", timeout=0):
+        with (
+            FileLock(root / ".locks" / f"sweep.{name}.lock", timeout=0),
+            leases.hold(f"sweep {name}", wait=False) if leases else contextlib.nullcontext(),
+        ):
             try:
                 study = optuna.create_study(
                     study_name=name, storage=_storage(root, name), directions=directions, load_if_exists=True
@@ -100,6 +108,27 @@ def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",))
             yield study
     except Timeout as error:
         raise InputError(f"sweep {name}: another process is running it; use --study for a second one") from error
+    except Taken as error:
+        raise InputError(
+            f"sweep {name}: another machine is running it, or did so less than {LEASE_S:.0f} s ago and was killed; "
+            "use --study for a second one"
+        ) from error
+
+
+def agree_on(study: "optuna.Study", terms: Mapping[str, Any]) -> None:
+    """Note what makes the values of a study comparable (scale, space, metric, ...) with a new one.
+
+    Raises:
+        InputError: it was begun with other terms; names the first that differs.
+    """
+    known = study.user_attrs.get(_TERMS)
+    if known is None or not study.get_trials(deepcopy=False):
+        study.set_user_attr(_TERMS, dict(terms))
+        return
+    for term, value in terms.items():
+        if known.get(term) != value:
+            other = f"another {term}" if isinstance(value, dict) else f"{term} {known.get(term)!r}, now {value!r}"
+            raise InputError(f"study {study.study_name}: was begun with {other}; use --study for a new one")
 
 
 def trials_of(study: "optuna.Study") -> list[Trial]:

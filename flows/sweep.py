@@ -16,10 +16,12 @@ from flows.plan import Plan, plan_of, write_plan
 from flows.run import Result, Session, flow_over
 from flows.search import Config, Sweep
 from flows.server import prefect_server
-from flows.study import Trial, check_sampler, importances_of, make_sampler, open_study, trials_of
+from flows.study import Trial, agree_on, check_sampler, importances_of, make_sampler, open_study, trials_of
 from flows.track import Tracking
 from tasks import settings, stopped
 from tasks.claim import Paths, write_json
+
+DEFAULT_TRIALS = 20
 
 
 def read_config(root: Path) -> Config:
@@ -41,22 +43,35 @@ def run_sweep(
 
     Args:
         name: of the study; the same name goes on with it (`.optuna/<name>.log`).
-        trials: None: every design of the space.
+        trials: distinct designs in all; None: 20, with `halving` every design of the space.
         sampler: one of `flows.study.SAMPLERS`; None takes params.yaml's.
         halving: by rungs of stage 2's data, as params.yaml has them.
 
     Raises:
-        InputError: unknown sampler or part of the space; another process is running this study.
+        InputError: unknown sampler or part of the space; params.yaml lacks what a design asks for; another process is
+            running this study, or it was begun with another scale, seed, space, metric or rungs.
     """
     config = read_config(root)
+    trials = trials or (None if halving else DEFAULT_TRIALS)
     sampler = check_sampler(sampler or config.sampler)
     if halving and len(config.objectives) > 1:
         raise InputError("params.yaml: sweep.objectives: halving ranks by accuracy alone; leave [accuracy]")
     started = time.monotonic()
+    rungs = config.halving if halving else None
+    given = settings.load(root)
+    # Before a trial proposes it: one that cannot be planned would be taken up again by every later session.
+    settings.Settings(root, given.params, plan_of(config.space.designs()).entries).check()
+    terms = {
+        "scale": given.scale,
+        "seed": given.params.get("seed"),
+        "metric": config.metric,
+        "rungs": rungs.fractions if rungs else [WHOLE],
+        "space": config.space.choices(),
+    }
     with open_study(root, name, config.objectives) as study, in_flow(root):
+        agree_on(study, terms)
         result = Result([])
         session = Session(root, Plan(), display, result, study=name)
-        rungs = config.halving if halving else None
         first = rungs.fractions[0] if rungs else WHOLE
         bill = Bill(root, taken=session.promised)
         # A sampler restarted with the same seed would repeat its draws.
@@ -70,8 +85,7 @@ def run_sweep(
             "sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()}, study=name
         )
         sweep.on_complete = lambda design: tracking.child(parent, design)
-        scale = settings.load(root).scale
-        sweep.on_stopped = lambda variant: stopped.forget(Paths(root, scale, "instruct", variant.name))
+        sweep.on_stopped = lambda variant: stopped.forget(Paths(root, given.scale, "instruct", variant.name))
         sweep.advance()
         if session.pending:
             with prefect_server(root):
@@ -84,9 +98,7 @@ def run_sweep(
         found = trials_of(study)
         folder = root / "reports" / f"sweep-{name}"
         bill.look()
-        results = findings.results_of(
-            settings.load(root), name, sampler, config, found, rungs.fractions if rungs else [], bill
-        )
+        results = findings.results_of(given, name, sampler, config, found, rungs.fractions if rungs else [], bill)
         figures, page, *pictures = findings.write(folder, results, found, config.space, importances_of(study))
         best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
         tracking.settle()

@@ -1,7 +1,9 @@
 """What a flow records in MLflow: a parent run per roadmap or sweep, a child per design, tags that link to stage runs.
 Recording the same results again changes nothing. MLflow that is down costs a warning, never a result."""
 
+import contextlib
 import json
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from flows.design import Design
-from flows.plan import Plan, design_runs
+from flows.plan import Plan, design_runs, read_plan
 from tasks import digest, settings
 from tasks.claim import Paths
 from tasks.tracking import OWED
@@ -31,6 +33,7 @@ class Tracking:
     def __init__(self, root: Path, warn: Any = print) -> None:
         self.root = root
         self._owed_before = (root / OWED).exists()
+        self._delivered: int | None = None  # the note's time of change when all was looked for
         self._warn = warn
         self._client: MlflowClient | None = None
         self._down = False
@@ -49,7 +52,8 @@ class Tracking:
 
         if self._down:
             return
-        (self.root / OWED).unlink(missing_ok=True)
+        if self._owed_since() == self._delivered:  # nothing was published since
+            (self.root / OWED).unlink(missing_ok=True)
         if results is not None:
             note = self._note(mlflow_log.tracking_uri(settings.load(self.root)), results)
             note.parent.mkdir(parents=True, exist_ok=True)
@@ -59,23 +63,39 @@ class Tracking:
         return self.root / ".work" / "recorded" / digest.digest_of({"uri": uri, **results})
 
     def deliver(self, plan: Plan) -> None:
-        """Bring every published stage run of a plan to MLflow that is not there yet, and close what was killed."""
+        """Bring to MLflow every published stage run of a plan and of plan.yaml (what another flow or `dvc repro` left
+        owing) that is not there yet, and close what was killed."""
         from tasks import mlflow_log
 
         def work(client: "MlflowClient") -> None:
-            # By this plan: plan.yaml may have let go of a sweep's trials.
-            found = settings.Settings(self.root, settings.load(self.root).params, plan.entries)
+            since = self._owed_since()
+            # This plan too: plan.yaml may have let go of a sweep's trials.
+            whole = read_plan(self.root).merge(plan)
+            found = settings.Settings(self.root, settings.load(self.root).params, whole.entries)
             known = _finished(client, mlflow_log.stage_experiment(client, found))
-            for run in plan.runs():
+            for run in whole.runs():
                 stage, _, name = run.partition("/")
-                out = Paths(found.root, found.scale, stage, name).out
-                if (out / digest.MANIFEST).exists():
-                    identity = digest.read_manifest(out)["identity"]
-                    if digest.digest_of(identity) not in known:
+                paths = Paths(found.root, found.scale, stage, name)
+                if not (paths.out / digest.MANIFEST).exists():
+                    continue
+                if digest.digest_of(digest.read_manifest(paths.out)["identity"]) in known:
+                    continue
+                try:
+                    with FileLock(paths.lock, timeout=0):
                         mlflow_log.deliver(client, found, stage, name)
+                except Timeout:
+                    pass  # its own process delivers it
+                except digest.Damaged:
+                    since = None  # the data that it read is gone: owed until that is back
             self._close_killed(client, found)
+            self._delivered = since
 
         self._try(work)
+
+    def _owed_since(self) -> int | None:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.root / OWED).stat().st_mtime_ns
+        return None
 
     def parent(
         self, kind: str, title: str, identity: Mapping[str, Any], params: Mapping[str, Any], study: str | None = None
@@ -97,9 +117,10 @@ class Tracking:
                 if runs:
                     if study:
                         client.update_run(runs[0].info.run_id, status="RUNNING")
+                        client.set_tag(runs[0].info.run_id, mlflow_log.HOST, socket.gethostname())
                     return runs[0].info.run_id
                 tags = {"identity": wanted, "kind": kind, "git_commit": mlflow_log.git_commit(self.root)}
-                tags |= {"study": study} if study else {}
+                tags |= {"study": study, mlflow_log.HOST: socket.gethostname()} if study else {}
                 run = client.create_run(where, run_name=title, tags=tags)
             mlflow_log.log_params(client, run.info.run_id, params)
             return run.info.run_id
@@ -196,8 +217,10 @@ class Tracking:
         from flows import winner
         from tasks import mlflow_log
 
-        def work(client: "MlflowClient") -> str:
+        def work(client: "MlflowClient") -> str | None:
             found = settings.Settings(self.root, settings.load(self.root).params, plan.entries)
+            if not (Paths(self.root, found.scale, "instruct", design.name).out / digest.MANIFEST).exists():
+                return None  # of an earlier session, and removed since; registered then
             run_id = mlflow_log.deliver(client, found, "instruct", design.name)
             metrics = json.loads((Paths(self.root, found.scale, "score", design.name).out / "metrics.json").read_text())
             numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
@@ -215,6 +238,8 @@ class Tracking:
         from tasks import mlflow_log
 
         for run in _pages(client, mlflow_log.stage_experiment(client, found), "attributes.status = 'RUNNING'"):
+            if _elsewhere(run):
+                continue
             stage, _, name = run.data.tags.get("stage_run", "/").partition("/")
             try:
                 with FileLock(Paths(found.root, found.scale, stage, name).lock, timeout=0):
@@ -228,6 +253,8 @@ class Tracking:
         for one in client.search_experiments():
             open_runs = _pages(client, one.experiment_id, "attributes.status = 'RUNNING' and tags.kind = 'sweep'")
             for run in open_runs:
+                if _elsewhere(run):
+                    continue
                 try:
                     with FileLock(self.root / ".locks" / f"sweep.{run.data.tags.get('study')}.lock", timeout=0):
                         query = f"attributes.status = 'RUNNING' and tags.`{_PARENT}` = '{run.info.run_id}'"
@@ -253,6 +280,14 @@ class Tracking:
             return None
 
 
+def deliver_owed(root: Path, plan: Plan, warn: Any) -> None:
+    """Bring to MLflow what it may not have; arguments as for `Tracking`."""
+    tracking = Tracking(root, warn)
+    if tracking.owes():
+        tracking.deliver(plan)
+        tracking.settle()
+
+
 def design_params(design: Design) -> dict[str, str]:
     """A design's parts as MLflow parameters."""
     parts = {
@@ -268,6 +303,13 @@ def design_params(design: Design) -> dict[str, str]:
 def _stage_runs(run: "Run") -> dict[str, str]:
     prefix = "stage_run."
     return {key.removeprefix(prefix): one for key, one in sorted(run.data.tags.items()) if key.startswith(prefix)}
+
+
+def _elsewhere(run: "Run") -> bool:
+    """Whether another machine has opened it: whether it goes on there cannot be told from here."""
+    from tasks import mlflow_log
+
+    return run.data.tags.get(mlflow_log.HOST, socket.gethostname()) != socket.gethostname()
 
 
 def _shape(run: "Run") -> dict[str, Any]:

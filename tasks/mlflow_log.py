@@ -3,6 +3,7 @@ Everything can be written from the published files, so nothing is lost while MLf
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+HOST = "host"  # tag: where a run is open; machines that share MLflow do not see each other's locks
 FLUSH_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0  # at the end of a stage run, for a server that does not answer
 _BATCH = 1000  # metrics per request, MLflow's limit
@@ -107,6 +109,7 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     """Bring a published stage run's MLflow run up to date from its files and finish it; returns its run id."""
     out = Paths(found.root, found.scale, stage, name).out
     manifest = digest.read_manifest(out)
+    recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     record = _record(found, stage, name, manifest["identity"])
     ended = datetime.fromisoformat(record["finished"]).timestamp() if record else None
     started = ended - record["seconds"] if record else None
@@ -122,7 +125,6 @@ def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, trac
     log_metrics(client, run_id, {f"result.{key}" if key in curves else key: one for key, one in figures.items()})
     log_metrics(client, run_id, {f"speed.{key}": one for key, one in record.get("speed", {}).items()})
     log_tags(client, run_id, {f"environment.{key}": one for key, one in record.get("environment", {}).items()})
-    recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
     with lock(found.root):  # two sweeps that end at once may both be the first with a data set
         log_datasets(client, run_id, recorded.values())
     client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))
@@ -268,6 +270,7 @@ class Live(threading.Thread):
             if finished:  # computed again, e.g. after its output was damaged: MLflow has it already
                 return
             client.update_run(run_id, status="RUNNING")  # a killed one goes on
+            client.set_tag(run_id, HOST, socket.gethostname())
             after = last_step(client, run_id, self._tracker.lines)
             while True:
                 over = self._over.wait(FLUSH_SECONDS)

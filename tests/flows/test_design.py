@@ -59,6 +59,7 @@ def test_rows_are_those_of_table_2():
         ("clip_llama3-8b_cc558k_mix665k_lr=0.1", "dotless"),
         ("clip_llama3-8b_cc558k_mix665k_3di-ft1m=1of2", "that its stage 2 does not read"),
         ("clip_llama3-8b_cc558k_mix665k_mix665k=2", "above 0 and below 1"),
+        ("clip_llama3-8b_cc558k_mix665k_lr=1e-3_lr=2e-3", "a setting is given twice"),
         ("", "1 fields"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from data_registry.errors import InputError
 from flows.devices import CPU, GPU, Devices
+from flows.execute import Stopped, allow_children, stop_children
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,17 @@ def test_gpus_that_are_taken_are_waited_for(tmp_path):
     assert begun.wait(30)
 
 
+def test_who_waits_for_gpus_stops_with_the_flow(tmp_path):
+    devices = Devices(tmp_path, {"gpus": 1})
+    with devices.hold("instruct/a"):
+        stop_children()
+        try:
+            with pytest.raises(Stopped), devices.hold("instruct/b"):
+                pass
+        finally:
+            allow_children()
+
+
 def test_kinds(tmp_path, monkeypatch):
     without = Devices(tmp_path, {"slots": 2})
     assert without.kind("instruct/a") == CPU
@@ -66,5 +78,9 @@ def test_kinds(tmp_path, monkeypatch):
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"5", "7"}
     with pytest.raises(InputError, match="gpus_per_run"):
         Devices(tmp_path, {"gpus": 2, "gpus_per_run": 4})
-    with pytest.raises(InputError, match=r"runtime\.slots: -1"):
-        Devices(tmp_path, {"slots": -1})
+
+
+@pytest.mark.parametrize("wrong", [{"slots": 0}, {"slots": "two"}, {"gpus": "all"}, {"gpus": 1, "gpus_per_run": -1}])
+def test_what_is_no_number_of_devices_is_refused(tmp_path, wrong):
+    with pytest.raises(InputError, match=rf"params\.yaml: runtime\.{list(wrong)[-1]}: "):
+        Devices(tmp_path, wrong)

@@ -7,9 +7,10 @@ import signal
 import sys
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
-from flows import cli, runs
+from flows import cli, gc, runs
 from tests.flows.conftest import Project
 
 RUN = "scenes/train"
@@ -90,6 +91,38 @@ def test_status_is_watched_for_as_long_as_something_runs(project, spatialllm, mo
     printed = spatialllm("status", "--watch", "--json")
     assert watched == [None], "once, while it ran"
     assert state(printed[printed.index("[") :], RUN)["state"] == "there"
+
+
+def test_status_is_watched_while_a_flow_is_between_two_stage_runs(project, spatialllm, monkeypatch):
+    flow = FileLock(project.root / ".locks" / "flow.1.lock")  # as another process holds it
+    flow.acquire()
+    looks = []
+
+    def look(seconds: float) -> None:
+        looks.append(flow.is_locked)
+        if len(looks) == 2:
+            flow.release()
+
+    monkeypatch.setattr(runs.time, "sleep", look)
+    spatialllm("status", "--watch", "--json")
+    assert looks == [True, True]
+
+
+def test_what_a_flow_took_up_since_it_was_found_is_no_waste(project):
+    project.stage(RUN)
+    plan = (project.root / "plan.yaml").read_text()
+    (project.root / "plan.yaml").unlink()
+    waste = gc.find_waste(project.root)
+    assert set(waste.folders) == {f"runs/tiny/{RUN}"}
+    with FileLock(project.root / ".locks" / f"tiny.{RUN.replace('/', '.')}.lock"):
+        gc.remove(project.root, waste)
+        assert project.out(RUN).exists(), "somebody computes it"
+    (project.root / "plan.yaml").write_text(plan)
+    gc.remove(project.root, waste)
+    assert project.out(RUN).exists(), "somebody wants it"
+    (project.root / "plan.yaml").unlink()
+    gc.remove(project.root, waste)
+    assert not project.out(RUN).exists()
 
 
 def test_all_about_a_stage_run(project, spatialllm):

@@ -171,6 +171,24 @@ def test_makespan_of_a_diamond():
     assert makespan({}, {}, 2) == 0
 
 
+def test_makespan_where_some_runs_need_a_gpu():
+    """One GPU, two CPU slots: what needs the GPU waits for it, though a slot is free."""
+    needs = {"data/a": [], "data/b": [], "align/a": ["data/a"], "align/b": ["data/b"]}
+    seconds = {"data/a": 1.0, "data/b": 1.0, "align/a": 10.0, "align/b": 10.0}
+    assert makespan(needs, seconds, {"data": 2, "align": 1}, lambda run: run.partition("/")[0]) == 21
+    assert makespan(needs, seconds, 2) == 11
+
+
+def test_the_finish_time_counts_this_machines_gpus(project):
+    params = project.params()
+    params["runtime"] = {"slots": 3, "gpus": 2, "gpus_per_run": 2}
+    project.set_params(params)
+    seen, on_one = (outlook(project.root, [ROWS[8], ROWS[1]], slots) for slots in (None, 1))
+    on_gpu = [run for run in seen.left if run.partition("/")[0] not in ("scenes", "data", "benchmark", "baselines")]
+    assert seen.slots == 1
+    assert sum(seen.seconds[run] for run in on_gpu) / 3600 <= seen.finish_hours < on_one.finish_hours
+
+
 def test_the_longest_chain_of_a_diamond():
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
     assert critical_path(needs, {"a": 1.0, "b": 5.0, "c": 2.0, "d": 1.0}) == ["a", "b", "d"]
@@ -200,6 +218,17 @@ def test_paper_scale_costs_follow_the_published_hours(tmp_path):
     assert costs.gpu_hours([runs["align"]]) == pytest.approx(28)
     assert costs.gpu_hours([runs["instruct"]]) == pytest.approx(80)
     assert costs.finish_hours([runs["align"], runs["instruct"]], 1) == pytest.approx(13.5)
+
+
+def test_gpu_hours_do_not_depend_on_how_many_gpus_share_a_run(tmp_path):
+    (tmp_path / "params.yaml").write_text("scale: paper\nruntime: {gpus_per_run: 4}\n")
+    plan, runs = plan_of([ROWS[1]]), design_runs(ROWS[1])
+    costs = Costs(tmp_path, plan)
+    assert costs.gpu_hours([runs["align"]]) == pytest.approx(28), "as on eight"
+    assert costs.seconds(runs["align"]) == pytest.approx(28 * 3600 / 4)
+    write_json(Paths(tmp_path, "paper", *runs["align"].split("/")).record, {"seconds": 3600.0})
+    assert costs.look()
+    assert costs.gpu_hours([runs["align"]]) == pytest.approx(4), "an hour on four"
 
 
 def test_an_outlook_writes_nothing(project):

@@ -14,6 +14,7 @@ import pytest
 from data_registry.errors import InputError
 from flows import remote
 from flows.design import choose
+from flows.execute import Stopped, allow_children, stop_children
 from flows.keep import keep_in_plan
 from flows.lease import Lapsed, Leases, shared_leases
 from flows.plan import plan_of
@@ -141,6 +142,48 @@ def test_a_remote_that_drops_the_connection_costs_no_result(machines, wire, monk
     assert second.executed == []
 
 
+@pytest.fixture
+def worker(project, monkeypatch, tmp_path):
+    """A flow's work in a clone whose remote is a folder."""
+    (project.root / ".dvc" / "config.local").write_text(
+        f"[core]\n    remote = folder\n['remote \"folder\"']\n    url = {tmp_path / 'store'}\n"
+    )
+    return session(project, monkeypatch)
+
+
+def test_what_ends_during_a_push_stays_owed(worker, monkeypatch):
+    """Another stage run, whose own push will fail, notes what it owes while the first one's bytes travel."""
+    copy = remote._copy_missing
+
+    def meanwhile(source, target):
+        if worker.remote._owed() == ["scenes/train"]:
+            remote.Remote(worker.root, print)._owe("scenes/test")
+        copy(source, target)
+
+    monkeypatch.setattr(remote, "_copy_missing", meanwhile)
+    assert worker.perform("scenes/train") == COMPUTED
+    assert worker.remote._owed() == ["scenes/test"]
+    assert worker.perform("scenes/test") == COMPUTED
+    assert worker.remote._owed() == []
+
+
+def test_a_trial_that_left_the_plan_stays_owed_until_it_is_kept(worker, tmp_path):
+    run = "scenes/train"
+    worker.remote._exists = False  # as if it did not answer
+    assert worker.perform(run) == COMPUTED
+    worker.remote._exists = True
+    worker.remote._owe(run)
+    plan = (worker.root / "plan.yaml").read_text()
+    (worker.root / "plan.yaml").unlink()
+    worker.remote.settle()
+    assert worker.remote._owed() == [run]
+    assert not list((tmp_path / "store").rglob("*.dir"))
+    (worker.root / "plan.yaml").write_text(plan)
+    worker.remote.settle()
+    assert worker.remote._owed() == []
+    assert len(list((tmp_path / "store").rglob("*.dir"))) == 1
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def address(request, tmp_path):
     """A database that machines may share for their leases."""
@@ -193,6 +236,16 @@ def test_heartbeats_keep_a_lease(leases):
         assert not taken.wait(3 * leases.lease_s)
         lease.confirm()
     assert taken.wait(10)
+
+
+def test_who_waits_for_a_lease_stops_with_the_flow(leases):
+    with leases.hold("run"):
+        stop_children()
+        try:
+            with pytest.raises(Stopped), leases.hold("run"):
+                pass
+        finally:
+            allow_children()
 
 
 def test_who_was_frozen_past_his_lease_publishes_nothing(machines, leases, monkeypatch):

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from flows.keep import keep_in_plan
 from flows.plan import plan_of
@@ -70,6 +71,16 @@ def test_what_the_cache_has_damaged_is_computed_once_and_then_restored_again(pro
     assert session.store.fetch(["scenes/train"]) == {"scenes/train": RESTORED}
     assert (project.out("scenes/train") / "MANIFEST.json").read_bytes() == manifest
     assert project.executed == ["scenes/train"]
+
+
+def test_what_is_being_computed_is_left_to_who_computes_it(project, session):
+    """Its former output, damaged or of other parameters, may be exchanged for the new one at any moment."""
+    out = project.out("scenes/train")
+    cut(out / "output.json")
+    with FileLock(session.store.paths("scenes/train").lock):
+        assert session.store.fetch(["scenes/train"]) == {}
+        assert (out / "output.json").stat().st_size == 5
+    assert session.store.fetch(["scenes/train"]) == {"scenes/train": RESTORED}
 
 
 @pytest.mark.parametrize("left", ["", '{"write": {"/runs/tiny/scenes'])

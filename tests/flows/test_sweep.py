@@ -17,6 +17,7 @@ from flows.schedule import FAILED
 from flows.search import Config, Sweep
 from flows.space import Range, Space
 from flows.study import SAMPLERS, front, make_sampler, open_study, trials_of
+from flows.sweep import run_sweep
 from tasks.claim import Paths, write_json
 from tests.flows.test_design import grid
 
@@ -168,6 +169,16 @@ def test_a_killed_halving_goes_on_at_its_rung(root):
     assert sum(trial.value is not None for trial in trials) == 2
 
 
+def test_a_design_that_was_proposed_twice_takes_the_room_of_one(root):
+    rungs = Halving(["1of9", "1of3", "1"], 3)
+    _, _, study = sweep(root, 6, "grid", halving=rungs)
+    stopped = next(one for one in study.trials if one.state.name == "PRUNED" and len(one.intermediate_values) == 2)
+    with open_study(root, "s") as again:
+        again.add_trial(stopped)
+    _, trials, _ = sweep(root, 12, "grid", halving=rungs)
+    assert sum(len(trial.rungs) >= 2 for trial in trials) == 4, "a third of twelve"
+
+
 def test_a_design_costs_what_its_stage_runs_took(root):
     """On a machine where nothing was recorded when the sweep began."""
 
@@ -277,6 +288,53 @@ def test_a_wrong_space_is_refused(changes, says):
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "halving", "says"),
+    [
+        ("scale: tiny", "scale: paper", False, "with scale 'tiny', now 'paper'"),
+        ("seed: 0", "seed: 1", False, "with seed 0, now 1"),
+        ("metric: average", "metric: distance", False, "with metric 'average', now 'distance'"),
+        ("  sampler: prefix", "  space: {encoders: [clip]}", False, "another space;"),
+        ("sampler: prefix", "sampler: random", True, "with rungs ['1'], now ['1of9', '1of3', '1']"),
+        ("sampler: prefix", "sampler: random", False, None),
+    ],
+)
+def test_a_study_goes_on_only_where_its_values_compare(root, monkeypatch, old, new, halving, says):
+    def killed(*arguments, **options):
+        raise Killed
+
+    monkeypatch.setattr("flows.sweep.Session", killed)
+    with pytest.raises(Killed):
+        run_sweep(root, "s", 3, 1, None, None, None)
+    with open_study(root, "s") as study:
+        study.tell(study.ask(), 0.5)
+    text = (root / "params.yaml").read_text()
+    assert text.count(f"\n{old}") + text.count(f"\n  {old}") >= 1
+    (root / "params.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError if says else Killed) as refused:
+        run_sweep(root, "s", 3, 1, None, None, None, halving)
+    assert not says or says in str(refused.value)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_space_that_params_yaml_cannot_train_leaves_no_trial_behind(root):
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("  sampler: prefix", "  space: {settings: {lrr: [1.0e-3]}}", 1))
+    with pytest.raises(InputError, match=r"lrr: not a key of instruct\.tiny .* did you mean lr"):
+        run_sweep(root, "s", 3, 1, None, None, None)
+    with open_study(root, "s") as study:
+        assert study.trials == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden"])
+def test_a_study_has_a_name_that_files_can_have(root, name):
+    with pytest.raises(InputError, match="its files are named after it"), open_study(root, name):
+        pass
+
+
 def test_one_process_per_study(root):
     with open_study(root, "s"):
         with pytest.raises(InputError, match="another process"), open_study(root, "s"):
@@ -285,9 +343,17 @@ def test_one_process_per_study(root):
             pass
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden"])
-def test_a_studys_name_is_that_of_a_file(root, name):
-    with pytest.raises(InputError, match="--study"), open_study(root, name):
+def test_one_machine_per_shared_study(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPATIALLLM_LEASES", f"sqlite:///{tmp_path / 'leases.db'}")
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{tmp_path / 'studies.db'}")
+    another = root / "another"
+    another.mkdir()
+    with open_study(root, "s"):
+        with pytest.raises(InputError, match="another machine is running it"), open_study(another, "s"):
+            pass
+        with open_study(another, "t"):
+            pass
+    with open_study(another, "s"):
         pass
 
 

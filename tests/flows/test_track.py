@@ -1,6 +1,7 @@
 """MLflow: a run per stage run however often it is recorded, a tree per set of designs, and no harm when it is down."""
 
 import json
+import os
 import shutil
 import time
 from datetime import UTC, datetime
@@ -8,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 
 from flows.plan import Plan
-from flows.track import Tracking
+from flows.track import Tracking, deliver_owed
 from tasks import mlflow_log, settings
 from tasks.claim import Paths
 from tasks.digest import digest_of
 from tasks.mlflow_log import Live, connect, flatten, stage_experiment
 from tasks.stage import execute, identify
-from tasks.tracking import Tracker
+from tasks.tracking import OWED, Tracker, owe
 from tests.tasks.test_stage import PARAMS, PLAN
 
 
@@ -103,6 +104,20 @@ def test_a_run_left_open_by_a_dead_process_is_closed(root):
     assert client.get_run(run_id).info.status == "KILLED"
 
 
+def test_what_runs_on_another_machine_stays_open(root):
+    found = settings.load(root)
+    client = connect(found)
+    run_id, _ = mlflow_log.open_run(client, found, identify(found, "scenes", "train")[0])
+    parent = Tracking(root).parent("sweep", "s", {"study": "s"}, {}, study="s")
+    for one in (run_id, parent):
+        client.set_tag(one, mlflow_log.HOST, "another")
+    Tracking(root).deliver(plan_of_two())
+    assert [client.get_run(one).info.status for one in (run_id, parent)] == ["RUNNING", "RUNNING"]
+    Tracking(root).parent("sweep", "s", {"study": "s"}, {}, study="s")  # it goes on here
+    Tracking(root).deliver(plan_of_two())
+    assert [client.get_run(one).info.status for one in (run_id, parent)] == ["RUNNING", "KILLED"]
+
+
 def test_streaming_delivers_while_it_trains_and_finishes_with_it(root):
     found = settings.load(root)
     identity = identify(found, "scenes", "train")[0]
@@ -172,6 +187,48 @@ def test_mlflow_that_is_down_stops_nothing(root, monkeypatch, capsys):
     Tracking(root).deliver(plan_of_two())
     _, (run,) = runs_of(root)
     assert run.info.status == "FINISHED"
+
+
+def test_any_flow_delivers_what_another_left_owing(root):
+    for split in ("train", "test"):
+        execute("scenes", split, lambda run: {"rows": 3}, root)
+    deliver_owed(root, plan_of_two().only(["scenes/test"]), print)
+    _, runs = runs_of(root)
+    assert {run.info.run_name: run.info.status for run in runs} == {
+        "scenes/train": "FINISHED",
+        "scenes/test": "FINISHED",
+    }
+    assert not Tracking(root).owes()
+
+
+def test_what_is_published_while_another_flow_delivers_stays_owed(root):
+    execute("scenes", "train", lambda run: {"rows": 3}, root)
+    tracking = Tracking(root)
+    tracking.deliver(plan_of_two())
+    owe(root)
+    os.utime(root / OWED, ns=(0, time.time_ns() + 10**9))
+    tracking.settle()
+    assert Tracking(root).owes()
+    deliver_owed(root, plan_of_two(), print)
+    assert not Tracking(root).owes()
+
+
+def test_a_stage_run_whose_data_is_gone_is_owed_until_that_is_back(root):
+    (root / "plan.yaml").write_text(f"{PLAN}  align:\n    a: {{parts: {{}}, data: data/cc558k}}\n")
+    (root / "params.yaml").write_text(PARAMS.replace("data: 1}", "data: 1, align: 1}") + "align: {tiny: {}}\n")
+    for stage, name in (("scenes", "train"), ("scenes", "test"), ("data", "cc558k"), ("align", "a")):
+        execute(stage, name, lambda run: {"rows": 3}, root)
+    data = root / "runs" / "tiny" / "data"
+    data.rename(root / "elsewhere")
+    warnings = []
+    deliver_owed(root, Plan(), warnings.append)
+    assert warnings == []
+    assert {run.info.run_name for run in runs_of(root)[1]} == {"scenes/train", "scenes/test"}
+    (root / "elsewhere").rename(data)
+    deliver_owed(root, Plan(), warnings.append)
+    assert {run.info.run_name: run.info.status for run in runs_of(root)[1]} == dict.fromkeys(
+        ("scenes/train", "scenes/test", "data/cc558k", "align/a"), "FINISHED"
+    )
 
 
 def test_what_was_recorded_is_not_asked_for_again(root):
