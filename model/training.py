@@ -165,14 +165,14 @@ def train(
             recipe=recipe,
             batches=batches,
             meter=meter,
+            stop=stop,
             count_faults=count_faults and world == 1 and not machine.deepspeed,
         )
         trainer.remove_callback(PrinterCallback)
         if trainer.is_world_process_zero():
             last_complete(work)  # removes what a kill left, before anyone looks for what is whole
         trainer.accelerator.wait_for_everyone()
-        # Nothing would end a training at a step that it has reached already: it goes back by one checkpoint.
-        checkpoint = last_complete(work, None if stop == steps else stop - 1)
+        checkpoint = last_complete(work, stop)
         if checkpoint and trainer.count_faults:
             trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
         set_seed(seed)
@@ -227,11 +227,18 @@ class SpatialTrainer(Trainer):
     """The Trainer with our order, optimizer, loss count, small checkpoints, and a name for what went wrong."""
 
     def __init__(
-        self, *args, recipe: Recipe, batches: GroupedBatches, meter: Meter, count_faults: bool = False, **kwargs
+        self,
+        *args,
+        recipe: Recipe,
+        batches: GroupedBatches,
+        meter: Meter,
+        stop: int,
+        count_faults: bool = False,
+        **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self.recipe, self.batches, self.meter = recipe, batches, meter
-        self.count_faults = count_faults
+        self.stop, self.count_faults = stop, count_faults
         self.not_finite: list[str] = []
         self.model_accepts_loss_kwargs = True
 
@@ -260,6 +267,10 @@ class SpatialTrainer(Trainer):
         return self.optimizer
 
     def get_batch_samples(self, *args) -> tuple[list, torch.Tensor | None]:
+        if self.state.global_step >= self.stop:
+            # Its checkpoint was the last one: the Trainer looks for the end only after a step, and would add one.
+            self.control.should_training_stop = True
+            return [], None
         with self.meter.waiting():
             return super().get_batch_samples(*args)
 

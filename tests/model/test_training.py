@@ -66,12 +66,24 @@ def test_a_stopped_training_is_part_of_the_whole_one(tmp_path, checkpoint_steps)
     assert max(lines["parts"]) == 10
     assert not equal_weights(begun, whole)
     again, second = train_part("parts", frac=0.5)  # killed before it was published: its end is there already
-    assert second.resumed_from == (8 if checkpoint_steps else 0)
+    assert second == replace(first, seconds=second.seconds, resumed_from=10)
     assert equal_weights(again, begun)
     resumed, third = train_part("parts")
     assert (third.resumed_from, third.steps) == (10, 14)
     assert equal_weights(resumed, whole)
     assert lines["parts"] == lines["whole"]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.5, 4), (1.5, 11), (2, 14)])
+def test_an_ended_training_is_not_gone_on_with(tmp_path, epochs, steps):
+    """Killed after its last checkpoint and before it was published: no step is added, wherever in an epoch it ends."""
+    recipe = Recipe(lr=1e-3, min_lr=5e-4, global_batch=8, epochs=epochs)
+    logged: list[int] = []
+    ended, first = train_tiny(tmp_path, recipe=recipe)
+    again, second = train_tiny(tmp_path, recipe=recipe, on_log=lambda step, values: logged.append(step))
+    assert first.steps == steps and not logged
+    assert second == replace(first, seconds=second.seconds, resumed_from=steps)
+    assert equal_weights(ended, again)
 
 
 def test_checkpoint_without_marker_is_removed(tmp_path):
