@@ -216,7 +216,8 @@ def _arguments(
         dataloader_pin_memory=not cpu,
         activation_checkpointing=machine.gradient_checkpointing,
         deepspeed=machine.deepspeed,
-        accelerator_config={"even_batches": False, "split_batches": False},
+        # A GPU works on while batches come from pinned memory.
+        accelerator_config={"even_batches": False, "split_batches": False, "non_blocking": not cpu},
     )
     # One GPU per process: the Trainer would cut up a batch over all it sees, and flat label positions cannot be cut.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -278,8 +279,12 @@ class SpatialTrainer(Trainer):
         if not batch_samples:
             return None
         sizes = (b["label_weights"].sum().item() if "label_weights" in b else len(b["labels"]) for b in batch_samples)
-        count = torch.tensor(sum(sizes), device=device)
-        return self.accelerator.gather(count).sum() if self.args.world_size > 1 else count
+        count = torch.tensor(sum(sizes))  # not on the device: a GPU would finish all that it has to do first
+        return self.accelerator.gather(count.to(device)).sum() if self.args.world_size > 1 else count
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """None: the Trainer's count goes through all modules in every micro-batch, and the meter has its own."""
+        return 0
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         self._ids = ids = inputs.pop("sample_ids", [])
