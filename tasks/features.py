@@ -129,22 +129,27 @@ def image_lookup(
         open_images: how to read them.
     """
     images = open_images(scenes)
+    size = max(encoder.spec.image_size for encoder, _ in encoders)
     if sum(feature_bytes(encoder, len(images)) for encoder, _ in encoders) > budget_gb * 2**30:
-        return LiveImages(images, max(encoder.spec.image_size for encoder, _ in encoders))
-    places = [_place(encoder, folder, scenes, bf16, cache) for encoder, folder in encoders]
+        return LiveImages(images, size)
+    # An encoder that sees less resizes what the largest one sees, as it does in training.
+    places = [_place(encoder, folder, scenes, bf16, size, cache) for encoder, folder in encoders]
     cache.mkdir(parents=True, exist_ok=True)
     # What another process is making comes last, so that two that need the same tables share the work.
     for wait in (False, True):
         for (encoder, _), place in zip(encoders, places, strict=True):
             with _missing(place, wait) as missing:
                 if missing:
-                    pixels = _pixels(images, encoder.spec.image_size, workers)
+                    pixels = _pixels(images, size, workers)
                     with _moved(encoder, device):
                         _write(place, list(images), feature_shape(encoder), extract(encoder, pixels, bf16), progress)
     return CachedImages([FeatureTable(place) for place in places])
 
 
-def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, cache: Path) -> Path:
+def _place(
+    encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, size: int, cache: Path
+) -> Path:
+    resized = {"size": size} if size != encoder.spec.image_size else {}
     contents = [digest.read_manifest(one)["content"] for one in _several(scenes)]
     key = digest.digest_of(
         {
@@ -153,6 +158,7 @@ def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], 
             "spec": asdict(encoder.spec),
             "images": contents[0] if len(contents) == 1 else contents,
             "bf16": bf16,
+            **resized,
         }
     )[:32]
     return cache / key
