@@ -197,7 +197,8 @@ def _arguments(
         warmup_steps=math.ceil(steps * recipe.warmup),
         learning_rate=recipe.lr,
         lr_scheduler_type="cosine_with_min_lr" if recipe.min_lr else "cosine",
-        lr_scheduler_kwargs={"min_lr": recipe.min_lr} if recipe.min_lr else {},
+        # As a share: with `min_lr` the peak is looked up in the optimizer, and neither DeepSpeed's nor ours has it.
+        lr_scheduler_kwargs={"min_lr_rate": recipe.min_lr / recipe.lr} if recipe.min_lr else {},
         weight_decay=recipe.weight_decay,
         adam_beta2=recipe.beta2,
         max_grad_norm=recipe.max_grad_norm,

@@ -1,6 +1,7 @@
 """Training: order fixed by the seed, what is frozen stays, resume after kill -9 is bit for bit, faults are named."""
 
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -117,6 +118,15 @@ def test_how_it_is_computed_changes_no_loss(tmp_path, switch, tolerance):
         return losses
 
     assert curve(**switch) == pytest.approx(curve(), rel=tolerance)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon+adamw"])
+def test_a_cosine_may_end_above_zero(tmp_path, optimizer):
+    rates = []
+    recipe = Recipe(lr=1e-3, muon_lr=1e-3, min_lr=2e-4, optimizer=optimizer, global_batch=8, warmup=0.0)
+    train_tiny(tmp_path, recipe=recipe, on_log=lambda step, values: rates.append(values["learning_rate"]))
+    expected = [2e-4 + 8e-4 * (1 + math.cos(math.pi * step / 7)) / 2 for step in range(7)]
+    assert rates == pytest.approx(expected)
 
 
 def test_fused_adamw_steps_as_the_plain_one():
