@@ -169,6 +169,20 @@ def test_lora_trains_adapters_and_leaves_a_plain_model(root, tmp_path):
     assert torch.equal(moved["model.embed_tokens.weight"], start["model.embed_tokens.weight"].float())
 
 
+@pytest.mark.parametrize(
+    "stage, name, message",
+    [
+        ("adapt", "clip_3di-pb-oi1m-clip", "none of its samples has an image"),
+        ("adapt", "clip_3di-pb-oi1m-ntp_vicuna-7b", "none of its samples has an image"),
+        ("instruct", BLIND, "no samples to train on"),
+    ],
+)
+def test_a_share_without_samples_is_named(root, tmp_path, stage, name, message):
+    run = stage_run(root, stage, name, tmp_path)
+    with pytest.raises(InputError, match=message):
+        COMPUTE[stage](dataclasses.replace(run, params={**run.params, "fraction": 1e-9, "shard_window": 1}))
+
+
 def test_unknown_objective_and_parameter_are_named(root, tmp_path):
     run = stage_run(root, "adapt", "clip_3di-pb-oi1m-clip", tmp_path)
     with pytest.raises(InputError, match=r"did you mean clip\?"):
