@@ -127,7 +127,8 @@ class ContrastiveAdapter(nn.Module):
         pooled = self.encoder.tower(self.encoder.normalise(pixel_values)).pooler_output
         images = F.normalize(self.projection(pooled).float(), dim=-1)
         count = len(labels) if num_items_in_batch is None else num_items_in_batch
-        return {"loss": contrastive_loss(images, text_features, matches, self.scale) / count}
+        # DeepSpeed's Trainer hands floats over in bf16.
+        return {"loss": contrastive_loss(images, text_features.float(), matches, self.scale) / count}
 
 
 class PairCollator:

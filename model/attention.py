@@ -51,22 +51,24 @@ def _fused(
     """Each turn as a sequence of its own whose keys are the prefix's and then its own; (n, heads, L, d)."""
     options = {"scale": scaling, "enable_gqa": query.shape[1] > key.shape[1]}
     own = (query.shape[2] - p) // turns
+    # Split once: a slice's gradient is a tensor of zeros as large as the whole, and two slices' are added up.
+    parts = [part.split([p, turns * own], 2) for part in (query, key, value)]
+    (_, query_turns), keys, values = parts
 
     def apart(part: torch.Tensor) -> torch.Tensor:  # (n, turns, heads, own, d)
-        return part[:, :, p:].unflatten(2, (turns, own)).transpose(1, 2)
+        return part.unflatten(2, (turns, own)).transpose(1, 2)
 
-    def with_prefix(part: torch.Tensor) -> torch.Tensor:
-        prefix = part[:, None, :, :p].expand(-1, turns, -1, -1, -1)
-        return torch.cat([prefix, apart(part)], 3).flatten(0, 1)
+    def with_prefix(prefix: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        return torch.cat([prefix[:, None].expand(-1, turns, -1, -1, -1), apart(part)], 3).flatten(0, 1)
 
-    prefix = (part[:, :, :p] for part in (query, key, value))
-    out_prefix = scaled_dot_product_attention(*prefix, is_causal=True, **options)
+    out_prefix = scaled_dot_product_attention(*(prefix for prefix, _ in parts), is_causal=True, **options)
     later = causal_lower_right(own, p + own)
     out_turns = scaled_dot_product_attention(
-        apart(query).flatten(0, 1), with_prefix(key), with_prefix(value), attn_mask=later, **options
+        apart(query_turns).flatten(0, 1), with_prefix(*keys), with_prefix(*values), attn_mask=later, **options
     )
-    out_turns = out_turns.unflatten(0, (-1, turns)).transpose(1, 2).flatten(2, 3)
-    return torch.cat([out_prefix, out_turns], 2)
+    # Joined as the kernels lay them out and the next layer reads them, (n, L, heads, d): one copy instead of three.
+    out_turns = out_turns.transpose(1, 2).unflatten(0, (-1, turns)).flatten(1, 2)
+    return torch.cat([out_prefix.transpose(1, 2), out_turns], 1).transpose(1, 2)
 
 
 def _products(

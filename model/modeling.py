@@ -2,6 +2,7 @@
 LLaVA's architecture (`haotian-liu/LLaVA:llava/model/llava_arch.py`) with several encoders mixed on a common grid."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -157,6 +158,8 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Returns:
             With labels the loss and no logits; otherwise logits (n, kept, vocabulary).
         """
+        if labels is not None:
+            self._spare_cache(kwargs)
         outputs = self._decode(
             input_ids,
             pixel_values,
@@ -197,9 +200,18 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         **kwargs,
     ) -> torch.Tensor:
         """Last hidden states (n, L, hidden), for a head that runs on a few of them; arguments as in `forward`."""
+        self._spare_cache(kwargs)
         return self._decode(
             input_ids, pixel_values, image_features, attention_mask, None, prefix_length, turns, **kwargs
         ).last_hidden_state
+
+    def _spare_cache(self, kwargs: dict[str, Any]) -> None:
+        """No KV cache where nobody goes on from it: a Llama copies all keys and values into one, in training too.
+
+        A CPU's products read those copies, and its results are kept.
+        """
+        if self.device.type != "cpu":
+            kwargs.setdefault("use_cache", False)
 
     def _decode(
         self, input_ids, pixel_values, image_features, attention_mask, inputs_embeds, prefix_length, turns, **kwargs

@@ -165,14 +165,14 @@ def train(
             recipe=recipe,
             batches=batches,
             meter=meter,
+            stop=stop,
             count_faults=count_faults and world == 1 and not machine.deepspeed,
         )
         trainer.remove_callback(PrinterCallback)
         if trainer.is_world_process_zero():
             last_complete(work)  # removes what a kill left, before anyone looks for what is whole
         trainer.accelerator.wait_for_everyone()
-        # Nothing would end a training at a step that it has reached already: it goes back by one checkpoint.
-        checkpoint = last_complete(work, None if stop == steps else stop - 1)
+        checkpoint = last_complete(work, stop)
         if checkpoint and trainer.count_faults:
             trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
         set_seed(seed)
@@ -197,7 +197,8 @@ def _arguments(
         warmup_steps=math.ceil(steps * recipe.warmup),
         learning_rate=recipe.lr,
         lr_scheduler_type="cosine_with_min_lr" if recipe.min_lr else "cosine",
-        lr_scheduler_kwargs={"min_lr": recipe.min_lr} if recipe.min_lr else {},
+        # As a share: with `min_lr` the peak is looked up in the optimizer, and neither DeepSpeed's nor ours has it.
+        lr_scheduler_kwargs={"min_lr_rate": recipe.min_lr / recipe.lr} if recipe.min_lr else {},
         weight_decay=recipe.weight_decay,
         adam_beta2=recipe.beta2,
         max_grad_norm=recipe.max_grad_norm,
@@ -216,7 +217,8 @@ def _arguments(
         dataloader_pin_memory=not cpu,
         activation_checkpointing=machine.gradient_checkpointing,
         deepspeed=machine.deepspeed,
-        accelerator_config={"even_batches": False, "split_batches": False},
+        # A GPU works on while batches come from pinned memory.
+        accelerator_config={"even_batches": False, "split_batches": False, "non_blocking": not cpu},
     )
     # One GPU per process: the Trainer would cut up a batch over all it sees, and flat label positions cannot be cut.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -227,11 +229,18 @@ class SpatialTrainer(Trainer):
     """The Trainer with our order, optimizer, loss count, small checkpoints, and a name for what went wrong."""
 
     def __init__(
-        self, *args, recipe: Recipe, batches: GroupedBatches, meter: Meter, count_faults: bool = False, **kwargs
+        self,
+        *args,
+        recipe: Recipe,
+        batches: GroupedBatches,
+        meter: Meter,
+        stop: int,
+        count_faults: bool = False,
+        **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self.recipe, self.batches, self.meter = recipe, batches, meter
-        self.count_faults = count_faults
+        self.stop, self.count_faults = stop, count_faults
         self.not_finite: list[str] = []
         self.model_accepts_loss_kwargs = True
 
@@ -260,6 +269,10 @@ class SpatialTrainer(Trainer):
         return self.optimizer
 
     def get_batch_samples(self, *args) -> tuple[list, torch.Tensor | None]:
+        if self.state.global_step >= self.stop:
+            # Its checkpoint was the last one: the Trainer looks for the end only after a step, and would add one.
+            self.control.should_training_stop = True
+            return [], None
         with self.meter.waiting():
             return super().get_batch_samples(*args)
 
@@ -267,8 +280,12 @@ class SpatialTrainer(Trainer):
         if not batch_samples:
             return None
         sizes = (b["label_weights"].sum().item() if "label_weights" in b else len(b["labels"]) for b in batch_samples)
-        count = torch.tensor(sum(sizes), device=device)
-        return self.accelerator.gather(count).sum() if self.args.world_size > 1 else count
+        count = torch.tensor(sum(sizes))  # not on the device: a GPU would finish all that it has to do first
+        return self.accelerator.gather(count.to(device)).sum() if self.args.world_size > 1 else count
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """None: the Trainer's count goes through all modules in every micro-batch, and the meter has its own."""
+        return 0
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         self._ids = ids = inputs.pop("sample_ids", [])

@@ -49,6 +49,8 @@ def compute(run: StageRun) -> Metrics:
     spec = encoder_spec("clip", run.scale)
     encoder = VisionEncoder("clip", spec, clip.vision_model)
     found = [each for each in lmm.read_conversations(run, params.fraction, params.mix) if each.image is not None]
+    if not found:
+        raise InputError(f"adapt {run.name}: none of its samples has an image, so the encoder has nothing to learn")
     import torch
 
     torch.manual_seed(run.seed)  # the adapters' random start

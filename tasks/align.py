@@ -88,7 +88,7 @@ def _start(
         for _, answer in each.turns:
             texts[each.image] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
     embeddings = model.get_input_embeddings().weight
-    batches = _features(model, images, list(texts), lmm.device_of(run.runtime))
+    batches = _features(model, images, list(texts), lmm.device_of(run.runtime), params.bf16)
     count = word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
     if not count:
         raise InputError(
@@ -103,15 +103,21 @@ def _features(
     images: "ImageLookup",
     keys: Sequence[str],
     device: str,
+    bf16: bool,
     batch: int = 256,
 ) -> "Iterator":
+    """Features of images, some at a time: the same numbers whether they are cached or computed here."""
+    import torch
+
     for start in range(0, len(keys), batch):
         found = images(keys[start : start + batch])
         if "image_features" in found:
             yield found["image_features"]
         else:
             model.encoders.to(device)
-            yield [each.cpu() for each in model.encode_images(found["pixel_values"].to(device))]
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+                features = model.encode_images(found["pixel_values"].to(device))
+            yield [each.cpu() for each in features]
 
 
 if __name__ == "__main__":

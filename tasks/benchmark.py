@@ -41,6 +41,12 @@ class Params:
 def compute(run: StageRun) -> dict[str, Any]:
     """Write questions.parquet; returns counts, also of what was dropped and why."""
     p = run.parse(Params)
+    for class_, count in asdict(p.questions).items():
+        if count < 1:
+            raise InputError(
+                f"params.yaml: benchmark.{run.scale}.questions.{class_} is {count}; scores and reports are given by "
+                "class, so each needs questions"
+            )
     test, train = run.inputs["scenes"], run.inputs["train"]
     read: Counter[str] = Counter()
     drops: Counter[str] = Counter()

@@ -129,18 +129,27 @@ def image_lookup(
         open_images: how to read them.
     """
     images = open_images(scenes)
+    size = max(encoder.spec.image_size for encoder, _ in encoders)
     if sum(feature_bytes(encoder, len(images)) for encoder, _ in encoders) > budget_gb * 2**30:
-        return LiveImages(images, max(encoder.spec.image_size for encoder, _ in encoders))
-    places = [_place(encoder, folder, scenes, bf16, cache) for encoder, folder in encoders]
+        return LiveImages(images, size)
+    # An encoder that sees less resizes what the largest one sees, as it does in training.
+    places = [_place(encoder, folder, scenes, bf16, size, cache) for encoder, folder in encoders]
     cache.mkdir(parents=True, exist_ok=True)
     # What another process is making comes last, so that two that need the same tables share the work.
     for wait in (False, True):
         for (encoder, _), place in zip(encoders, places, strict=True):
-            _make(encoder, images, place, bf16, device, workers, progress, wait)
+            with _missing(place, wait) as missing:
+                if missing:
+                    pixels = _pixels(images, size, workers)
+                    with _moved(encoder, device):
+                        _write(place, list(images), feature_shape(encoder), extract(encoder, pixels, bf16), progress)
     return CachedImages([FeatureTable(place) for place in places])
 
 
-def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, cache: Path) -> Path:
+def _place(
+    encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, size: int, cache: Path
+) -> Path:
+    resized = {"size": size} if size != encoder.spec.image_size else {}
     contents = [digest.read_manifest(one)["content"] for one in _several(scenes)]
     key = digest.digest_of(
         {
@@ -149,55 +158,61 @@ def _place(encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], 
             "spec": asdict(encoder.spec),
             "images": contents[0] if len(contents) == 1 else contents,
             "bf16": bf16,
+            **resized,
         }
     )[:32]
     return cache / key
 
 
-def _make(
-    encoder: VisionEncoder,
-    images: Images,
-    place: Path,
-    bf16: bool,
-    device: str,
-    workers: int,
-    progress: Progress,
-    wait: bool,
-) -> None:
-    """Make a table unless it is there; one that another process is making is waited for, or left alone."""
+@contextlib.contextmanager
+def _missing(place: Path, wait: bool) -> Iterator[bool]:
+    """Whether a table has to be made, under its lock; what another process is making is waited for, or left alone."""
     from filelock import FileLock, Timeout
 
-    with contextlib.suppress(Timeout), FileLock(f"{place}.lock", timeout=-1 if wait else 0):
-        if not place.exists():
-            home = next(encoder.parameters()).device
-            try:
-                _write(encoder.to(device), images, place, bf16, workers, progress)
-            finally:
-                encoder.to(home)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(FileLock(f"{place}.lock", timeout=-1 if wait else 0))
+        except Timeout:
+            yield False
+        else:
+            yield not place.exists()
+
+
+@contextlib.contextmanager
+def _moved(encoder: VisionEncoder, device: str) -> Iterator[None]:
+    """An encoder on a device meanwhile, and back where it was afterwards."""
+    home = next(encoder.parameters()).device
+    try:
+        encoder.to(device)
+        yield
+    finally:
+        encoder.to(home)
 
 
 def _several(folders: Path | Sequence[Path]) -> list[Path]:
     return [folders] if isinstance(folders, Path) else list(folders)
 
 
-def _write(encoder: VisionEncoder, images: Images, place: Path, bf16: bool, workers: int, progress: Progress) -> None:
+def _write(
+    place: Path, keys: Sequence[str], shape: tuple[int, int], features: Iterable[np.ndarray], progress: Progress
+) -> None:
+    """A table of these images, each of this shape, from batches of their features in the same order."""
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    count = len(images)
-    layout = {"descr": "<f2", "fortran_order": False, "shape": (count, *feature_shape(encoder))}
+    layout = {"descr": "<f2", "fortran_order": False, "shape": (len(keys), *shape)}
     done = 0
     try:
         # Not through a memory map: on a full disk the system would kill the process without a word.
         with (partial / "features.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, layout)
-            for features in extract(encoder, _pixels(images, encoder.spec.image_size, workers), bf16):
-                file.write(np.asarray(features, "<f2").tobytes())
-                done += len(features)
-                progress(done, count)
-        if done != count:  # a header that promises more than follows would be read as damage later
-            raise RuntimeError(f"{done} features of {count} images")
-        (partial / "keys.json").write_text(json.dumps(list(images)))
+            for batch in features:
+                file.write(np.asarray(batch, "<f2").tobytes())
+                done += len(batch)
+                progress(done, len(keys))
+        if done != len(keys):  # a header that promises more than follows would be read as damage later
+            raise RuntimeError(f"{done} features of {len(keys)} images")
+        (partial / "keys.json").write_text(json.dumps(keys))
         partial.replace(place)
     except Exception:
         shutil.rmtree(partial, ignore_errors=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_registry.errors import InputError
 from tasks.stage import StageRun, main
 from tasks.streams import open_images
 
@@ -83,21 +84,24 @@ def probe(a: np.ndarray, fit: Objects, b: np.ndarray, held: Objects) -> dict[str
     """Ridge regressions from features (n, c) to category, azimuth (its cosine and sine) and log distance.
 
     Returns:
-        category_accuracy, azimuth_median_error_deg, depth_r2 (of log distance), depth_median_relative_error, and
-        the numbers of objects fitted on and measured on.
+        category_accuracy, azimuth_median_error_deg (where objects have a front), depth_r2 (of log distance),
+        depth_median_relative_error, and the numbers of objects fitted on and measured on.
     """
     categories = sorted(set(fit.name))
     names = np.array(categories)[ridge(a, fit.name[:, None] == np.array(categories), b).argmax(1)]
     turned = ~np.isnan(fit.azimuth), ~np.isnan(held.azimuth)
-    angle = fit.azimuth[turned[0]]
-    x, y = ridge(a[turned[0]], np.stack([np.cos(angle), np.sin(angle)], 1), b[turned[1]]).T
-    error = np.arctan2(y, x) - held.azimuth[turned[1]]
-    error = np.abs((error + np.pi) % (2 * np.pi) - np.pi)
+    azimuth = {}
+    if all(each.any() for each in turned):  # indoor scenes may hold no object with a front
+        angle = fit.azimuth[turned[0]]
+        x, y = ridge(a[turned[0]], np.stack([np.cos(angle), np.sin(angle)], 1), b[turned[1]]).T
+        error = np.arctan2(y, x) - held.azimuth[turned[1]]
+        error = np.abs((error + np.pi) % (2 * np.pi) - np.pi)
+        azimuth = {"azimuth_median_error_deg": round(float(np.degrees(np.median(error))), 2)}
     far = ridge(a, np.log(fit.distance)[:, None], b)[:, 0]
     truth = np.log(held.distance)
     return {
         "category_accuracy": round(float((names == held.name).mean()), 4),
-        "azimuth_median_error_deg": round(float(np.degrees(np.median(error))), 2),
+        **azimuth,
         "depth_r2": round(float(1 - ((far - truth) ** 2).mean() / truth.var()), 4),
         "depth_median_relative_error": round(float(np.median(np.abs(np.expm1(far - truth)))), 4),
         "objects_fitted": len(fit.name),
@@ -127,6 +131,10 @@ def objects(scenes: "Iterable[tuple[Scene, np.ndarray]]", size: int) -> Objects:
                 azimuth = np.arctan2(left, front)
             rows.append((len(images), (obj.bbox + shift) / side, obj.name, azimuth, np.linalg.norm(obj.center)))
         images.append(to_pixels(Image.fromarray(rgb), size))
+    if not rows:
+        raise InputError(
+            f"probe: no object of {len(images)} scenes has a place in space and is half visible; give others"
+        )
     image, box, name, azimuth, distance = (np.array(column) for column in zip(*rows, strict=True))
     return Objects(np.stack(images), image, box, name, azimuth, distance)
 

@@ -96,7 +96,7 @@ def batches(
     run: "StageRun", params: "TrainParams", samples: "Sequence[EncodedSample]", ahead: Callable[[Iterable[str]], None]
 ) -> "GroupedBatches | None":
     """The order of a training with `shard_window`; None without, for its usual order. `ahead` as for `near`."""
-    if not params.shard_window:
+    if not params.shard_window or not samples:  # the training says that there are none
         return None
     from model.batching import GroupedBatches, cut_global_batch
     from tasks.lmm import machine_of

@@ -81,6 +81,14 @@ def test_adapters_are_pefts():
         assert apart(ours, theirs) < limit
 
 
+def test_training_fills_no_cache():
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer).cuda()
+    words = torch.arange(3, 12, device="cuda")[None]
+    assert model(input_ids=words, labels=words).past_key_values is None
+    assert model(input_ids=words).past_key_values is not None
+
+
 def test_weights_rounded_once_are_those_that_autocast_rounds():
     llm = make_llm(vocab=64).cuda().requires_grad_(False)
     x = torch.randn(2, 9, llm.config.hidden_size, device="cuda")

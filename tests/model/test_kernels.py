@@ -104,6 +104,24 @@ def test_weights_come_back_after_a_failure():
     assert torch.equal(llm.lm_head.weight, before)
 
 
+@pytest.mark.parametrize("isolate", [True, False])
+def test_training_needs_no_cache(isolate):
+    """Loss and gradients bit for bit as with the KV cache that a Llama fills by itself."""
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer=tokenizer).train()
+    batch = Collator(tokenizer.pad_token_id, dict)(make_samples(model, tokenizer, 6, isolate, blind_every=1))
+    del batch["sample_ids"], batch["tokens"]
+    trained = [p for p in model.language_model.parameters() if p.requires_grad]
+    results = []
+    for kept in (True, False):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(**batch, use_cache=kept)
+        assert (out.past_key_values is not None) == kept
+        results.append([out.loss, *torch.autograd.grad(out.loss, trained)])
+    for plain, spared in zip(*results, strict=True):
+        assert torch.equal(plain, spared)
+
+
 def test_rows_need_no_mask():
     """Rows without a mask, as the collator makes them, give the loss of rows with one."""
     tokenizer = make_tokenizer()

@@ -1,6 +1,7 @@
 """Training: order fixed by the seed, what is frozen stays, resume after kill -9 is bit for bit, faults are named."""
 
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -66,12 +67,24 @@ def test_a_stopped_training_is_part_of_the_whole_one(tmp_path, checkpoint_steps)
     assert max(lines["parts"]) == 10
     assert not equal_weights(begun, whole)
     again, second = train_part("parts", frac=0.5)  # killed before it was published: its end is there already
-    assert second.resumed_from == (8 if checkpoint_steps else 0)
+    assert second == replace(first, seconds=second.seconds, resumed_from=10)
     assert equal_weights(again, begun)
     resumed, third = train_part("parts")
     assert (third.resumed_from, third.steps) == (10, 14)
     assert equal_weights(resumed, whole)
     assert lines["parts"] == lines["whole"]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.5, 4), (1.5, 11), (2, 14)])
+def test_an_ended_training_is_not_gone_on_with(tmp_path, epochs, steps):
+    """Killed after its last checkpoint and before it was published: no step is added, wherever in an epoch it ends."""
+    recipe = Recipe(lr=1e-3, min_lr=5e-4, global_batch=8, epochs=epochs)
+    logged: list[int] = []
+    ended, first = train_tiny(tmp_path, recipe=recipe)
+    again, second = train_tiny(tmp_path, recipe=recipe, on_log=lambda step, values: logged.append(step))
+    assert first.steps == steps and not logged
+    assert second == replace(first, seconds=second.seconds, resumed_from=steps)
+    assert equal_weights(ended, again)
 
 
 def test_checkpoint_without_marker_is_removed(tmp_path):
@@ -105,6 +118,15 @@ def test_how_it_is_computed_changes_no_loss(tmp_path, switch, tolerance):
         return losses
 
     assert curve(**switch) == pytest.approx(curve(), rel=tolerance)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon+adamw"])
+def test_a_cosine_may_end_above_zero(tmp_path, optimizer):
+    rates = []
+    recipe = Recipe(lr=1e-3, muon_lr=1e-3, min_lr=2e-4, optimizer=optimizer, global_batch=8, warmup=0.0)
+    train_tiny(tmp_path, recipe=recipe, on_log=lambda step, values: rates.append(values["learning_rate"]))
+    expected = [2e-4 + 8e-4 * (1 + math.cos(math.pi * step / 7)) / 2 for step in range(7)]
+    assert rates == pytest.approx(expected)
 
 
 def test_fused_adamw_steps_as_the_plain_one():

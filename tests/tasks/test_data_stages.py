@@ -160,6 +160,13 @@ def test_too_few_test_scenes_publish_nothing(root, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_class_without_questions_is_refused(tmp_path):
+    params = {"seed": 4, "questions": {"orientation": 0}}
+    run = stage.StageRun("tiny", "benchmark", "spatialvqa", params, {}, 4, tmp_path, tmp_path)
+    with pytest.raises(InputError, match=r"benchmark\.tiny\.questions\.orientation is 0"):
+        benchmark_stage.compute(run)
+
+
 @pytest.mark.parametrize(("section", "message"), [
     ({"seed": 3, "margin": {}}, r"data\.tiny\.margin: unknown key, did you mean margins\?"),
     ({"seed": 3, "margins": {"axis": 3}}, r"margins\.axis: unknown key, did you mean axis_deg\?"),

@@ -1,5 +1,6 @@
 """Features of frozen encoders: computed once, shared, and of no influence on a result."""
 
+import dataclasses
 import io
 import os
 import threading
@@ -12,6 +13,8 @@ from training_project import IMAGES, stage_run
 
 from data_registry import shards
 from data_registry.errors import InputError
+from model.encoders import VisionEncoder
+from model.frozen import freeze_all_but
 from model.images import to_pixels
 from tasks import align, digest, features, lmm
 from tasks.stage import execute
@@ -31,12 +34,30 @@ def test_features_are_computed_once_and_budget_changes_no_result(root, tmp_path)
     assert [path.stat().st_mtime_ns for path in cached] == stamps
 
 
+@pytest.mark.parametrize("bf16", [True, False])
+@pytest.mark.parametrize("size", [96, 48])
+def test_features_are_bit_for_bit_those_of_live_encoders(root, tmp_path, bf16, size):
+    """Also of an encoder that sees less than another; read as the connector's start reads them."""
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path)
+    first, (second, folder) = lmm.load_encoders(run)
+    smaller = VisionEncoder(second.name, dataclasses.replace(second.spec, image_size=size), second.tower)
+    encoders = [first, (smaller, folder)]
+    model, _ = lmm.assemble(run, encoders)
+    freeze_all_but(model, model.connector)
+    keys = [f"train/{k}.png" for k in range(IMAGES)]
+    found = []
+    for budget in (1, 0):
+        images = features.image_lookup(encoders, run.inputs["scenes"], bf16, budget, tmp_path / "cache")
+        found.append(next(align._features(model, images, keys, "cpu", bf16)))
+    assert all((cached == live).all() for cached, live in zip(*found, strict=True))
+
+
 def test_two_that_need_the_same_features_share_the_work(root, tmp_path):
     """What another process is making comes last."""
     run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / "run")
     encoders, scenes, cache = lmm.load_encoders(run), run.inputs["scenes"], tmp_path / "cache"
     cache.mkdir()
-    first, second = (features._place(encoder, folder, scenes, False, cache) for encoder, folder in encoders)
+    first, second = (features._place(encoder, folder, scenes, False, 96, cache) for encoder, folder in encoders)
     ours = threading.Thread(target=features.image_lookup, args=(encoders, scenes, False, 1.0, cache))
     with FileLock(f"{first}.lock"):
         ours.start()

@@ -97,5 +97,8 @@ def test_a_probe_reads_what_is_there(tmp_path):
     held = probe.Objects(held.images, *(values[known] for values in fields))
     perfect = probe.probe(truth(fit), fit, truth(held), held)
     assert perfect["category_accuracy"] == 1 and perfect["azimuth_median_error_deg"] < 3 and perfect["depth_r2"] > 0.99
+    rooms = [replace(each, azimuth=np.full_like(each.azimuth, np.nan)) for each in (fit, held)]  # no object has a front
+    indoors = probe.probe(truth(fit), rooms[0], truth(held), rooms[1])
+    assert "azimuth_median_error_deg" not in indoors and indoors["depth_r2"] == perfect["depth_r2"]
     blind = probe.probe(rng.normal(size=(len(fit.name), 4)), fit, rng.normal(size=(len(held.name), 4)), held)
     assert blind["category_accuracy"] < 0.3 and 60 < blind["azimuth_median_error_deg"] < 120 and blind["depth_r2"] < 0.1

@@ -93,6 +93,17 @@ def test_activations_are_recomputed_at_paper_scale_unless_said_otherwise(tmp_pat
     assert lmm.machine_of(run).gradient_checkpointing == expected
 
 
+@pytest.mark.parametrize(("scale", "device", "said", "expected"), [
+    ("tiny", "cpu", None, 8), ("small", "cpu", None, 8), ("small", "cuda", None, 32), ("paper", "cuda", None, 8),
+    ("small", "cuda", 4, 4),
+])  # fmt: skip
+def test_a_forward_pass_has_more_rows_at_small_scale_on_a_gpu(tmp_path, monkeypatch, scale, device, said, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: device == "cuda")
+    runtime = {"device": device, "batch_per_device": said}
+    run = StageRun(scale, "instruct", "x", {}, {}, 0, tmp_path, tmp_path, runtime=runtime)
+    assert lmm.machine_of(run).per_device_batch == expected
+
+
 def test_the_published_lora_variant_is_offered_where_models_are_large_and_absent_at_tiny_scale():
     """LLaVA v1.5's finetune_lora.sh; a key at tiny scale would change the identity of what is there."""
     for scale in ("small", "paper"):

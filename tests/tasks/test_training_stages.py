@@ -1,6 +1,9 @@
 """Stages 0, 1, 2 and scoring as commands, on random tiny models: every design runs, resumes, and says what is wrong."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,29 @@ def test_adapted_encoder_has_the_foundations_shape_and_other_weights(root):
         assert changed and all("vision_model" in k and "_proj.weight" in k for k in changed)
         assert (root / f"runs/tiny/adapt/{name}/tokenizer.json").exists()
     assert metrics(root, "adapt", "clip_3di-pb-oi1m-clip")["captions_cut"] == 0
+
+
+ZERO = """
+import dataclasses, json, sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from training_project import COMPUTE, stage_run
+for zero in (0, 2):
+    run = stage_run(Path({root!r}), "adapt", {name!r}, Path({folder!r}) / str(zero))
+    found = COMPUTE["adapt"](dataclasses.replace(run, params={{**run.params, "zero_stage": zero}}))
+    print(json.dumps([found["loss"], found["steps"], found["adapted_layers"]]))
+"""
+
+
+@pytest.mark.parametrize("name", ["clip_3di-pb-oi1m-clip", "clip_3di-pb-oi1m-ntp_vicuna-7b"])
+def test_stage_0_trains_by_zero_as_at_paper_scale(root, tmp_path, name):
+    """In a process of its own: DeepSpeed leaves its state behind."""
+    here = Path(__file__)
+    code = ZERO.format(paths=[str(here.parent), str(here.parents[2])], root=str(root), folder=str(tmp_path), name=name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    plain, zero = map(json.loads, done.stdout.splitlines()[-2:])
+    assert zero == [pytest.approx(plain[0], rel=0.02), *plain[1:]]
 
 
 def test_connector_of_other_parts_is_refused(root):
@@ -141,6 +167,20 @@ def test_lora_trains_adapters_and_leaves_a_plain_model(root, tmp_path):
     moved = model.language_model.state_dict()
     assert (moved[name] - start[name].float()).abs().max() > 1e-4
     assert torch.equal(moved["model.embed_tokens.weight"], start["model.embed_tokens.weight"].float())
+
+
+@pytest.mark.parametrize(
+    "stage, name, message",
+    [
+        ("adapt", "clip_3di-pb-oi1m-clip", "none of its samples has an image"),
+        ("adapt", "clip_3di-pb-oi1m-ntp_vicuna-7b", "none of its samples has an image"),
+        ("instruct", BLIND, "no samples to train on"),
+    ],
+)
+def test_a_share_without_samples_is_named(root, tmp_path, stage, name, message):
+    run = stage_run(root, stage, name, tmp_path)
+    with pytest.raises(InputError, match=message):
+        COMPUTE[stage](dataclasses.replace(run, params={**run.params, "fraction": 1e-9, "shard_window": 1}))
 
 
 def test_unknown_objective_and_parameter_are_named(root, tmp_path):
