@@ -18,7 +18,7 @@ from flows.search import Config, Sweep
 from flows.server import prefect_server
 from flows.study import Trial, agree_on, check_sampler, importances_of, make_sampler, open_study, trials_of
 from flows.track import Tracking
-from tasks import settings, stopped
+from tasks import digest, settings, stopped
 from tasks.claim import Paths, write_json
 
 DEFAULT_TRIALS = 20
@@ -27,6 +27,12 @@ DEFAULT_TRIALS = 20
 def read_config(root: Path) -> Config:
     """The `sweep` section of params.yaml, checked."""
     return settings.parse(Config, settings.load(root).params.get("sweep") or {}, "params.yaml: sweep")
+
+
+def _terms_of(found: settings.Settings, stage: str) -> dict[str, str]:
+    """What params.yaml says of a stage at this scale, as a digest."""
+    section = (found.params.get(stage) or {}).get(found.scale)
+    return {"digest": digest.digest_of([found.version(stage), section])}
 
 
 def run_sweep(
@@ -49,7 +55,7 @@ def run_sweep(
 
     Raises:
         InputError: unknown sampler or part of the space; params.yaml lacks what a design asks for; another process is
-            running this study, or it was begun with another scale, seed, space, metric or rungs.
+            running this study, or it was begun with another scale, seed, space, metric, rungs or parameters.
     """
     config = read_config(root)
     trials = trials or (None if halving else DEFAULT_TRIALS)
@@ -60,13 +66,15 @@ def run_sweep(
     rungs = config.halving if halving else None
     given = settings.load(root)
     # Before a trial proposes it: one that cannot be planned would be taken up again by every later session.
-    settings.Settings(root, given.params, plan_of(config.space.designs()).entries).check()
+    whole = settings.Settings(root, given.params, plan_of(config.space.designs()).entries)
+    whole.check()
     terms = {
         "scale": given.scale,
         "seed": given.params.get("seed"),
         "metric": config.metric,
         "rungs": rungs.fractions if rungs else [WHOLE],
         "space": config.space.choices(),
+        **{f"section or version of {stage} in params.yaml": _terms_of(whole, stage) for stage in whole.plan},
     }
     with open_study(root, name, config.objectives) as study, in_flow(root):
         agree_on(study, terms)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from data_registry import conversations, mix, streamed
-from data_registry.errors import InputError, nearest
+from data_registry.errors import InputError
 from tasks import digest
 from tasks.stage import StageRun
 from tasks.stopped import frac_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 IMAGE_TOKEN = "<image>"
 GROWING = "expandable_segments:True"  # torch's GPU memory: batches of many shapes would cut fixed blocks to pieces
-DEVICES = ("auto", "cpu", "cuda")
 CONNECTOR_FILE = "model.safetensors"
 
 
@@ -218,13 +217,11 @@ def device_of(runtime: Mapping[str, Any]) -> str:
     """ "cuda:0" or "cpu" by the runtime section; `auto` is CUDA where there is one, for each process its own.
 
     Raises:
-        InputError: no such device, or CUDA where torch finds none.
+        InputError: CUDA where torch finds none.
     """
     import torch
 
     device = str(runtime.get("device", "auto"))
-    if device not in DEVICES:
-        raise InputError(f"params.yaml: runtime.device is {device!r}; {nearest(device, DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("params.yaml: runtime.device is cuda, but torch finds no GPU here; use auto or cpu")
     if device == "auto":

@@ -295,6 +295,7 @@ def test_a_wrong_space_is_refused(changes, says):
         ("seed: 0", "seed: 1", False, "with seed 0, now 1"),
         ("metric: average", "metric: distance", False, "with metric 'average', now 'distance'"),
         ("  sampler: prefix", "  space: {encoders: [clip]}", False, "another space;"),
+        ("instruct: 1", "instruct: 2", False, "another section or version of instruct in params.yaml;"),
         ("sampler: prefix", "sampler: random", True, "with rungs ['1'], now ['1of9', '1of3', '1']"),
         ("sampler: prefix", "sampler: random", False, None),
     ],
