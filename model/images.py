@@ -4,17 +4,21 @@ A crop can remove the object that the question is about (LLaVA's stage 1 crops; 
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data_registry.errors import InputError
 
 PAD_COLOR = (122, 116, 104)  # CLIP's mean pixel, as LLaVA pads
 
 
-def decode_image(data: bytes, name: str) -> Image.Image:
-    """An RGB image from an encoded file; InputError names it when it does not decode."""
+def decode_image(data: bytes, name: str, upright: bool = False) -> Image.Image:
+    """An RGB image from an encoded file; InputError names it when it does not decode.
+
+    `upright`: turned as a camera noted it; annotations of data sets are of the pixels as they are stored.
+    """
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
+        image = Image.open(io.BytesIO(data))
+        return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         why = str(error).partition(" <")[0]  # without the address of an object
         raise InputError(f"image {name}: does not decode ({why}); replace the file or drop the sample") from None

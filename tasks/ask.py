@@ -61,7 +61,7 @@ def ask(folder: Path, image: Path, question: str, device: str = "cpu") -> Answer
     from model.images import decode_image, to_pixels
     from model.scoring import Asked, generate_answers, in_bf16, letter_logprobs
 
-    picture = decode_image(image.read_bytes(), str(image))
+    picture = decode_image(image.read_bytes(), str(image), upright=True)
     model, tokenizer = lmm.load_model(folder, device)
     lookup, bf16 = None, in_bf16(device)
     if model.encoders:

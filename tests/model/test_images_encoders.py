@@ -30,6 +30,19 @@ def test_image_that_does_not_decode_is_named():
         decode_image(buffer.getvalue()[:50], "broken.png")
 
 
+def test_a_photograph_taken_sideways_stands_upright_where_asked_for():
+    """A camera held upright stores the picture lying on its side, and notes that it has to be turned clockwise."""
+    stored, noted = Image.new("RGB", (40, 20), "blue"), Image.Exif()
+    stored.paste("red", (0, 0, 10, 20))  # left as stored: on top once it is turned
+    noted[0x0112] = 6
+    buffer = io.BytesIO()
+    stored.save(buffer, "PNG", exif=noted)
+    assert decode_image(buffer.getvalue(), "x").size == (40, 20)
+    upright = decode_image(buffer.getvalue(), "x", upright=True)
+    assert upright.size == (20, 40)
+    assert upright.getpixel((10, 2)) == (255, 0, 0) and upright.getpixel((10, 38)) == (0, 0, 255)
+
+
 @pytest.mark.parametrize("kind", ["clip", "dinov2", "mae", "siglip2"])
 def test_patches_come_in_reading_order_without_cls(kind):
     """Changing one corner of the image changes the embedding of that corner's patch most."""
