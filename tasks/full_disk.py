@@ -26,7 +26,7 @@ def full_disk(error: BaseException | None, doing: str, root: Path) -> str | None
         if written or (free < _NOTHING_LEFT and _WRITE_FAILED.search(text)):
             return (
                 f"{doing}: the disk of {root} is full ({free / 2**30:.2f} GiB free); nothing half-written was kept. "
-                "Free some space (`dvc gc --workspace` drops what no plan needs), then run the same again"
+                "Free some space (`spatialllm gc` shows what no plan needs), then run the same again"
             )
         error = error.__cause__ or error.__context__
     return None

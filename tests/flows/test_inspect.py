@@ -207,6 +207,7 @@ def test_an_unknown_part_of_a_design_is_refused_with_the_nearest(project, spatia
         ({"designs": PLAIN}, "params.yaml: designs: expected a list"),
         ({"scale": "tinny"}, "params.yaml: scale: 'tinny' is unknown, did you mean tiny?"),
         ({"sweep": {"space": {"llm": ["lama3-8b"]}}}, "params.yaml: sweep.space.llm: "),
+        ({"sweep": {"metric": "types"}}, "params.yaml: sweep.metric: 'types' is unknown, known: average, distance"),
         ({"sweep": {"spaec": {}}}, "params.yaml: sweep.spaec: unknown key, did you mean space?"),
     ],
 )

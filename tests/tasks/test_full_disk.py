@@ -70,7 +70,7 @@ def check(refused: dict) -> None:
     assert refused["left"] == [], "nothing half-written"
     assert refused["said"].startswith("error: scenes train: the disk of ")
     assert "disk is full" in refused["said"]
-    assert "Free some space (`dvc gc --workspace`" in refused["said"]
+    assert "Free some space (`spatialllm gc`" in refused["said"]
     assert refused["said"].count("\n") == 1, "one message, no traceback"
 
 
