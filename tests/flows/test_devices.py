@@ -78,6 +78,9 @@ def test_kinds(tmp_path, monkeypatch):
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"5", "7"}
     with pytest.raises(InputError, match="gpus_per_run"):
         Devices(tmp_path, {"gpus": 2, "gpus_per_run": 4})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(InputError, match="1 GPUs for a stage run, of 0 here"):
+        Devices(tmp_path, {"gpus": 2})
 
 
 @pytest.mark.parametrize("wrong", [{"slots": 0}, {"slots": "two"}, {"gpus": "all"}, {"gpus": 1, "gpus_per_run": -1}])

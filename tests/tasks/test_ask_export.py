@@ -45,13 +45,17 @@ def test_export_as_llava_and_with_its_processor(root, tmp_path):
 
 def test_ask_with_options_and_in_words(root, tmp_path):
     run_chain(root, DESIGN)
-    image = tmp_path / "wide.png"
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 90, 3), dtype=np.uint8)).save(image)
+    image, sideways, noted = tmp_path / "wide.png", tmp_path / "sideways.png", Image.Exif()
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 90, 3), dtype=np.uint8))
+    picture.save(image)
+    noted[0x0112] = 6  # to be turned clockwise
+    picture.transpose(Image.Transpose.ROTATE_90).save(sideways, exif=noted)
     folder = root / "runs" / "tiny" / "instruct" / DESIGN
     found = ask(folder, image, "which is closer ? A. the car B. the chair")
     assert found.options == ("the car", "the chair") and found.text in found.options
     assert sum(found.probabilities) == pytest.approx(1)
     assert found.text == found.options[int(np.argmax(found.probabilities))]
+    assert ask(folder, sideways, "which is closer ? A. the car B. the chair") == found, "as its camera held it"
     assert ask(folder, image, "what is there ?").options == ()
     assert "A. the car:" in answer(root, DESIGN, image, "which ? A. the car B. the chair")
     with pytest.raises(InputError, match="no such file"):
