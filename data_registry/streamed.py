@@ -180,13 +180,14 @@ class ShardCache:
             )
         with FileLock(self.folder / ".lock"):
             name = self._path(shard).name
-            there = {path: path.stat() for path in self.folder.iterdir() if path.suffix in (".parquet", ".partial")}
-            sizes = {path: there[path].st_size for path in there if path.stem not in self._coming}
+            coming = dict(self._coming)  # first: one that arrives meanwhile counts once
+            there = self._there()
+            sizes = {path: there[path].st_size for path in there if not {path.name, path.stem} & coming.keys()}
             sizes.pop(self.folder / f"{name}.partial", None)
             for key in list(self._files):
                 if self.folder / f"{key}.parquet" not in there:
                     self._files.pop(key, None)
-            excess = sum(sizes.values()) + sum(self._coming.values()) + shard.bytes - self.budget
+            excess = sum(sizes.values()) + sum(coming.values()) + shard.bytes - self.budget
             kept = {f"{key}.parquet" for key in self._wanted}
             for path in sorted(sizes, key=lambda path: (path.name in kept, there[path].st_mtime_ns)):
                 if excess <= 0 or (path.name in kept and not urgent):
@@ -197,6 +198,13 @@ class ShardCache:
                 return False
             self._coming[name] = shard.bytes
             return True
+
+    def _there(self) -> dict[Path, os.stat_result]:
+        """Shards and beginnings of shards; looked at again where one arrived, and so changed its name, meanwhile."""
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                found = [path for path in self.folder.iterdir() if path.suffix in (".parquet", ".partial")]
+                return {path: path.stat() for path in found}
 
     def _remove(self, path: Path) -> bool:
         if path.suffix == ".parquet":

@@ -166,6 +166,26 @@ def test_what_is_asked_for_ahead_never_pushes_out_what_was_asked_for_before_it(w
     assert len(_here(tmp_path / "cache")) == 2
 
 
+def test_a_shard_that_arrives_while_room_is_made_stops_nobody_and_counts_once(wire, index, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    listed = streamed.read_index(index)
+    beginning = folder / f"{listed[5].sha256}.parquet.partial"  # another process brings it
+    beginning.write_bytes(b"x" * listed[5].bytes)
+    iterdir = Path.iterdir
+
+    def arrives_after_the_look(self):
+        found = list(iterdir(self))
+        if self == folder and beginning.exists():
+            beginning.rename(beginning.with_suffix(""))
+        return iter(found)
+
+    monkeypatch.setattr(Path, "iterdir", arrives_after_the_look)
+    images = _images(index, _cache(folder, index, 2.5), wire.address)
+    assert images.encoded("0.png") == _png(0) and images.encoded("8.png") == _png(8)
+    assert {path.stem for path in _here(folder)} == {listed[0].sha256, listed[1].sha256}, "the foreign one made room"
+
+
 def test_two_readers_of_one_folder_fetch_a_shard_once(wire, index, tmp_path):
     readers = [_images(index, _cache(tmp_path / "cache", index, 7), wire.address) for _ in range(4)]
     start = threading.Barrier(4)
