@@ -19,8 +19,8 @@ from tasks.settings import Settings, gpus_per_run
 def memory_gb(root: Path, design: Design) -> float:
     """GB of one accelerator that stage 2 of a design needs at least: weights, gradients and optimizer states.
 
-    Model states as in `model.cost.model_states_gib`, of the encoders and the LLM, whose parameters stage 2 trains.
-    Activations come on top, so a design that does not fit by this count cannot fit.
+    Model states as in `model.cost.model_states_gib`, of the encoders and the LLM, whose parameters stage 2 trains, or
+    adapters on them. Activations come on top, so a design that does not fit by this count cannot fit.
 
     Raises:
         InputError: a foundation model of unknown size.
@@ -28,10 +28,12 @@ def memory_gb(root: Path, design: Design) -> float:
     found = settings.load(root)
     section: dict[str, Any] = found.params["instruct"][found.scale]
     ranks = gpus_per_run(found.runtime, found.scale)
-    trained = parameters(found, design.llm)
-    frozen = sum(parameters(found, name) for name in design.encoders)
+    llm = parameters(found, design.llm)
+    total = llm + sum(parameters(found, name) for name in design.encoders)
+    rank = int(section.get("lora", 0))
+    trained = cost.lora_parameters(_architecture(found, design.llm), rank) if rank else llm
     stage = int(section.get("zero_stage", 0))
-    return cost.model_states_gib(trained + frozen, trained, stage, ranks) * cost.GIB / 1e9
+    return cost.model_states_gib(total, trained, stage, ranks) * cost.GIB / 1e9
 
 
 def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:
@@ -48,13 +50,22 @@ def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str 
 
 def parameters(found: Settings, model: str) -> int:
     """Number of parameters of a foundation model: of its files where they are there, else of its architecture."""
-    folder = found.root / "runs" / found.scale / "foundation" / model
+    folder = _foundation(found, model)
     files = sorted(folder.rglob("*.safetensors"))
     if files:
         return sum(_elements(path) for path in files)
     if found.scale == "paper":
         return cost.encoder_parameters(model) if model in ENCODERS else cost.llm_parameters(model)
     raise InputError(f"{folder}: no weights, so the memory of a design cannot be told; `dvc repro foundation@{model}`")
+
+
+def _architecture(found: Settings, llm: str) -> dict[str, Any]:
+    config = _foundation(found, llm) / "config.json"
+    return json.loads(config.read_text()) if config.exists() else cost.architecture(llm)
+
+
+def _foundation(found: Settings, model: str) -> Path:
+    return found.root / "runs" / found.scale / "foundation" / model
 
 
 def _elements(path: Path) -> int:

@@ -3,7 +3,7 @@
 
 Units: FLOPs count a multiplication and an addition as two; memory is in GiB; one GPU is an A100."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ GPUS = 8
 CARDS_GIB = {"A100-80G": 80.0, "A100-40G": 40.0}
 PEAK = PEAK_FLOPS["A100"]
 SCALE = "paper"
+GRADIENT_BYTES = 4  # they are accumulated in fp32
 
 # LLaVA-1.5-7B (CLIP-L at 336 px, Vicuna-7B) on eight A100 (`haotian-liu/LLaVA:README.md`): samples and hours of each
 # stage. How much of the cards' peak that is follows from the FLOPs below and is assumed of every other design.
@@ -87,9 +88,8 @@ def llm_parameters(name: str) -> int:
     return a["vocab_size"] * d * (1 if a["tie_word_embeddings"] else 2) + layers * layer + d
 
 
-def lora_parameters(name: str, rank: int) -> int:
-    """Of adapters on all linear layers of an LLM but its head."""
-    a = architecture(name)
+def lora_parameters(a: Mapping[str, Any], rank: int) -> int:
+    """Of adapters on all linear layers of an LLM of this architecture but its head."""
     d, inner = a["hidden_size"], a["intermediate_size"]
     head = a.get("head_dim", d // a["num_attention_heads"])
     queries, keys = a["num_attention_heads"] * head, a["num_key_value_heads"] * head
@@ -114,13 +114,16 @@ def sizes(encoders: Sequence[str], llm: str) -> Sizes:
     )
 
 
-def model_states_gib(total: int, trained: int, zero_stage: int, gpus: int = GPUS) -> float:
-    """Memory per GPU of weights and gradients in bf16 and AdamW's fp32 copy and moments (12 bytes).
+def model_states_gib(
+    total: int, trained: int, zero_stage: int, gpus: int = GPUS, gradient_bytes: int = GRADIENT_BYTES
+) -> float:
+    """Memory per GPU of weights in bf16, gradients, and AdamW's fp32 copy and moments (12 bytes).
 
-    ZeRO-1 shares out the optimizer's, ZeRO-2 the gradients too, ZeRO-3 the weights as well (arXiv 1910.02054, Fig. 1).
+    ZeRO-1 shares out the optimizer's, ZeRO-2 the gradients too, ZeRO-3 the weights as well (arXiv 1910.02054, Fig. 1,
+    whose gradients have 2 bytes).
     """
     weights = 2 * total / (gpus if zero_stage >= 3 else 1)
-    gradients = 2 * trained / (gpus if zero_stage >= 2 else 1)
+    gradients = gradient_bytes * trained / (gpus if zero_stage >= 2 else 1)
     optimizer = 12 * trained / (gpus if zero_stage >= 1 else 1)
     return (weights + gradients + optimizer) / GIB
 

@@ -16,7 +16,9 @@ def deepspeed_config(zero_stage: int) -> dict[str, Any]:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     return {
         "bf16": {"enabled": "auto"},
-        "communication_data_type": "fp32",  # sums of many small bf16 gradients lose bits
+        # Sums of many small gradients lose bits in bf16, over ranks and over micro-batches.
+        "communication_data_type": "fp32",
+        "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,  # ours is torch's own AdamW
         "zero_force_ds_cpu_optimizer": False,

@@ -166,3 +166,31 @@ def test_fused_adapters_find_their_weights_under_zero_3(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
         losses.append(json.loads(done.stdout.splitlines()[-1]))
     assert len(losses[0]) == 6 and losses[0] == pytest.approx(losses[1], rel=0.005)
+
+
+ACCUMULATE = """
+import torch
+from model.deepspeed import deepspeed_config, prepare_deepspeed
+prepare_deepspeed(cpu=True)
+import deepspeed
+many = 256
+for stage in (2, 3):
+    config = deepspeed_config(stage) | {
+        "bf16": {"enabled": True}, "gradient_clipping": 0.0, "gradient_accumulation_steps": many,
+        "train_micro_batch_size_per_gpu": 1, "train_batch_size": many}
+    model = torch.nn.Linear(8, 8, bias=False).bfloat16()
+    torch.nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=many)
+    engine = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+    for k in range(many):
+        engine.backward(engine(torch.full((1, 8), 1 / 256 if k else 1.0, dtype=torch.bfloat16)).sum())
+        engine.step()
+    with deepspeed.zero.GatheredParameters([model.weight], enabled=stage == 3):
+        print("weight", model.weight.min().item(), model.weight.max().item())
+"""
+
+
+def test_small_gradients_are_not_lost_in_a_sum_over_micro_batches():
+    """One gradient of 1 and 255 of 1/256, none of which changes a 1 in bf16: together they are 2 to bf16's last bit."""
+    done = subprocess.run([sys.executable, "-c", ACCUMULATE], stdout=subprocess.PIPE, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith("weight")] == ["weight -2.0 -2.0"] * 2
