@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from flows.check import check
 from flows.design import Design, kept, parse
 from flows.plan import Plan, plan_of, read_plan, write_plan
 from tasks import settings
@@ -28,7 +29,7 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None) -> Plan:
     """
     params = settings.load(root).params
     wanted = plan_of(kept(params)).merge(plan)
-    settings.Settings(root, params, wanted.entries).check()
+    check(settings.Settings(root, params, wanted.entries))
     with _plan_lock(root):
         before = read_plan(root)
         if study is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from flows.check import check
 from flows.cost import Costs
 from flows.design import Design
 from flows.devices import CPU, GPU, Devices
@@ -74,7 +75,7 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
     """
     plan = plan_of(designs)
     found = Settings(root, settings.load(root).params, plan.entries)
-    found.check()
+    check(found)
     devices = Devices(root, found.runtime, found.scale)
     known: dict[str, bool] = {}
     there = [run for run in plan.runs() if is_current(found, run, False, known)]

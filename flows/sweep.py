@@ -8,6 +8,7 @@ from typing import Any
 from data_registry.errors import InputError
 from flows import findings
 from flows.bill import Bill
+from flows.check import check
 from flows.design import parse
 from flows.halving import WHOLE, at
 from flows.keep import in_flow, release_trials
@@ -67,7 +68,7 @@ def run_sweep(
     given = settings.load(root)
     # Before a trial proposes it: one that cannot be planned would be taken up again by every later session.
     whole = settings.Settings(root, given.params, plan_of(config.space.designs()).entries)
-    whole.check()
+    check(whole)
     terms = {
         "scale": given.scale,
         "seed": given.params.get("seed"),

@@ -44,17 +44,21 @@ class Schedule:
 
 def compute(run: StageRun) -> dict[str, Any]:
     """Train the model, or note where the hub has it."""
-    if "repo" in run.params:
-        return _note_source(run)
-    if "package" in run.params:
-        from tasks import foundation_packages
+    return _note_source(run) if "repo" in run.params else _module(run.name, run.params).compute(run)
 
-        return foundation_packages.compute(run)
-    from model.llms import LLMS
-    from tasks import foundation_language, foundation_vision
 
-    kind = foundation_language if run.name in LLMS else foundation_vision
-    return kind.compute(run)
+def params_kind(name: str, params: dict[str, Any]) -> type:
+    """What the parameters of a model are read as: by where it comes from, and what it is."""
+    return HubParams if "repo" in params else _module(name, params).Params
+
+
+def _module(name: str, params: dict[str, Any]) -> Any:
+    from model.zoo import LLMS
+    from tasks import foundation_language, foundation_packages, foundation_vision
+
+    if "package" in params:
+        return foundation_packages
+    return foundation_language if name in LLMS else foundation_vision
 
 
 def _note_source(run: StageRun) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tasks.stage import StageRun
 
 
 @dataclass(frozen=True)
-class PackageParams:
+class Params:
     """params.yaml: foundation, of a model in a package.
 
     Attributes:
@@ -29,7 +29,7 @@ class PackageParams:
 
 def compute(run: StageRun) -> dict[str, Any]:
     """Write the model as a transformers folder; returns where it came from and how many parameters it has."""
-    params = run.parse(PackageParams)
+    params = run.parse(Params)
     file = weights_file(params)
     kinds = {".gguf": _language_model, ".pth": _efficientnet}
     if file.suffix not in kinds:
@@ -40,7 +40,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     return {**asdict(params), "parameters": kinds[file.suffix](file, run.out)}
 
 
-def weights_file(params: PackageParams) -> Path:
+def weights_file(params: Params) -> Path:
     """The file inside the installed package.
 
     Raises:

@@ -82,7 +82,7 @@ class Settings:
         stage run alone does not recompute its siblings. `parts.set` of the plan (what a sweep varies) comes last.
         """
         by_scale = self.params.get(stage)
-        where = f"{PARAMS_FILE}: {stage}.{self.scale}"
+        where = section_name(stage, self.scale)
         if not isinstance(by_scale, Mapping) or not isinstance(by_scale.get(self.scale), Mapping):
             raise InputError(f"{where}: there is no such section; add it with this stage's parameters")
         section = dict(by_scale[self.scale])
@@ -125,6 +125,11 @@ class Settings:
         if not isinstance(versions.get(stage), int):
             raise InputError(f"{PARAMS_FILE}: versions.{stage}: needs a whole number (1 to begin with)")
         return versions[stage]
+
+
+def section_name(stage: str, scale: str) -> str:
+    """What to call a stage's parameters in errors."""
+    return f"{PARAMS_FILE}: {stage}.{scale}"
 
 
 def gpus_per_run(runtime: Mapping[str, Any], scale: str) -> int:

@@ -69,7 +69,7 @@ class StageRun:
 
     def parse(self, kind: type[T]) -> T:
         """The parameters as a dataclass; InputError names an unknown, missing or wrong key."""
-        return settings.parse(kind, self.params, f"{settings.PARAMS_FILE}: {self.stage}.{self.scale}")
+        return settings.parse(kind, self.params, settings.section_name(self.stage, self.scale))
 
     def progress(self, done: int, total: int) -> None:
         """Say how far the work is, as often as one likes."""

@@ -6,7 +6,7 @@ import torch
 from data_registry.errors import InputError
 from model.encoders import load_encoder
 from tasks import foundation, settings
-from tasks.foundation_packages import PackageParams, weights_file
+from tasks.foundation_packages import Params, weights_file
 from tasks.stage import StageRun
 
 PARAMS = settings.read_yaml(__import__("pathlib").Path(__file__).parents[2] / "params.yaml")["foundation"]["small"][
@@ -27,7 +27,7 @@ def test_features_equal_those_of_the_package_in_eval_mode(folder):
     from efficientnet_lite_pytorch import EfficientNet
 
     peer = EfficientNet.from_name("efficientnet-lite0")
-    file = weights_file(PackageParams(**PARAMS["efficientnet-lite0"]))
+    file = weights_file(Params(**PARAMS["efficientnet-lite0"]))
     peer.load_state_dict(torch.load(file, weights_only=True))
     peer.eval()
     encoder = load_encoder("efficientnet-lite0", "small", folder)
@@ -46,8 +46,8 @@ def test_features_equal_those_of_the_package_in_eval_mode(folder):
 def test_weights_are_those_that_were_pinned(monkeypatch):
     right = PARAMS["efficientnet-lite0"]
     with pytest.raises(InputError, match="its sha256 is 579344248a93"):
-        weights_file(PackageParams(**right | {"sha256": "0" * 64}))
+        weights_file(Params(**right | {"sha256": "0" * 64}))
     with pytest.raises(InputError, match=r"version 0\.1\.0 is installed; `make small`"):
-        weights_file(PackageParams(**right | {"version": "0.2.0"}))
+        weights_file(Params(**right | {"version": "0.2.0"}))
     with pytest.raises(InputError, match=r"no-such-package 0\.1\.0 is not installed; `make small`"):
-        weights_file(PackageParams(**right | {"package": "no-such-package"}))
+        weights_file(Params(**right | {"package": "no-such-package"}))

@@ -11,7 +11,6 @@ from data_registry.questions.geometry import Margins
 from tasks import lmm, settings
 from tasks.data import DATASETS
 from tasks.foundation import HubParams
-from tasks.foundation_packages import PackageParams
 from tasks.stage import StageRun
 
 ROOT = Path(__file__).parents[2]
@@ -32,14 +31,8 @@ def sections(stage: str, scale: str) -> dict[str, dict]:
 
 
 def kind(stage: str, name: str, values: dict) -> type:
-    module = f"tasks.{stage}"
-    if stage == "foundation":
-        if "repo" in values:
-            return HubParams
-        if "package" in values:
-            return PackageParams
-        module = "tasks.foundation_language" if name in ("vicuna-7b", "llama3-8b") else "tasks.foundation_vision"
-    return importlib.import_module(module).Params
+    module = importlib.import_module(f"tasks.{stage}")
+    return module.params_kind(name, values) if stage == "foundation" else module.Params
 
 
 def test_the_runtime_section_is_known():
