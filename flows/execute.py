@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
+from flows.runs import owner_note
 from flows.store import Store
 from tasks import settings
 from tasks.owner import OWNER
@@ -53,9 +54,11 @@ def execute(store: Store, run: str, command: str, extra: Mapping[str, str] | Non
     log = store.paths(run).log
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with _guard, log.open("w") as output:
+    with _guard, log.open("a") as output:
         if _stopping.is_set():
             raise Stopped(run)
+        if owner_note(store.paths(run)) is None:
+            output.truncate(0)  # else this one waits for who computes it, and whose log it is
         child = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}"],
             cwd=store.root,

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 
 from flows.design import ROWS
+from flows.execute import execute
 from flows.plan import align_name, plan_of, read_plan
+from flows.store import Store
 from tasks.settings import read_yaml
 from tests.flows.conftest import Project
 
@@ -356,6 +359,30 @@ def test_eight_processes_compute_it_once(project):
     assert project.executed == ["scenes/train"]
     assert sum("computed in" in text for text in printed) == 1
     assert sum("already computed" in text for text in printed) == 7
+
+
+def test_who_waits_for_a_stage_run_leaves_its_log_whole(project, monkeypatch):
+    """Two flows start the same one; the log is the first's, and the second adds that it waits."""
+    monkeypatch.setenv("PYTHONPATH", project.environment["PYTHONPATH"])
+    store = Store(project.root)
+    log = store.paths("scenes/test").log
+    log.parent.mkdir(parents=True)
+    log.write_text("of an earlier execution\n")
+    begun, go = project.hold("scenes/test")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(execute, store, "scenes/test", "python -m fake.scenes test")
+        begun.read_text()
+        with log.open("a") as file:
+            file.write("what the first one says\n")
+        second = pool.submit(execute, store, "scenes/test", "python -m fake.scenes test")
+        while "waiting" not in log.read_text():
+            assert not second.done(), second.result()
+            os.sched_yield()
+        go.write_text("on")
+        first.result(), second.result()
+    said = log.read_text().splitlines()
+    assert said[0] == "what the first one says" and "waiting" in said[1], said
+    assert sum("computed in" in line for line in said) == sum("already computed" in line for line in said) == 1
 
 
 def test_a_hand_typed_command_and_the_flow_exclude_each_other(served):
