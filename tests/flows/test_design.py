@@ -60,6 +60,9 @@ def test_rows_are_those_of_table_2():
         ("clip_llama3-8b_cc558k_mix665k_3di-ft1m=1of2", "that its stage 2 does not read"),
         ("clip_llama3-8b_cc558k_mix665k_mix665k=2", "above 0 and below 1"),
         ("clip_llama3-8b_cc558k_mix665k_lr=1e-3_lr=2e-3", "a setting is given twice"),
+        ("clip_llama3-8b_cc558k_mix665k_lr=10e-4", "write lr=1e-3 instead of lr=10e-4"),
+        ("clip_llama3-8b_cc558k_mix665k_frac=3of9", "write frac=1of3 instead of frac=3of9"),
+        ("clip_llama3-8b_cc558k_mix665k_turns=08", "write turns=8 instead of turns=08"),
         ("", "1 fields"),
     ],
 )
