@@ -93,6 +93,11 @@ class Writer:
         self._bytes = self._count = 0
 
 
+def has_images(folder: Path) -> bool:
+    """Whether a folder has shards of images, or an index of them."""
+    return (folder / streamed.INDEX).exists() or any(folder.glob("images-*.parquet"))
+
+
 class Images:
     """Images of a folder of shards by key.
 

@@ -54,9 +54,8 @@ def page(title: str, note: str, entries: Iterable[Entry]) -> str:
     )
 
 
-def of_scenes(folder: Path, count: int) -> list[Entry]:
-    """The first scenes of a folder with annotations.json and image shards."""
-    images = Images(folder)
+def of_scenes(folder: Path, images: Images, count: int) -> list[Entry]:
+    """The first scenes of a folder with annotations.json."""
     return [
         Entry(show.picture(scene, images[scene.image], _WIDTH), scene.image, _objects(scene))
         for scene in islice(omni3d.read(folder / "annotations.json"), count)
@@ -77,10 +76,10 @@ def of_benchmark(questions: Iterable[Question], scenes: Iterable[Scene], images:
     return [entries[key] for key in wanted if key in entries]
 
 
-def of_conversations(path: Path, scenes: Path, count: int) -> list[Entry]:
+def of_conversations(path: Path, scenes: Path, images: Images, count: int) -> list[Entry]:
     """The first conversations with an image of a data set, beside the scenes that they are about."""
     records = [r for r in islice(conversations.read(path), 20 * count) if r["image"] is not None][:count]
-    images, wanted = Images(scenes), {r["image"] for r in records}
+    wanted = {r["image"] for r in records}
     drawn = {}
     if (scenes / "annotations.json").exists():
         drawn = {s.image: show.picture(s, images[s.image], _WIDTH) for s in _among(scenes, wanted)}
@@ -95,12 +94,11 @@ def of_conversations(path: Path, scenes: Path, count: int) -> list[Entry]:
     return entries
 
 
-def write_benchmark(path: Path, folder: Path, scenes: Path, count: int) -> None:
+def write_benchmark(path: Path, folder: Path, scenes: Path, images: Images, count: int) -> None:
     """Write the contact sheet of a benchmark's folder."""
     questions = benchmark.read(folder / "questions.parquet")
-    entries = of_benchmark(questions, omni3d.read(scenes / "annotations.json"), Images(scenes), count)
-    images = len({q.image for q in questions})
-    note = f"{len(entries)} of {images} pictures. {LEGEND}"
+    entries = of_benchmark(questions, omni3d.read(scenes / "annotations.json"), images, count)
+    note = f"{len(entries)} of {len({q.image for q in questions})} pictures. {LEGEND}"
     path.write_text(page("SpatialVQA", note, entries), encoding="utf-8")
 
 

@@ -71,6 +71,7 @@ def write_report(root: Path, designs: list[Design], result: Result | None) -> di
         stage_counts=result.counts if result else None,
         seconds=result.seconds if result else None,
         is_current=asked_for,
+        runtime=found.runtime,
     )
 
 

@@ -1,12 +1,14 @@
 """Which stage run a contact sheet shows, by the name that a person types."""
 
+from functools import partial
 from pathlib import Path
 
 from data_registry import benchmark, omni3d, sheet
 from data_registry.errors import InputError, nearest
-from data_registry.shards import Images
+from data_registry.shards import has_images
 from flows.plan import Plan, read_plan
 from tasks import settings
+from tasks.streams import open_images
 
 STAGES = ("scenes", "annotate", "benchmark", "data")
 
@@ -17,22 +19,25 @@ def entries(root: Path, name: str, count: int) -> tuple[list[sheet.Entry], str]:
     Raises:
         InputError: no such stage run in plan.yaml, or it is not computed yet.
     """
-    plan, runs = read_plan(root), root / "runs" / settings.load(root).scale
+    plan, found = read_plan(root), settings.load(root)
+    runs, opened = root / "runs" / found.scale, partial(open_images, found.runtime)
     stage = next((one for one in STAGES if name in plan.entries[one]), None)
     if stage is None:
         known = [known for one in STAGES for known in plan.entries[one]]
         raise InputError(f"plan.yaml: nothing to show is called {name!r}; {nearest(name, known)}")
     folder = _computed(runs, f"{stage}/{name}")
     if stage in ("scenes", "annotate"):
-        note = f"The first of {len(Images(folder))} pictures of {stage}/{name}. {sheet.LEGEND}"
-        return sheet.of_scenes(folder, count), note
-    scenes = folder if any(folder.glob("images-*.parquet")) else _computed(runs, _scenes(plan, stage, name))
+        images = opened(folder)
+        note = f"The first of {len(images)} pictures of {stage}/{name}. {sheet.LEGEND}"
+        return sheet.of_scenes(folder, images, count), note
+    scenes = folder if has_images(folder) else _computed(runs, _scenes(plan, stage, name))
+    images = opened(scenes)
     if stage == "data":
-        found = sheet.of_conversations(folder / "conversations.parquet", scenes, count)
-        return found, f"The first conversations of {name} that have a picture."
+        shown = sheet.of_conversations(folder / "conversations.parquet", scenes, images, count)
+        return shown, f"The first conversations of {name} that have a picture."
     questions = benchmark.read(folder / "questions.parquet")
-    found = sheet.of_benchmark(questions, omni3d.read(scenes / "annotations.json"), Images(scenes), count)
-    return found, f"The first pictures of {len(questions)} questions; the right option is bold. {sheet.LEGEND}"
+    shown = sheet.of_benchmark(questions, omni3d.read(scenes / "annotations.json"), images, count)
+    return shown, f"The first pictures of {len(questions)} questions; the right option is bold. {sheet.LEGEND}"
 
 
 def _scenes(plan: Plan, stage: str, name: str) -> str:

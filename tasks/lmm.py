@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from data_registry import conversations, mix, streamed
+from data_registry import conversations, mix, shards
 from data_registry.errors import InputError
 from tasks import digest
 from tasks.stage import StageRun
@@ -278,8 +278,7 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
 def image_folders(run: StageRun) -> list[Path]:
     """Where a stage's images lie: its scenes, and the data sets that bring pictures of their own."""
     data = folders(run, "data") if "data" in run.inputs else []
-    own = [one for one in data if (one / streamed.INDEX).exists() or next(one.glob("images-*.parquet"), None)]
-    return list(dict.fromkeys([run.inputs["scenes"], *own]))
+    return list(dict.fromkeys([run.inputs["scenes"], *filter(shards.has_images, data)]))
 
 
 def fit(

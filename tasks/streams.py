@@ -4,7 +4,7 @@ What they are is `given`, as for pictures on disk; where they lie and how much o
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CACHE = ".cache/shards"
 
 
-def address(runtime: dict[str, Any], stage: str, name: str) -> streamed.Address:
+def address(runtime: Mapping[str, Any], stage: str, name: str) -> streamed.Address:
     """Of a set's shards, from `runtime.<stage>.<name>` of params.yaml: pictures, and endpoint and signed if need be."""
     where = (runtime.get(stage) or {}).get(name) or {}
     key = f"params.yaml: runtime.{stage}.{name}"
@@ -36,7 +36,7 @@ def address(runtime: dict[str, Any], stage: str, name: str) -> streamed.Address:
     return streamed.Address.parse(url, str(where.get("endpoint") or ""), bool(where.get("signed", True)))
 
 
-def open_images(runtime: dict[str, Any], folders: Path | Sequence[Path]) -> shards.Images:
+def open_images(runtime: Mapping[str, Any], folders: Path | Sequence[Path]) -> shards.Images:
     """The images of published sets (`runs/<scale>/<stage>/<name>`), those on S3 through `runtime.shard_cache`."""
     settings = runtime.get("shard_cache") or {}
     budget = int(float(settings.get("budget_gb", 50)) * 2**30)

@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def build_report(
     stage_counts: dict[str, int] | None = None,
     seconds: float | None = None,
     is_current: Callable[[str], bool] = lambda name: True,
+    runtime: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write `out`/report.html and `out`/results.json, and return the results.
 
@@ -34,6 +35,7 @@ def build_report(
         stage_counts: {"planned", "executed", "restored"} stage runs of the flow that asks.
         seconds: how long it took. Where both are None, those of a results.json in `out` with the same designs and
             scores are kept: writing a report again is not a new run.
+        runtime: that section of params.yaml, where test scenes stay on S3.
         is_current: whether a design's score, by name, is what params.yaml asks for; one that is not counts as missing.
 
     Raises:
@@ -42,6 +44,7 @@ def build_report(
     from tasks.report.data import collect
     from tasks.report.examples import examples
     from tasks.report.html import page
+    from tasks.streams import open_images
 
     collected = collect(root, scale, designs, blind, stage_counts, seconds, is_current)
     if stage_counts is None and seconds is None and (out / "results.json").exists():
@@ -50,7 +53,7 @@ def build_report(
             collected.results.update({key: before[key] for key in ("stage_runs", "seconds")})
     shown = [*collected.scored, *([collected.blind] if collected.blind else [])]
     scenes = root / "runs" / scale / "scenes" / "test"
-    html = page(collected, examples(scenes, collected.questions, shown))
+    html = page(collected, examples(open_images(runtime or {}, scenes), collected.questions, shown))
     out.mkdir(parents=True, exist_ok=True)
     _replace(out / "report.html", html)
     _replace(out / "results.json", json.dumps(collected.results, indent=2, ensure_ascii=False) + "\n")

@@ -4,7 +4,6 @@ Drawn without a look at the answers: question ids are hashes, so the smallest id
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from PIL import Image
@@ -69,10 +68,9 @@ def choose(questions: pd.DataFrame, count: int) -> pd.DataFrame:
     return questions.loc[chosen]
 
 
-def examples(scenes: Path, questions: pd.DataFrame, designs: list[Scored], count: int = 12) -> list[Example]:
-    """The chosen questions with their pictures from the shards of `scenes` (runs/<scale>/scenes/test)."""
+def examples(pictures: Images, questions: pd.DataFrame, designs: list[Scored], count: int = 12) -> list[Example]:
+    """The chosen questions with their pictures, those of the test scenes."""
     picked = choose(questions, count)
-    pictures = Images(scenes)
     found = []
     for key, row in picked.iterrows():
         position = questions.index.get_loc(key)

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_report
 from PIL import Image
 from training_project import stage_run
 
 from data_registry import conversations, shards, streamed
 from data_registry.errors import InputError
+from flows import sheets
 from tasks import adapt, align, data, digest, scenes, streams
 from tasks.features import LiveImages
+from tasks.report import build_report
 from tasks.stage import StageRun
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data_registry"))
@@ -111,8 +114,40 @@ def test_pictures_of_given_conversations_may_stay_on_s3(bucket, tmp_path):
         there = {**here, "pictures": "s3://bucket/set", "endpoint": endpoint}
         run = given_run(tmp_path / "data/cc558k", "data", "cc558k", there, given=given, stream=True)
         assert data.compute(run) == packed
+        root = tmp_path / "root"
+        shutil.copytree(run.out, root / "runs/tiny/data/cc558k")
+        (root / "runs/tiny/data/cc558k/MANIFEST.json").touch()
+        (root / "plan.yaml").write_text("plan: {data: {cc558k: {scenes: scenes/train}}}\n")
+        cache = {"folder": str(tmp_path / "cache"), "budget_gb": 1e-3}
+        (root / "params.yaml").write_text(
+            json.dumps({"scale": "tiny", "runtime": run.runtime | {"shard_cache": cache}})
+        )
+        shown, _ = sheets.entries(root, "cc558k", 9)
     one, other = (list(conversations.read(out / "conversations.parquet")) for out in (tmp_path / "packed", run.out))
     assert one == other and len(one) == 4
+    assert [entry.key for entry in shown] == [record["image"] for record in one]
+
+
+def test_the_report_shows_test_scenes_that_stay_on_s3(bucket, tmp_path):
+    root = tmp_path / "study"
+    questions = test_report.write_benchmark(root)
+    entry = test_report.entry(test_report.ROADMAP[0])
+    test_report.write_score(root, questions, entry.name, 0.5, seed=1)
+    here = build_report(root, "tiny", [entry], tmp_path / "here")
+    test = root / "runs/tiny/scenes/test"
+    uploaded(test, bucket, 20)
+    for path in test.glob("images-*"):
+        path.unlink()
+    with s3_server.serve(bucket.parents[1], signed=True) as endpoint:
+        scenes = {"test": {"pictures": "s3://bucket/set", "endpoint": endpoint}}
+        runtime = {"scenes": scenes, "shard_cache": {"folder": str(tmp_path / "cache")}}
+        (tmp_path / "work").mkdir()
+        where = streams.address(runtime, "scenes", "test")
+        streams.index(where, test, tmp_path / "work", lambda done, total: None)
+        there = build_report(root, "tiny", [entry], tmp_path / "there", runtime=runtime)
+    assert there == here
+    one, other = ((tmp_path / each / "report.html").read_text() for each in ("here", "there"))
+    assert one == other and one.count("data:image/jpeg;base64,") == 12
 
 
 class Killed(BaseException):
