@@ -3,6 +3,7 @@ Foundation models are never among them; what a process is computing neither."""
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -62,13 +63,14 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
             leftover = folder.name.startswith(".")
             unneeded = f"{paths.stage}/{paths.name}" not in needed or paths.scale != own_scale
             if (leftover or unneeded) and owner_note(paths) is None:
-                folders[folder.relative_to(root).as_posix()] = _bytes(folder)
+                files = (Path(where, name) for where, _, names in os.walk(folder) for name in names)
+                folders[folder.relative_to(root).as_posix()] = _bytes(files)
     if not cache:
         return Waste(folders)
     with Store(root).repo() as repo:
         unused = _unused(repo)
         where = str(repo.cache.local.path)
-    return Waste(folders, len(unused), sum(path.stat().st_size for path in unused), where)
+    return Waste(folders, len(unused), _bytes(unused), where)
 
 
 def remove(root: Path, waste: Waste, cache: bool = False) -> None:
@@ -104,5 +106,9 @@ def _members(folder: Path, used: Iterable[str]) -> Iterable[str]:
             yield from (entry["md5"] for entry in json.loads(listing.read_text()))
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _bytes(files: Iterable[Path]) -> int:
+    total = 0
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):  # another process may use the folder, or clean up as well
+            total += path.stat().st_size
+    return total
