@@ -23,6 +23,7 @@ DATA = {
     "3di-pb-in166k": (166_000, 2 * cost.CAPTION_TOKENS),
     "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
 }
+DATA_SLOT = {"adapt": "data", "align": "stage1", "instruct": "stage2"}  # of `parts`: the data sets of a training
 # Before anything is recorded: seconds on one core at tiny scale, of stages 1 and 2 per unit of `_WORK`.
 _FIRST_GUESS_S = {
     "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
@@ -226,11 +227,10 @@ def _work(run: str) -> float:
 
 
 def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, Any]) -> float:
-    slot = {"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]
     section = {**params, **(parts.get("set") or {})}
     mixed, shares = section.get("mix") or {}, parts.get("shares") or {}
     seconds = 0.0
-    for name in parts[slot]:
+    for name in parts[DATA_SLOT[stage]]:
         samples, tokens = DATA[name]
         amount = mixed.get(name, float(section.get("fraction", 1.0)))
         read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0) * frac_of(parts)

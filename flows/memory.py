@@ -1,5 +1,5 @@
-"""Whether a design fits into an accelerator: the least that its stage 2 needs, from sizes alone.
-A sweep skips what cannot fit (`sweep.device_gb`), before anything of it is computed."""
+"""Memory of an accelerator, from sizes alone: the least that a design's stage 2 needs, and what a training at paper
+scale takes. A sweep skips what cannot fit (`sweep.device_gb`), before anything of it is computed."""
 
 import json
 import math
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data_registry.errors import InputError
+from flows.cost import DATA, DATA_SLOT
 from flows.design import Design
+from flows.plan import TRAINING
 from model import cost
 from model.zoo import ENCODERS
 from tasks import settings
@@ -34,6 +36,27 @@ def memory_gb(root: Path, design: Design) -> float:
     trained = cost.lora_parameters(_architecture(found, design.llm), rank) if rank else llm
     stage = int(section.get("zero_stage", 0))
     return cost.model_states_gib(total, trained, stage, ranks) * cost.GIB / 1e9
+
+
+def training_gib(found: Settings, run: str) -> float | None:
+    """GiB of each A100 that "stage/name" takes: model states and a pass over `runtime.batch_per_device` rows (8), with
+    gradient checkpointing; None for what does not train at paper scale."""
+    stage, _, name = run.partition("/")
+    if found.scale != cost.SCALE or stage not in TRAINING:
+        return None
+    section, parts = found.section(stage, name), found.entry(stage, name)["parts"]
+    ranks, zero = gpus_per_run(found.runtime, found.scale), int(section.get("zero_stage", 0))
+    encoders, llm = parts["encoders"], parts["llm"]
+    if not llm:
+        vision = sum(map(cost.encoder_parameters, encoders))
+        return cost.model_states_gib(vision, vision, zero, ranks)
+    rank = int(section.get("lora", 0))
+    sizes = cost.sizes(encoders, llm)
+    trained = sizes.trained(stage, cost.lora_parameters(cost.architecture(llm), rank) if rank else 0)
+    rows = int(found.runtime.get("batch_per_device") or 8)
+    text = max(DATA[one][1] for one in parts[DATA_SLOT[stage]])
+    passing = cost.activations_gib(llm, rows * (cost.grid_of(encoders) ** 2 + text), rows * text)
+    return cost.model_states_gib(sizes.total, trained, zero, ranks) + passing
 
 
 def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:

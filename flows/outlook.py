@@ -12,9 +12,11 @@ from flows.check import check
 from flows.cost import Costs
 from flows.design import Design
 from flows.devices import CPU, GPU, Devices
+from flows.memory import training_gib
 from flows.plan import STAGES, Plan, plan_of, training_runs_naive
 from flows.show import clock
 from flows.store import is_current
+from model.cost import CARDS_GIB
 from tasks import settings
 from tasks.settings import Settings
 
@@ -32,6 +34,7 @@ class Outlook:
         there: stage runs whose output is there, of the identity that params.yaml asks for.
         slots: stage runs at the same time; where this machine has GPUs, those that need some.
         gpu_hours: of what is left (core hours at tiny scale); finish_hours: until it is done on these slots.
+        gib: of each A100, of the trainings at paper scale (`flows.memory.training_gib`).
         dollars: of what is left, None without a price; critical_path: the longest chain of what is left.
     """
 
@@ -41,6 +44,7 @@ class Outlook:
     there: list[str]
     left: list[str]
     seconds: dict[str, float]
+    gib: dict[str, float]
     slots: int
     gpu_hours: float
     finish_hours: float
@@ -57,6 +61,7 @@ class Outlook:
             "stage_runs": len(self.plan.runs()),
             "restored": len(self.there),
             "gpu_hours": round(self.gpu_hours, 3),
+            "gib_per_gpu": {run: round(gib, 1) for run, gib in self.gib.items()},
             "finish_hours": round(self.finish_hours, 3),
             "slots": self.slots,
             "dollars": None if self.dollars is None else round(self.dollars, 2),
@@ -89,6 +94,7 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
         there,
         left,
         costs.all(left),
+        {run: gib for run in plan.training_runs() if (gib := training_gib(found, run)) is not None},
         slots or devices.slots.get(GPU, devices.slots[CPU]),
         costs.gpu_hours(left),
         costs.finish_hours(left, slots) if slots else costs.finish_hours(left, devices.slots, devices.kind),
@@ -104,10 +110,13 @@ def show(console: Console, seen: Outlook) -> None:
     table.add_column("stage")
     table.add_column("stage run", overflow="fold")
     table.add_column("", justify="right")
+    if seen.gib:
+        table.add_column("GiB of a GPU", justify="right")
     runs = seen.plan.runs()
     for run in runs if len(runs) <= _MOST_ROWS else []:
         stage, _, name = run.partition("/")
-        table.add_row(stage, name, "[green]there[/green]" if run in there else f"about {clock(seen.seconds[run])}")
+        time = "[green]there[/green]" if run in there else f"about {clock(seen.seconds[run])}"
+        table.add_row(stage, name, time, *([f"{seen.gib[run]:.1f}"] if run in seen.gib else []))
     if len(runs) > _MOST_ROWS:
         table.columns[1].header = "stage runs"
         for stage in STAGES:
@@ -126,6 +135,14 @@ def show(console: Console, seen: Outlook) -> None:
         f"{clock(seen.finish_hours * 3600)} on {seen.slots} slots.",
         highlight=False,
     )
+    if seen.gib:
+        most = max(seen.gib.values())
+        cards = [card for card, gib in CARDS_GIB.items() if most < gib]
+        console.print(
+            f"At most {most:.1f} GiB of a GPU: weights, gradients, optimizer, and a pass with gradient checkpointing; "
+            f"fits {cards[-1] if cards else 'no A100'}.",
+            highlight=False,
+        )
     if seen.critical_path:
         hours = content["critical_path_hours"]
         console.print(

@@ -1,15 +1,17 @@
 """The plan: each stage run once, inputs before readers, the same file for the same designs, and dvc.yaml to match."""
 
+import io
 import re
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from flows.cost import Costs, critical_path, makespan
 from flows.design import ROWS, kept, parse
-from flows.outlook import outlook
+from flows.outlook import outlook, show
 from flows.plan import (
     BASELINES,
     STAGES,
@@ -207,6 +209,30 @@ def test_ten_thousand_designs_are_planned_within_five_seconds(project):
     assert len(seen.plan.training_runs()) == len(designs) + 72 + 3, "stages 0 and 1 do not depend on lr"
     assert seen.dollars == pytest.approx(2.0 * seen.gpu_hours)
     assert seen.finish_hours >= seen.as_json()["critical_path_hours"] > 0
+
+
+def test_paper_scale_tells_what_of_a_gpu_a_training_takes(tmp_path):
+    params = settings.read_yaml(REPO / "params.yaml") | {"scale": "paper"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    seen = outlook(tmp_path, [ROWS[1], ROWS[9], ROWS[10]])
+    assert sorted(seen.gib) == sorted(seen.plan.training_runs())
+    row_1 = seen.gib["instruct/clip_vicuna-7b_cc558k_mix665k"]
+    # ZeRO-3 on eight: 18 bytes of what trains, 2 of CLIP; 32 layers' inputs and the inside of one; logits of answers.
+    states = (18 * (6.738e9 + 0.021e9) + 2 * 0.304e9) / 8
+    passing = 8 * (576 + 300) * 4096 * (2 * 32 + 34) + 8 * 300 * 32000 * 10
+    assert row_1 == pytest.approx((states + passing) / 2**30, rel=1e-3)
+    contrastive, next_token = (seen.gib[f"adapt/{adapt_name(ROWS[row])}"] for row in (9, 10))
+    assert contrastive < 2 and next_token > 15, "the second has the whole LLM on every GPU"
+    printed = Console(file=io.StringIO(), width=200)
+    show(printed, seen)
+    assert f"At most {max(seen.gib.values()):.1f} GiB of a GPU" in printed.file.getvalue()
+    assert "fits A100-40G" in printed.file.getvalue()
+
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"runtime": {"gpus_per_run": 1}}))
+    alone = outlook(tmp_path, [ROWS[1]])
+    show(printed, alone)
+    assert max(alone.gib.values()) > 18 * 6.738e9 / 2**30 and "fits no A100" in printed.file.getvalue()
+    assert outlook(REPO, [ROWS[1]]).gib == {}, "tiny scale runs on cores"
 
 
 def test_paper_scale_costs_follow_the_published_hours(tmp_path):
