@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry import omni3d
 from data_registry.errors import InputError
 from data_registry.scene import Scene, SceneObject
+from data_registry.shards import UNDECODABLE
 
 SOURCE = "KITTI"
 _COLUMNS = ("type", "truncated", "occluded", "alpha", *("x1", "y1", "x2", "y2"), *"hwl", *"xyz", "rotation_y")
@@ -148,7 +149,7 @@ def _picture(root: Path, frame: str) -> tuple[int, int, str]:
             try:
                 with Image.open(root / key) as image:
                     return *image.size, key
-            except (UnidentifiedImageError, OSError) as error:
+            except UNDECODABLE as error:
                 raise InputError(f"{root / key}: does not decode ({error}); fetch it again") from None
     raise InputError(f"{root}/image_2/{frame}.png: no such picture; fetch it, or remove label_2/{frame}.txt")
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry import conversations
 from data_registry.conversations import IMAGE
 from data_registry.errors import InputError
 from data_registry.json_stream import elements
+from data_registry.shards import UNDECODABLE
 
 _MARK = IMAGE.strip()
 _ROLES = ("human", "gpt")
@@ -126,7 +127,7 @@ def _decodes(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+    except UNDECODABLE:
         return False
     return True
 

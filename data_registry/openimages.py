@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.scene import Camera, Provenance, Scene, SceneObject
+from data_registry.shards import UNDECODABLE
 
 SOURCE = "OpenImages"
 _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax")
@@ -72,7 +73,7 @@ def folder_sizes(folder: str | Path) -> Sizes:
         try:
             with Image.open(path) as image:
                 return image.size
-        except (UnidentifiedImageError, OSError) as error:
+        except UNDECODABLE as error:
             raise InputError(f"{path}: does not decode ({error}); fetch it again") from None
 
     return size

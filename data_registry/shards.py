@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry import streamed
 from data_registry.errors import InputError, nearest
@@ -25,6 +25,8 @@ SCHEMA = pa.schema(
     ]
 )
 DIGESTS = "pictures.parquet"  # image, sha256: of folders that bring their own pictures, which others may hold too
+# what Pillow raises where a picture does not decode
+UNDECODABLE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 _GROUP = 64  # images per row group: what one look-up reads
 _CACHED = 16  # row groups kept in memory by a reader
 
@@ -192,7 +194,7 @@ class Images:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 rgb = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except UNDECODABLE as error:
             raise InputError(
                 f"{path}: image {key} does not decode ({error}); write it again as JPEG or PNG, or remove it"
             ) from None
