@@ -103,8 +103,8 @@ class _Reader:
                     raise self._broken(error.msg) from None
                 self._more()
                 continue
-            if end == len(self.text) and not self.ended:
-                self._more()  # a number may go on
+            if end + 2 >= len(self.text) and not self.ended:
+                self._more()  # a number may go on, even behind "." or "e-"
                 continue
             self.at = end
             return value

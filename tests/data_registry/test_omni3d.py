@@ -296,11 +296,12 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_the_stream_yields_what_a_whole_parse_yields(tmp_path, monkeypatch, chunk):
-    content = {"info": {"a": [1, -2.5e-3, 'é"}]']}, "n": 1234567, "images": [{}, [], 12, "x", None, True], "none": []}
+    values = [{}, [], 12, -1.5, 2.5e-13, "x", None, True]
+    content = {"info": {"a": [1, -2.5e-3, 'é"}]']}, "n": 1234567, "r": 3.25, "images": values, "none": []}
     (tmp_path / "a.json").write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
     monkeypatch.setattr(json_stream, "_CHUNK", chunk)
     got = list(json_stream.records(tmp_path / "a.json"))
-    assert got == [("info", content["info"]), ("n", 1234567), *(("images", v) for v in content["images"])]
+    assert got == [("info", content["info"]), ("n", 1234567), ("r", 3.25), *(("images", v) for v in values)]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, drawn):
