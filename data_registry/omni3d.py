@@ -213,12 +213,13 @@ class _Table:
             raise InputError(f"{self.path}: images: id {number} occurs twice; ids must be unique")
         where = f"images: id {number}"
         K = self._matrix(record["K"], where, "K")
-        self._check_intrinsics(K, int(record["width"]), int(record["height"]), where)
+        width, height = (int(self._number(record[key], where, key)) for key in ("width", "height"))
+        self._check_intrinsics(K, width, height, where)
         up = self._numbers(record["up_cam"], 3, where, "up_cam") if "up_cam" in record else None
         image = _Image(
-            int(record["width"]),
-            int(record["height"]),
-            record["file_path"],
+            width,
+            height,
+            self._name(record["file_path"], where, "file_path"),
             K,
             up,
             kind=_text(record.get("scene", "")),
@@ -246,8 +247,8 @@ class _Table:
         self.ids.append(number)
         self.drops["objects"] += 1
         where = f"annotations: id {number}"
-        image, name = record["image_id"], _text(record["category_name"])
-        if image not in self.numbers:
+        image, name = record["image_id"], self._name(record["category_name"], where, "category_name")
+        if not isinstance(image, int | float) or image not in self.numbers:
             raise InputError(
                 f"{self.path}: {where}: image_id {image} is not among its images; add that image or drop the annotation"
             )
@@ -260,22 +261,22 @@ class _Table:
         center = self._numbers(record["center_cam"], 3, where, "center_cam")
         dimensions = self._numbers(record["dimensions"], 3, where, "dimensions")
         rotation = self._matrix(record["R_cam"], where, "R_cam")
+        shares = [self._number(record.get(key, -1), where, key) for key in ("visibility", "truncation", "depth_error")]
         reason = self._reason(record, center, dimensions, rotation, boxes, known)
         if reason is not None:
             self.drops[reason] += 1
             self.rows.add(array("d", [*[-1] * 22, word, -1, _DROPPED]).tobytes())
             return
-        limits = (known.width, known.height) * 2
+        limits, color = (known.width, known.height) * 2, record.get("color")
         row = [
             number,
             *center,
             *dimensions,
             *rotation,
             *(min(max(v, 0.0), limit) for v, limit in zip(boxes[0], limits, strict=True)),
-            record.get("visibility", -1),
-            record.get("truncation", -1),
+            *shares[:2],
             word,
-            self.words.setdefault(record["color"], len(self.words)) if record.get("color") else -1,
+            self.words.setdefault(self._name(color, where, "color"), len(self.words)) if color else -1,
             self._front(record["front_axis"], where) if "front_axis" in record else _BY_TABLE,
         ]
         self.rows.add(array("d", row).tobytes())
@@ -330,7 +331,7 @@ class _Table:
     def _front(self, axis: Any, where: str) -> int:
         if axis is None:
             return 0
-        if axis not in _AXES:
+        if not isinstance(axis, str) or axis not in _AXES:
             raise InputError(
                 f"{self.path}: {where}: front_axis is {axis!r}; it must be one of {', '.join(_AXES)}, or null"
             )
@@ -341,6 +342,16 @@ class _Table:
         if value is not None and value not in _GIVEN:
             raise InputError(f"{self.path}: {where}: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
         return value
+
+    def _number(self, value: Any, where: str, key: str) -> float:
+        if type(value) in (float, int) and -1e300 < value < 1e300:
+            return value
+        raise InputError(f"{self.path}: {where}: {key} must be a number, is {str(value)[:60]}")
+
+    def _name(self, value: Any, where: str, key: str) -> str:
+        if isinstance(value, str) and value:
+            return value
+        raise InputError(f"{self.path}: {where}: {key} must be a name, is {repr(value)[:60]}")
 
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
         # a number beyond 1e300 is JSON's spelling of infinity

@@ -207,11 +207,33 @@ def test_a_missing_key_of_an_image_is_named(tmp_path):
         ([_object(center_cam=[1, 2])], "annotations: id 1: center_cam must be 3 numbers"),
         ([_object(center_cam=[1, 2, "far"])], "annotations: id 1: center_cam must be 3 numbers"),
         (["car"], "annotations: every element must be an object"),
+        ([_object(image_id=[5])], r"annotations: id 1: image_id \[5\] is not among its images"),
+        ([_object(category_name="")], "annotations: id 1: category_name must be a name, is ''"),
+        ([_object(category_name=None)], "annotations: id 1: category_name must be a name, is None"),
+        ([_object(depth_error=None)], "annotations: id 1: depth_error must be a number, is None"),
+        ([_object(visibility="half")], "annotations: id 1: visibility must be a number, is half"),
+        ([_object(truncation=[0.1])], r"annotations: id 1: truncation must be a number, is \[0\.1\]"),
+        ([_object(front_axis=["+x"])], r"annotations: id 1: front_axis is \['\+x'\]; it must be one of"),
+        ([_object(color=["red"])], r"annotations: id 1: color must be a name, is \['red'\]"),
     ],
 )
 def test_wrong_records_are_named(tmp_path, objects, message):
     with pytest.raises(InputError, match=message):
         list(omni3d.read(_file(tmp_path / "a.json", objects)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": None}, "width must be a number, is None"),
+        ({"height": "tall"}, "height must be a number, is tall"),
+        ({"file_path": None}, "file_path must be a name, is None"),
+        ({"file_path": ""}, "file_path must be a name, is ''"),
+    ],
+)
+def test_a_wrong_image_is_named(tmp_path, changes, message):
+    with pytest.raises(InputError, match=rf"a\.json: images: id 5: {message}"):
+        list(omni3d.read(_file(tmp_path / "a.json", [], **changes)))
 
 
 def test_an_image_id_that_occurs_twice_is_named(tmp_path):
