@@ -133,8 +133,9 @@ def verify(
     A file of which neither says anything is recorded, so that the next `verify` can.
     """
     folder, files = Path(folder), chosen(card, only)
+    pictures = [one for one in card.pictures if fnmatch.fnmatch(one.path, only)]
     if not folder.is_dir():
-        return [Found(one.path, "missing") for one in (*files, *card.pictures)]
+        return [Found(one.path, "missing") for one in (*files, *pictures)]
     total = sum((folder / file.path).stat().st_size for file in files if (folder / file.path).is_file())
     done = 0
 
@@ -151,7 +152,6 @@ def verify(
                 ledger.record(file, digest(folder / file.path, passed))
                 state = Found(file.path, "recorded", "nothing said what it must be; later changes will be found")
             found.append(state)
-    pictures = [one for one in card.pictures if fnmatch.fnmatch(one.path, only)]
     return [*found, *(count(folder, one) for one in pictures)]
 
 
