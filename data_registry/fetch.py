@@ -307,6 +307,8 @@ def _download(job: _Job, file: File, partial: Path, size: int, etag: str) -> tup
             except s3.Interrupted as error:
                 failed += 1
                 _pause(job, failed, error)
+        if have > size:  # it began again where it should have gone on
+            raise s3.Changed
         out.flush()
         os.fsync(out.fileno())
     return sha256.hexdigest(), md5.hexdigest()

@@ -14,7 +14,7 @@ import pytest
 import s3_server
 from filelock import FileLock
 
-from data_registry import fetch, ledger, registry
+from data_registry import fetch, ledger, registry, s3
 from data_registry.errors import InputError
 from data_registry.registry import Card, File, Obtain, Pictures
 
@@ -298,7 +298,30 @@ def test_what_nobody_publishes_is_recorded_and_watched(tmp_path):
         fetch.verify(card, tmp_path)
 
 
+def test_a_source_that_begins_again_where_it_should_go_on_is_found(tmp_path):
+    """As a server that knows no ranges, of an object whose ETag is no MD5."""
+
+    class _Source:
+        broken = True
+
+        def stat(self, file):
+            return len(SMALL), "parts-2", None
+
+        def chunks(self, file, start, etag):
+            if self.broken:
+                self.broken = False
+                yield SMALL[:4]
+                raise s3.Interrupted
+            yield SMALL
+
+    fetch.bring(_Source(), _file("small.txt"), tmp_path, pause=0)
+    assert (tmp_path / "small.txt").read_bytes() == SMALL
+    assert _all(tmp_path) == ["small.txt"]
+
+
 def test_verify_makes_no_folder(tmp_path):
+    card = dataclasses.replace(_card("", *FILES), pictures=(Pictures("images", 2),))
+    assert [one.path for one in fetch.verify(card, tmp_path / "none", "big*")] == ["big.tar"]
     assert {one.state for one in fetch.verify(_card("", *FILES), tmp_path / "none")} == {"missing"}
     assert not (tmp_path / "none").exists()
 
