@@ -204,7 +204,7 @@ class ShardCache:
         while True:
             with contextlib.suppress(FileNotFoundError):
                 found = [path for path in self.folder.iterdir() if path.suffix in (".parquet", ".partial")]
-                return {path: path.stat() for path in found}
+                return {path: path.lstat() for path in found}  # of a dangling link, too
 
     def _remove(self, path: Path) -> bool:
         if path.suffix == ".parquet":
