@@ -2,9 +2,11 @@
 Columns: image (the key: Omni3D's file_path), bytes (JPEG or PNG as it was), width, height."""
 
 import io
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
@@ -134,6 +136,7 @@ class Images:
         self._remote: dict[int, tuple[streamed.Address, streamed.Shard]] = {}
         self._where: dict[str, tuple[int, int]] = {}
         self._files: dict[int, pq.ParquetFile] = {}
+        self._starts: dict[int, list[int]] = {}  # first row of each row group
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         for one in (self.folder, *map(Path, others)):
             if (one / streamed.INDEX).exists():
@@ -233,17 +236,13 @@ class Images:
         return data, width, height, self._paths[shard]
 
     def _group_of(self, shard: int, row: int) -> tuple[int, int]:
-        """Row group of a row, and its place in there; groups of our writer are full but for the last."""
-        metadata = self._open(shard).metadata
-        group = row // _GROUP
-        if metadata.num_row_groups > group and metadata.row_group(0).num_rows == min(_GROUP, metadata.num_rows):
-            return group, row % _GROUP
-        for group in range(metadata.num_row_groups):
-            rows = metadata.row_group(group).num_rows
-            if row < rows:
-                return group, row
-            row -= rows
-        raise AssertionError("a row beyond its file")
+        """Row group of a row, and its place in there."""
+        metadata = self._open(shard).metadata  # each time: the shard is in use
+        if shard not in self._starts:
+            sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+            self._starts[shard] = list(accumulate(sizes, initial=0))
+        group = bisect_right(self._starts[shard], row) - 1
+        return group, row - self._starts[shard][group]
 
     def _group(self, shard: int, group: int) -> pa.Table:
         place = shard, group
