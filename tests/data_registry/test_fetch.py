@@ -280,7 +280,9 @@ def test_a_gated_set_says_what_to_do_and_what_is_missing(tmp_path):
     (tmp_path / "big.tar").write_bytes(BIG)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/small.txt").write_bytes(SMALL)
-    (tmp_path / "images/a").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a").symlink_to(tmp_path / "elsewhere")  # on another disk
     for name in ("a/1.png", "a/2.png"):
         (tmp_path / "images" / name).write_bytes(b"")
     assert [one.state for one in fetch.fetch(card, tmp_path)] == ["good"] * 3
