@@ -109,7 +109,7 @@ class Source:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             if code in ("PreconditionFailed", "InvalidRange") or status in (412, 416):
                 raise Changed from None
-            if code in _PASSING or status >= 500:
+            if code in _PASSING or status == 429 or status >= 500:
                 raise Interrupted(f"{where}: {error}") from None
             if status in (400, 401, 403):  # some servers call a missing signature a bad request
                 raise InputError(f"{where}: not allowed ({code}); {self._remedy()}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 import s3_server
+from botocore.exceptions import ClientError
 from filelock import FileLock
 
 from data_registry import fetch, ledger, registry, s3
@@ -319,6 +320,22 @@ def test_a_source_that_begins_again_where_it_should_go_on_is_found(tmp_path):
     fetch.bring(_Source(), _file("small.txt"), tmp_path, pause=0)
     assert (tmp_path / "small.txt").read_bytes() == SMALL
     assert _all(tmp_path) == ["small.txt"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(monkeypatch, tmp_path, status):
+    asked = []
+
+    class _Client:
+        def head_object(self, **what):
+            asked.append(what["Key"])
+            answer = {"Error": {"Code": "TooManyRequests"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            raise ClientError(answer, "HeadObject")
+
+    monkeypatch.setattr(s3.Source, "_client", lambda self, file: _Client())
+    with pytest.raises(InputError, match="given up after 3 attempts"):
+        fetch.bring(s3.Source(_card("", *FILES)), FILES[0], tmp_path, patience=2, pause=0)
+    assert len(asked) == 3
 
 
 def test_verify_makes_no_folder(tmp_path):
