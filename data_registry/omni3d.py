@@ -2,6 +2,7 @@
 Format and ignore rules: `facebookresearch/omni3d:DATA.md`, `cubercnn/data/datasets.py`."""
 
 import json
+import math
 import shutil
 import tempfile
 from array import array
@@ -216,6 +217,8 @@ class _Table:
         width, height = (int(self._number(record[key], where, key)) for key in ("width", "height"))
         self._check_intrinsics(K, width, height, where)
         up = self._numbers(record["up_cam"], 3, where, "up_cam") if "up_cam" in record else None
+        if up is not None and abs(math.hypot(*up) - 1) > 0.01:  # angles on the ground would be wrong
+            raise InputError(f"{self.path}: {where}: up_cam must be of length 1, is {up}")
         image = _Image(
             width,
             height,

@@ -229,6 +229,7 @@ def test_wrong_records_are_named(tmp_path, objects, message):
         ({"height": "tall"}, "height must be a number, is tall"),
         ({"file_path": None}, "file_path must be a name, is None"),
         ({"file_path": ""}, "file_path must be a name, is ''"),
+        ({"up_cam": [0, -9.81, 0]}, r"up_cam must be of length 1, is \[0, -9.81, 0\]"),
     ],
 )
 def test_a_wrong_image_is_named(tmp_path, changes, message):
