@@ -209,7 +209,7 @@ class ShardCache:
     def _remove(self, path: Path) -> bool:
         if path.suffix == ".parquet":
             self._files.pop(path.stem, None)
-            path.unlink()
+            path.unlink(missing_ok=True)
             return True
         # A beginning: of a transfer that goes on elsewhere, or of one that died.
         with contextlib.suppress(Timeout), FileLock(f"{path.with_suffix('')}.lock", timeout=0):
