@@ -110,9 +110,9 @@ class _Reader:
             return value
 
     def _peek(self) -> str:
-        """The next character that is not white space."""
+        """The next character that is neither white space nor a byte order mark."""
         while True:
-            while self.at < len(self.text) and self.text[self.at] in " \t\r\n":
+            while self.at < len(self.text) and self.text[self.at] in " \t\r\n\ufeff":
                 self.at += 1
             if self.at < len(self.text):
                 return self.text[self.at]

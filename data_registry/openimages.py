@@ -145,7 +145,7 @@ def _names(path: Path) -> dict[str, str]:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and values."""
     try:
-        file = path.open(encoding="utf-8", newline="")
+        file = path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     with file:

@@ -317,6 +317,15 @@ def test_a_missing_file_is_named(tmp_path):
 # ---------------------------------------------------------------- streaming and writing
 
 
+def test_a_byte_order_mark_is_no_fault(written, tmp_path):
+    path = tmp_path / "marked.json"
+    path.write_bytes(b"\xef\xbb\xbf" + written.read_bytes())
+    assert len(list(omni3d.read(path))) == 8
+    path.write_bytes(b'\xef\xbb\xbf{"images":[{"id" 5}]}')
+    with pytest.raises(InputError, match=r"broken JSON at byte 20\b"):
+        list(omni3d.read(path))
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_the_stream_yields_what_a_whole_parse_yields(tmp_path, monkeypatch, chunk):
     values = [{}, [], 12, -1.5, 2.5e-13, "x", None, True]

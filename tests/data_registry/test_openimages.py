@@ -86,6 +86,15 @@ def test_what_is_no_csv_is_named(tmp_path, content):
         boxes.write_bytes(good)
 
 
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    boxes, classes = _files(tmp_path, _row())
+    for path in (boxes, classes):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    classes.write_bytes(b"\xef\xbb\xbf/m/0k4j,Car\n")  # a release without a header
+    (scene,) = openimages.read(boxes, classes, lambda key: (100, 100))
+    assert scene.objects[0].name == "car"
+
+
 def test_wrong_files_are_named(tmp_path):
     boxes, classes = _files(tmp_path)
     with pytest.raises(InputError, match=r"classes\.csv: no column ImageID"):
