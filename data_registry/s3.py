@@ -101,6 +101,10 @@ class Source:
         from botocore import exceptions as known
         from urllib3.exceptions import HTTPError
 
+        credentials = (
+            *(known.NoCredentialsError, known.PartialCredentialsError, known.ProfileNotFound),
+            *(known.CredentialRetrievalError, known.TokenRetrievalError, known.SSOError),
+        )
         where = f"{self.card.name}: s3://{self._bucket(file)}/{file.key or file.path}"
         try:
             yield
@@ -116,7 +120,7 @@ class Source:
             if status == 404:
                 raise InputError(f"{where}: not there ({code}); correct the card's bucket or key") from None
             raise InputError(f"{where}: {error}") from None
-        except (known.NoCredentialsError, known.PartialCredentialsError, known.ProfileNotFound) as error:
+        except credentials as error:
             raise InputError(f"{where}: {error}; {self._remedy()}") from None
         except (known.ConnectionError, known.HTTPClientError, known.IncompleteReadError, HTTPError, OSError) as error:
             raise Interrupted(f"{where}: {error}") from None

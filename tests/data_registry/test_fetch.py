@@ -12,7 +12,12 @@ from pathlib import Path
 import boto3
 import pytest
 import s3_server
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
 from filelock import FileLock
 
 from data_registry import fetch, ledger, registry, s3
@@ -336,6 +341,25 @@ def test_a_busy_server_is_asked_again(monkeypatch, tmp_path, status):
     with pytest.raises(InputError, match="given up after 3 attempts"):
         fetch.bring(s3.Source(_card("", *FILES)), FILES[0], tmp_path, patience=2, pause=0)
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnauthorizedSSOTokenError(),
+        TokenRetrievalError(provider="sso", error_msg="expired"),
+        CredentialRetrievalError(provider="role", error_msg="refused"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_credentials_that_expired_are_said_to_be_the_matter(monkeypatch, tmp_path, error):
+    class _Client:
+        def head_object(self, **what):
+            raise error
+
+    monkeypatch.setattr(s3.Source, "_client", lambda self, file: _Client())
+    with pytest.raises(InputError, match=r"s3://bucket/big\.tar: .*; give credentials that may read it"):
+        fetch.bring(s3.Source(_card("", *FILES)), FILES[0], tmp_path)
 
 
 def test_verify_makes_no_folder(tmp_path):
