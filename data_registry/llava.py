@@ -14,7 +14,7 @@ from data_registry import conversations
 from data_registry.conversations import IMAGE
 from data_registry.errors import InputError
 from data_registry.json_stream import elements
-from data_registry.shards import UNDECODABLE
+from data_registry.shards import UNDECODABLE, to_rgb
 
 _MARK = IMAGE.strip()
 _ROLES = ("human", "gpt")
@@ -126,7 +126,7 @@ class DecodedImages:
 def _decodes(path: Path) -> bool:
     try:
         with Image.open(path) as image:
-            image.load()
+            to_rgb(image)
     except UNDECODABLE:
         return False
     return True

@@ -97,6 +97,13 @@ class Writer:
         self._bytes = self._count = 0
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture with 8 bits per channel as RGB; one of `UNDECODABLE` where it does not decode or has more of them."""
+    if image.mode[0] in "IF":
+        raise ValueError(f"pixels of mode {image.mode}; more than 8 bits per channel would be cut off at white")
+    return image.convert("RGB")
+
+
 def has_images(folder: Path) -> bool:
     """Whether a folder has shards of images, or an index of them."""
     return (folder / streamed.INDEX).exists() or any(folder.glob("images-*.parquet"))
@@ -196,7 +203,7 @@ class Images:
         data, width, height, path = self._row(key)
         try:
             with Image.open(io.BytesIO(data)) as image:
-                rgb = np.asarray(image.convert("RGB"))
+                rgb = np.asarray(to_rgb(image))
         except UNDECODABLE as error:
             raise InputError(
                 f"{path}: image {key} does not decode ({error}); write it again as JPEG or PNG, or remove it"

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from data_registry import omni3d
 from data_registry.errors import InputError
 from data_registry.scene import Scene, SceneObject
-from data_registry.shards import UNDECODABLE, Images
+from data_registry.shards import UNDECODABLE, Images, to_rgb
 
 _EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 _BOX, _FRONT, _ARROW, _TEXT = (255, 210, 0), (255, 60, 40), (60, 255, 90), (255, 255, 255)
@@ -65,7 +65,7 @@ def _from_folder(folder: Path) -> Callable[[str], np.ndarray]:
         path = folder / key
         try:
             with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
+                return np.asarray(to_rgb(image))
         except UNDECODABLE as error:
             raise InputError(f"{path}: no readable image ({error}); --images is where each file_path starts") from None
 

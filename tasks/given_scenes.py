@@ -128,7 +128,7 @@ def picture(
     data = path.read_bytes()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            image.load()
+            shards.to_rgb(image)
     except shards.UNDECODABLE as error:
         raise InputError(f"{path}: does not decode ({error}); replace it, or remove it from {annotations}") from None
     if size is not None and image.size != size:

@@ -37,7 +37,17 @@ def _broken_avif() -> bytes:
     return bytes(data)
 
 
-@pytest.fixture(params=[_much_text, _huge, _broken_avif], ids=["ValueError", "DecompressionBombError", "RuntimeError"])
+def _many_bits() -> bytes:
+    """Sixteen of each pixel, of which Pillow's RGB would keep the lowest eight and make the others white."""
+    out = io.BytesIO()
+    Image.fromarray(np.linspace(0, 65_535, 24).reshape(4, 6).astype(np.uint16)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(
+    params=[_much_text, _huge, _broken_avif, _many_bits],
+    ids=["ValueError", "DecompressionBombError", "RuntimeError", "16 bits"],
+)
 def folder(request, tmp_path):
     """As KITTI's, and with the same picture in a shard and as an OpenImages one."""
     data = request.param()
