@@ -291,7 +291,12 @@ def test_a_gated_set_says_what_to_do_and_what_is_missing(tmp_path):
     (tmp_path / "images/a").symlink_to(tmp_path / "elsewhere")  # on another disk
     for name in ("a/1.png", "a/2.png"):
         (tmp_path / "images" / name).write_bytes(b"")
-    assert [one.state for one in fetch.fetch(card, tmp_path)] == ["good"] * 3
+    seen = []
+    for _ in range(2):
+        found = fetch.fetch(card, tmp_path, progress=lambda done, total: seen.append((done, total)))
+        assert [one.state for one in found] == ["good"] * 3
+    whole = len(BIG) + len(SMALL)
+    assert seen == [(len(BIG), whole), (whole, whole)], "hashed once: the second time their size and time say enough"
 
 
 def test_what_nobody_publishes_is_recorded_and_watched(tmp_path):
