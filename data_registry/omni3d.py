@@ -1,6 +1,7 @@
 """Omni3D annotation files: a reader into Scene records, which counts what it drops, and a writer.
 Format and ignore rules: `facebookresearch/omni3d:DATA.md`, `cubercnn/data/datasets.py`."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -139,7 +140,7 @@ class _Table:
         numbers: image id -> its place in the file's order.
         images: their records, in that order.
         rows, owners: of every object, in the order of the file: its numbers, and its image's place.
-        ids: of every object.
+        ids: of every object; paths: of every image, eight bytes of its digest.
     """
 
     path: Path
@@ -153,6 +154,7 @@ class _Table:
     owners: array = field(default_factory=lambda: array("i"))
     words: dict[str, int] = field(default_factory=dict)
     ids: array = field(default_factory=lambda: array("q"))
+    paths: array = field(default_factory=lambda: array("q"))
     recent: tuple[int, _Image] | None = None  # annotations of an image mostly follow each other
 
     def take(self, key: str, record: Any) -> None:
@@ -166,12 +168,14 @@ class _Table:
             self._take_object(record)
 
     def check(self) -> None:
-        """That the file is one of annotated images at all, and no object's id occurs twice."""
+        """That the file is one of annotated images at all, and no object's id and no picture occurs twice."""
         if not self.numbers:
             raise InputError(f"{self.path}: no images; an Omni3D file has info, images, categories and annotations")
-        ids = np.sort(np.frombuffer(self.ids, np.int64)) if self.ids else np.zeros(0)
-        if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
-            raise InputError(f"{self.path}: annotations: id {twice[0]} occurs twice; ids must be unique")
+        if (twice := _twice(self.ids)) is not None:
+            raise InputError(f"{self.path}: annotations: id {twice} occurs twice; ids must be unique")
+        if (twice := _twice(self.paths)) is not None:
+            path = self._image(self.paths.index(twice)).file_path
+            raise InputError(f"{self.path}: images: file_path {path!r} occurs twice; give all its objects to one image")
 
     def scenes(self) -> Iterator[Scene]:
         words = list(self.words)
@@ -229,6 +233,7 @@ class _Table:
             source=_text(record["source"]) if "source" in record else None,
             given=self._provenance(record.get("provenance"), where),
         )
+        self.paths.append(int.from_bytes(hashlib.sha256(image.file_path.encode()).digest()[:8], signed=True))
         self.numbers[number] = self.images.add(json.dumps(image).encode())
 
     def _check_intrinsics(self, K: list[float], width: int, height: int, where: str) -> None:
@@ -352,7 +357,7 @@ class _Table:
         raise InputError(f"{self.path}: {where}: {key} must be a number, is {str(value)[:60]}")
 
     def _name(self, value: Any, where: str, key: str) -> str:
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and value and (value.isascii() or value.encode(errors="ignore").decode() == value):
             return value
         raise InputError(f"{self.path}: {where}: {key} must be a name, is {repr(value)[:60]}")
 
@@ -371,6 +376,13 @@ class _Table:
         if isinstance(value, list) and len(value) == 3:
             return [v for row in value for v in self._numbers(row, 3, where, f"each row of {key}")]
         raise InputError(f"{self.path}: {where}: {key} must be 3 rows of 3 numbers, is {str(value)[:60]}")
+
+
+def _twice(values: array) -> int | None:
+    """The least of the values that occur more than once."""
+    ordered = np.sort(np.array(values))
+    found = ordered[1:][ordered[1:] == ordered[:-1]]
+    return int(found[0]) if found.size else None
 
 
 def _object(row: np.ndarray, words: Sequence[str], source: str, given: Provenance | None) -> SceneObject:

@@ -229,6 +229,7 @@ def test_wrong_records_are_named(tmp_path, objects, message):
         ({"height": "tall"}, "height must be a number, is tall"),
         ({"file_path": None}, "file_path must be a name, is None"),
         ({"file_path": ""}, "file_path must be a name, is ''"),
+        ({"file_path": "a\ud83d.png"}, r"file_path must be a name, is 'a\\ud83d\.png'"),
         ({"up_cam": [0, -9.81, 0]}, r"up_cam must be of length 1, is \[0, -9.81, 0\]"),
     ],
 )
@@ -243,6 +244,16 @@ def test_an_image_id_that_occurs_twice_is_named(tmp_path):
     content["images"] *= 2
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="images: id 5 occurs twice"):
+        list(omni3d.read(path))
+
+
+def test_a_picture_that_two_images_have_is_named(tmp_path):
+    """As of two files of annotations put together: each half would take its objects for all there are."""
+    path = _file(tmp_path / "a.json", [_object(), _object(id=2, image_id=6)])
+    content = json.loads(path.read_text())
+    content["images"] += [{**content["images"][0], "id": 7, "file_path": "b.png"}, {**content["images"][0], "id": 6}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"a\.json: images: file_path 'a\.png' occurs twice"):
         list(omni3d.read(path))
 
 
