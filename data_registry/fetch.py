@@ -90,7 +90,7 @@ def fetch(
     if card.obtain.how == "made":
         raise InputError(f"{card.name}: is made, not fetched: {card.obtain.put}")
     if card.obtain.how == "folder":
-        return _given(card, folder, only)
+        return _given(card, folder, only, progress)
     if card.obtain.how == "hub":
         hub.need_revision(card, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,15 +126,21 @@ def bring(source: s3.Source, file: File, folder: Path, patience: int = 8, pause:
 
 
 def verify(
-    card: Card, folder: str | Path, only: str = "*", progress: Progress = lambda done, total: None
+    card: Card,
+    folder: str | Path,
+    only: str = "*",
+    progress: Progress = lambda done, total: None,
+    thorough: bool = True,
 ) -> list[Found]:
     """Hash every file and compare it with the card, or with the record of its download. Changes no file.
 
-    A file of which neither says anything is recorded, so that the next `verify` can.
+    A file of which neither says anything is recorded, so that the next `verify` can. `thorough`: also a file whose size
+    and time are those of the record.
     """
     folder, files = Path(folder), chosen(card, only)
+    pictures = [one for one in card.pictures if fnmatch.fnmatch(one.path, only)]
     if not folder.is_dir():
-        return [Found(one.path, "missing") for one in (*files, *card.pictures)]
+        return [Found(one.path, "missing") for one in (*files, *pictures)]
     total = sum((folder / file.path).stat().st_size for file in files if (folder / file.path).is_file())
     done = 0
 
@@ -146,12 +152,11 @@ def verify(
     with alone(folder):
         ledger, found = Ledger(folder), []
         for file in files:
-            state = ledger.check(file, True, passed)
+            state = ledger.check(file, thorough, passed)
             if state.state == "unchecked":
                 ledger.record(file, digest(folder / file.path, passed))
                 state = Found(file.path, "recorded", "nothing said what it must be; later changes will be found")
             found.append(state)
-    pictures = [one for one in card.pictures if fnmatch.fnmatch(one.path, only)]
     return [*found, *(count(folder, one) for one in pictures)]
 
 
@@ -174,9 +179,9 @@ def alone(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: another process fetches or verifies here; wait for its end") from None
 
 
-def _given(card: Card, folder: Path, only: str) -> list[Found]:
+def _given(card: Card, folder: Path, only: str, progress: Progress) -> list[Found]:
     """Of a set that the user brings: what lies here, or what there is to do."""
-    found = verify(card, folder, only)
+    found = verify(card, folder, only, progress, thorough=False)
     lacking = [one for one in found if not one.usable]
     if not lacking:
         return found
@@ -307,6 +312,8 @@ def _download(job: _Job, file: File, partial: Path, size: int, etag: str) -> tup
             except s3.Interrupted as error:
                 failed += 1
                 _pause(job, failed, error)
+        if have > size:  # it began again where it should have gone on
+            raise s3.Changed
         out.flush()
         os.fsync(out.fileno())
     return sha256.hexdigest(), md5.hexdigest()

@@ -4,6 +4,7 @@ Even then nothing but numpy's arrays and numbers is constructed; a file that ask
 import io
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,11 @@ _ALLOWED = {
         for name in ("_reconstruct", "scalar")
     ),
 }
-# what a cut or altered pickle raises (documented by `pickle` as an open list)
-_BROKEN = (pickle.UnpicklingError, AttributeError, EOFError, ImportError, LookupError, TypeError, ValueError)
+# what a cut or altered archive or pickle raises (documented by `pickle` as an open list)
+_BROKEN = (
+    *(OSError, zipfile.BadZipFile, zlib.error, RuntimeError),
+    *(pickle.UnpicklingError, AttributeError, EOFError, ImportError, LookupError, TypeError, ValueError),
+)
 _BATCH = 5000
 
 
@@ -107,8 +111,8 @@ def _plain(value: Any, field: pa.Field, where: str) -> Any:
             return str(value)
         if pa.types.is_list(field.type):
             return [float(v) for v in np.asarray(value).reshape(-1)]
-        return int(value) if pa.types.is_integer(field.type) else float(value)
-    except (TypeError, ValueError):
+        return pa.scalar(int(value) if pa.types.is_integer(field.type) else float(value), field.type).as_py()
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: {field.name} must be {field.type}, is {str(value)[:60]}") from None
 
 
@@ -125,7 +129,7 @@ def _annotations(path: Path) -> list[Any]:
         array = _Unpickler(file).load()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (*_BROKEN, OSError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise InputError(f"{path}: no annotation of ImageNet3D ({error}); fetch it again") from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: annotations must be an array, is {type(array).__name__}; fetch it again")

@@ -103,16 +103,16 @@ class _Reader:
                     raise self._broken(error.msg) from None
                 self._more()
                 continue
-            if end == len(self.text) and not self.ended:
-                self._more()  # a number may go on
+            if end + 2 >= len(self.text) and not self.ended:
+                self._more()  # a number may go on, even behind "." or "e-"
                 continue
             self.at = end
             return value
 
     def _peek(self) -> str:
-        """The next character that is not white space."""
+        """The next character that is neither white space nor a byte order mark."""
         while True:
-            while self.at < len(self.text) and self.text[self.at] in " \t\r\n":
+            while self.at < len(self.text) and self.text[self.at] in " \t\r\n\ufeff":
                 self.at += 1
             if self.at < len(self.text):
                 return self.text[self.at]

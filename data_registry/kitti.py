@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry import omni3d
 from data_registry.errors import InputError
 from data_registry.scene import Scene, SceneObject
+from data_registry.shards import UNDECODABLE
 
 SOURCE = "KITTI"
 _COLUMNS = ("type", "truncated", "occluded", "alpha", *("x1", "y1", "x2", "y2"), *"hwl", *"xyz", "rotation_y")
@@ -63,7 +64,7 @@ def records(root: Path, frame: str) -> tuple[dict[str, Any], list[dict[str, Any]
     offset = np.linalg.solve(intrinsics, projection[:, 3])
     image = {"id": 0, "width": width, "height": height, "file_path": key, "K": intrinsics.tolist()}
     path = root / "label_2" / f"{frame}.txt"
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _lines(path)
     named = [(f"{path}: line {n}", line.split()) for n, line in enumerate(lines, 1) if line.strip()]
     return image, [
         _record(number, words, where, intrinsics, offset, (width, height))
@@ -124,11 +125,7 @@ def _projected(
 
 def _projection(path: Path) -> np.ndarray:
     """P2 (3, 4) of a calibration file, pixels."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); every label needs its calibration") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         if line.startswith("P2:"):
             values = _floats(line.removeprefix("P2:").split(), f"{path}: line {number}")
             if len(values) != 12:
@@ -140,6 +137,15 @@ def _projection(path: Path) -> np.ndarray:
     raise InputError(f"{path}: no line P2:, the left colour camera's projection; fetch the file again")
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); every label needs its calibration") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text, so not KITTI's; unpack it, or fetch it again") from None
+
+
 def _picture(root: Path, frame: str) -> tuple[int, int, str]:
     """Width, height and key of a frame's picture; only its header is read."""
     for suffix in _PICTURES:
@@ -148,7 +154,7 @@ def _picture(root: Path, frame: str) -> tuple[int, int, str]:
             try:
                 with Image.open(root / key) as image:
                     return *image.size, key
-            except (UnidentifiedImageError, OSError) as error:
+            except UNDECODABLE as error:
                 raise InputError(f"{root / key}: does not decode ({error}); fetch it again") from None
     raise InputError(f"{root}/image_2/{frame}.png: no such picture; fetch it, or remove label_2/{frame}.txt")
 

@@ -102,7 +102,7 @@ def count(folder: Path, pictures: Pictures) -> Found:
     """How a folder of pictures lies here; only the number of its files is compared."""
     if not (folder / pictures.path).is_dir():
         return Found(pictures.path, "missing")
-    here = sum(len(files) for _, _, files in os.walk(folder / pictures.path))
+    here = sum(len(files) for _, _, files in os.walk(folder / pictures.path, followlinks=True))
     if pictures.files is None:
         return Found(pictures.path, "unchecked", f"{here:,} files; their number is not published")
     state: State = "good" if here == pictures.files else "wrong"

@@ -1,18 +1,20 @@
 """LLaVA's conversation JSON (CC558K, Mix665K) as the project's conversations, record by record.
 A record that breaks the format is counted by reason, or refused with its index; missing images are named."""
 
+import os
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry import conversations
 from data_registry.conversations import IMAGE
 from data_registry.errors import InputError
 from data_registry.json_stream import elements
+from data_registry.shards import UNDECODABLE, to_rgb
 
 _MARK = IMAGE.strip()
 _ROLES = ("human", "gpt")
@@ -102,7 +104,9 @@ class FolderImages:
 
     def __contains__(self, key: object) -> bool:
         path = PurePosixPath(str(key))
-        return not path.is_absolute() and ".." not in path.parts and (self.folder / path).is_file()
+        if path.is_absolute() or ".." in path.parts:
+            return False
+        return os.path.isfile(self.folder / path)  # noqa: PTH113 (Path's own raises where a name is too long)
 
 
 class DecodedImages:
@@ -122,15 +126,15 @@ class DecodedImages:
 def _decodes(path: Path) -> bool:
     try:
         with Image.open(path) as image:
-            image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+            to_rgb(image)
+    except UNDECODABLE:
         return False
     return True
 
 
 def _broken(record: Any) -> str | None:
     """Why a record breaks the format, or None. Only then may its fields be taken for granted."""
-    for check in (_broken_fields, _broken_turns, _broken_marks):
+    for check in (_broken_fields, _broken_turns, _broken_marks, _broken_text):
         if reason := check(record):
             return reason
     return None
@@ -175,6 +179,15 @@ def _broken_marks(record: dict[str, Any]) -> str | None:
         return "an image without its mark"
     if not _question(record["conversations"][0]["value"]) and record.get("image") is None:
         return "a question is empty"
+    return None
+
+
+def _broken_text(record: dict[str, Any]) -> str | None:
+    texts = str(record["id"]), record.get("image") or "", *(turn["value"] for turn in record["conversations"])
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:  # JSON may spell it, as of an emoji that was cut, but no file can hold it
+        return "half of a surrogate pair"
     return None
 
 

@@ -1,7 +1,9 @@
 """Omni3D annotation files: a reader into Scene records, which counts what it drops, and a writer.
 Format and ignore rules: `facebookresearch/omni3d:DATA.md`, `cubercnn/data/datasets.py`."""
 
+import hashlib
 import json
+import math
 import shutil
 import tempfile
 from array import array
@@ -138,7 +140,7 @@ class _Table:
         numbers: image id -> its place in the file's order.
         images: their records, in that order.
         rows, owners: of every object, in the order of the file: its numbers, and its image's place.
-        ids: of every object.
+        ids: of every object; paths: of every image, eight bytes of its digest.
     """
 
     path: Path
@@ -152,6 +154,7 @@ class _Table:
     owners: array = field(default_factory=lambda: array("i"))
     words: dict[str, int] = field(default_factory=dict)
     ids: array = field(default_factory=lambda: array("q"))
+    paths: array = field(default_factory=lambda: array("q"))
     recent: tuple[int, _Image] | None = None  # annotations of an image mostly follow each other
 
     def take(self, key: str, record: Any) -> None:
@@ -165,12 +168,14 @@ class _Table:
             self._take_object(record)
 
     def check(self) -> None:
-        """That the file is one of annotated images at all, and no object's id occurs twice."""
+        """That the file is one of annotated images at all, and no object's id and no picture occurs twice."""
         if not self.numbers:
             raise InputError(f"{self.path}: no images; an Omni3D file has info, images, categories and annotations")
-        ids = np.sort(np.frombuffer(self.ids, np.int64)) if self.ids else np.zeros(0)
-        if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
-            raise InputError(f"{self.path}: annotations: id {twice[0]} occurs twice; ids must be unique")
+        if (twice := _twice(self.ids)) is not None:
+            raise InputError(f"{self.path}: annotations: id {twice} occurs twice; ids must be unique")
+        if (twice := _twice(self.paths)) is not None:
+            path = self._image(self.paths.index(twice)).file_path
+            raise InputError(f"{self.path}: images: file_path {path!r} occurs twice; give all its objects to one image")
 
     def scenes(self) -> Iterator[Scene]:
         words = list(self.words)
@@ -213,18 +218,22 @@ class _Table:
             raise InputError(f"{self.path}: images: id {number} occurs twice; ids must be unique")
         where = f"images: id {number}"
         K = self._matrix(record["K"], where, "K")
-        self._check_intrinsics(K, int(record["width"]), int(record["height"]), where)
+        width, height = (int(self._number(record[key], where, key)) for key in ("width", "height"))
+        self._check_intrinsics(K, width, height, where)
         up = self._numbers(record["up_cam"], 3, where, "up_cam") if "up_cam" in record else None
+        if up is not None and abs(math.hypot(*up) - 1) > 0.01:  # angles on the ground would be wrong
+            raise InputError(f"{self.path}: {where}: up_cam must be of length 1, is {up}")
         image = _Image(
-            int(record["width"]),
-            int(record["height"]),
-            record["file_path"],
+            width,
+            height,
+            self._name(record["file_path"], where, "file_path"),
             K,
             up,
             kind=_text(record.get("scene", "")),
             source=_text(record["source"]) if "source" in record else None,
             given=self._provenance(record.get("provenance"), where),
         )
+        self.paths.append(int.from_bytes(hashlib.sha256(image.file_path.encode()).digest()[:8], signed=True))
         self.numbers[number] = self.images.add(json.dumps(image).encode())
 
     def _check_intrinsics(self, K: list[float], width: int, height: int, where: str) -> None:
@@ -246,8 +255,8 @@ class _Table:
         self.ids.append(number)
         self.drops["objects"] += 1
         where = f"annotations: id {number}"
-        image, name = record["image_id"], _text(record["category_name"])
-        if image not in self.numbers:
+        image, name = record["image_id"], self._name(record["category_name"], where, "category_name")
+        if not isinstance(image, int | float) or image not in self.numbers:
             raise InputError(
                 f"{self.path}: {where}: image_id {image} is not among its images; add that image or drop the annotation"
             )
@@ -260,22 +269,22 @@ class _Table:
         center = self._numbers(record["center_cam"], 3, where, "center_cam")
         dimensions = self._numbers(record["dimensions"], 3, where, "dimensions")
         rotation = self._matrix(record["R_cam"], where, "R_cam")
+        shares = [self._number(record.get(key, -1), where, key) for key in ("visibility", "truncation", "depth_error")]
         reason = self._reason(record, center, dimensions, rotation, boxes, known)
         if reason is not None:
             self.drops[reason] += 1
             self.rows.add(array("d", [*[-1] * 22, word, -1, _DROPPED]).tobytes())
             return
-        limits = (known.width, known.height) * 2
+        limits, color = (known.width, known.height) * 2, record.get("color")
         row = [
             number,
             *center,
             *dimensions,
             *rotation,
             *(min(max(v, 0.0), limit) for v, limit in zip(boxes[0], limits, strict=True)),
-            record.get("visibility", -1),
-            record.get("truncation", -1),
+            *shares[:2],
             word,
-            self.words.setdefault(record["color"], len(self.words)) if record.get("color") else -1,
+            self.words.setdefault(self._name(color, where, "color"), len(self.words)) if color else -1,
             self._front(record["front_axis"], where) if "front_axis" in record else _BY_TABLE,
         ]
         self.rows.add(array("d", row).tobytes())
@@ -330,7 +339,7 @@ class _Table:
     def _front(self, axis: Any, where: str) -> int:
         if axis is None:
             return 0
-        if axis not in _AXES:
+        if not isinstance(axis, str) or axis not in _AXES:
             raise InputError(
                 f"{self.path}: {where}: front_axis is {axis!r}; it must be one of {', '.join(_AXES)}, or null"
             )
@@ -341,6 +350,16 @@ class _Table:
         if value is not None and value not in _GIVEN:
             raise InputError(f"{self.path}: {where}: provenance {value!r}: unknown, {nearest(str(value), _GIVEN)}")
         return value
+
+    def _number(self, value: Any, where: str, key: str) -> float:
+        if type(value) in (float, int) and -1e300 < value < 1e300:
+            return value
+        raise InputError(f"{self.path}: {where}: {key} must be a number, is {str(value)[:60]}")
+
+    def _name(self, value: Any, where: str, key: str) -> str:
+        if isinstance(value, str) and value and (value.isascii() or value.encode(errors="ignore").decode() == value):
+            return value
+        raise InputError(f"{self.path}: {where}: {key} must be a name, is {repr(value)[:60]}")
 
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
         # a number beyond 1e300 is JSON's spelling of infinity
@@ -357,6 +376,13 @@ class _Table:
         if isinstance(value, list) and len(value) == 3:
             return [v for row in value for v in self._numbers(row, 3, where, f"each row of {key}")]
         raise InputError(f"{self.path}: {where}: {key} must be 3 rows of 3 numbers, is {str(value)[:60]}")
+
+
+def _twice(values: array) -> int | None:
+    """The least of the values that occur more than once."""
+    ordered = np.sort(np.array(values))
+    found = ordered[1:][ordered[1:] == ordered[:-1]]
+    return int(found[0]) if found.size else None
 
 
 def _object(row: np.ndarray, words: Sequence[str], source: str, given: Provenance | None) -> SceneObject:

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.scene import Camera, Provenance, Scene, SceneObject
+from data_registry.shards import UNDECODABLE
 
 SOURCE = "OpenImages"
 _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax")
@@ -72,7 +72,7 @@ def folder_sizes(folder: str | Path) -> Sizes:
         try:
             with Image.open(path) as image:
                 return image.size
-        except (UnidentifiedImageError, OSError) as error:
+        except UNDECODABLE as error:
             raise InputError(f"{path}: does not decode ({error}); fetch it again") from None
 
     return size
@@ -121,34 +121,40 @@ def _scene(
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and rows by column name."""
-    with _opened(path) as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if missing := [name for name in _COLUMNS if name not in header]:
-            raise InputError(f"{path}: no column {missing[0]}; a box file begins with {','.join(_COLUMNS)}")
-        for values in reader:
-            if len(values) != len(header):
-                raise InputError(
-                    f"{path}: line {reader.line_num}: {len(values)} values in {len(header)} columns; "
-                    "the file may be cut off, fetch it again"
-                )
-            yield reader.line_num, dict(zip(header, values, strict=True))
+    lines = _lines(path)
+    _, header = next(lines, (0, []))
+    if missing := [name for name in _COLUMNS if name not in header]:
+        raise InputError(f"{path}: no column {missing[0]}; a box file begins with {','.join(_COLUMNS)}")
+    for number, values in lines:
+        if len(values) != len(header):
+            raise InputError(
+                f"{path}: line {number}: {len(values)} values in {len(header)} columns; "
+                "the file may be cut off, fetch it again"
+            )
+        yield number, dict(zip(header, values, strict=True))
 
 
 def _names(path: Path) -> dict[str, str]:
     """Spoken names by label; releases differ in whether a header comes first."""
-    with _opened(path) as file:
-        names = {row[0]: row[1].lower() for row in csv.reader(file) if len(row) == 2 and row[0].startswith("/")}
+    names = {row[0]: row[1].lower() for _, row in _lines(path) if len(row) == 2 and row[0].startswith("/")}
     if not names:
         raise InputError(f"{path}: no class descriptions (label,name); give the file for boxable classes")
     return names
 
 
-def _opened(path: Path) -> TextIO:
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and values."""
     try:
-        return path.open(encoding="utf-8", newline="")
+        file = path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    with file:
+        reader = csv.reader(file)
+        try:
+            yield from ((reader.line_num, values) for values in reader)
+        except (UnicodeDecodeError, csv.Error) as error:
+            where = f"{path}: line {reader.line_num + 1}"
+            raise InputError(f"{where}: no CSV text ({error}); unpack the file, or fetch it again") from None
 
 
 def _number(text: str, key: str, where: str) -> float:

@@ -132,7 +132,7 @@ def load(path: str | Path) -> Card:
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a date there is not
         raise InputError(f"{path}: no readable card ({error})") from None
     values = _checked(Card, content, str(path), "a card has")
     values["obtain"] = _obtain(values["obtain"], f"{path}: obtain")
@@ -152,7 +152,7 @@ def load(path: str | Path) -> Card:
 def _obtain(content: Any, where: str) -> Obtain:
     values = _checked(Obtain, content, where, "it has")
     how = values["how"]
-    if how not in _NEEDED:
+    if str(how) not in _NEEDED:
         raise InputError(f"{where}: how: {how!r} is none of our ways, {nearest(str(how), _NEEDED)}")
     if missing := [key for key in _NEEDED[how] if not values.get(key)]:
         raise InputError(f"{where}: {missing[0]}: missing; how: {how} needs {', '.join(_NEEDED[how])}")

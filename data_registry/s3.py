@@ -101,6 +101,10 @@ class Source:
         from botocore import exceptions as known
         from urllib3.exceptions import HTTPError
 
+        credentials = (
+            *(known.NoCredentialsError, known.PartialCredentialsError, known.ProfileNotFound),
+            *(known.CredentialRetrievalError, known.TokenRetrievalError, known.SSOError),
+        )
         where = f"{self.card.name}: s3://{self._bucket(file)}/{file.key or file.path}"
         try:
             yield
@@ -109,14 +113,14 @@ class Source:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             if code in ("PreconditionFailed", "InvalidRange") or status in (412, 416):
                 raise Changed from None
-            if code in _PASSING or status >= 500:
+            if code in _PASSING or status == 429 or status >= 500:
                 raise Interrupted(f"{where}: {error}") from None
             if status in (400, 401, 403):  # some servers call a missing signature a bad request
                 raise InputError(f"{where}: not allowed ({code}); {self._remedy()}") from None
             if status == 404:
                 raise InputError(f"{where}: not there ({code}); correct the card's bucket or key") from None
             raise InputError(f"{where}: {error}") from None
-        except (known.NoCredentialsError, known.PartialCredentialsError, known.ProfileNotFound) as error:
+        except credentials as error:
             raise InputError(f"{where}: {error}; {self._remedy()}") from None
         except (known.ConnectionError, known.HTTPClientError, known.IncompleteReadError, HTTPError, OSError) as error:
             raise Interrupted(f"{where}: {error}") from None

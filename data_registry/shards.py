@@ -2,16 +2,18 @@
 Columns: image (the key: Omni3D's file_path), bytes (JPEG or PNG as it was), width, height."""
 
 import io
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry import streamed
 from data_registry.errors import InputError, nearest
@@ -25,6 +27,8 @@ SCHEMA = pa.schema(
     ]
 )
 DIGESTS = "pictures.parquet"  # image, sha256: of folders that bring their own pictures, which others may hold too
+# what Pillow raises where a picture does not decode
+UNDECODABLE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 _GROUP = 64  # images per row group: what one look-up reads
 _CACHED = 16  # row groups kept in memory by a reader
 
@@ -93,6 +97,13 @@ class Writer:
         self._bytes = self._count = 0
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture with 8 bits per channel as RGB; one of `UNDECODABLE` where it does not decode or has more of them."""
+    if image.mode[0] in "IF":
+        raise ValueError(f"pixels of mode {image.mode}; more than 8 bits per channel would be cut off at white")
+    return image.convert("RGB")
+
+
 def has_images(folder: Path) -> bool:
     """Whether a folder has shards of images, or an index of them."""
     return (folder / streamed.INDEX).exists() or any(folder.glob("images-*.parquet"))
@@ -132,6 +143,7 @@ class Images:
         self._remote: dict[int, tuple[streamed.Address, streamed.Shard]] = {}
         self._where: dict[str, tuple[int, int]] = {}
         self._files: dict[int, pq.ParquetFile] = {}
+        self._starts: dict[int, list[int]] = {}  # first row of each row group
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         for one in (self.folder, *map(Path, others)):
             if (one / streamed.INDEX).exists():
@@ -191,8 +203,8 @@ class Images:
         data, width, height, path = self._row(key)
         try:
             with Image.open(io.BytesIO(data)) as image:
-                rgb = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+                rgb = np.asarray(to_rgb(image))
+        except UNDECODABLE as error:
             raise InputError(
                 f"{path}: image {key} does not decode ({error}); write it again as JPEG or PNG, or remove it"
             ) from None
@@ -231,17 +243,13 @@ class Images:
         return data, width, height, self._paths[shard]
 
     def _group_of(self, shard: int, row: int) -> tuple[int, int]:
-        """Row group of a row, and its place in there; groups of our writer are full but for the last."""
-        metadata = self._open(shard).metadata
-        group = row // _GROUP
-        if metadata.num_row_groups > group and metadata.row_group(0).num_rows == min(_GROUP, metadata.num_rows):
-            return group, row % _GROUP
-        for group in range(metadata.num_row_groups):
-            rows = metadata.row_group(group).num_rows
-            if row < rows:
-                return group, row
-            row -= rows
-        raise AssertionError("a row beyond its file")
+        """Row group of a row, and its place in there."""
+        metadata = self._open(shard).metadata  # each time: the shard is in use
+        if shard not in self._starts:
+            sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+            self._starts[shard] = list(accumulate(sizes, initial=0))
+        group = bisect_right(self._starts[shard], row) - 1
+        return group, row - self._starts[shard][group]
 
     def _group(self, shard: int, group: int) -> pa.Table:
         place = shard, group

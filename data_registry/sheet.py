@@ -132,5 +132,5 @@ def _question(q: Question) -> list[str]:
 
 
 def _plain(rgb: np.ndarray) -> Image.Image:
-    height = round(rgb.shape[0] * _WIDTH / rgb.shape[1])
+    height = max(1, round(rgb.shape[0] * _WIDTH / rgb.shape[1]))
     return Image.fromarray(rgb).resize((_WIDTH, height), Image.Resampling.NEAREST)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from data_registry import omni3d
 from data_registry.errors import InputError
 from data_registry.scene import Scene, SceneObject
-from data_registry.shards import Images
+from data_registry.shards import UNDECODABLE, Images, to_rgb
 
 _EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 _BOX, _FRONT, _ARROW, _TEXT = (255, 210, 0), (255, 60, 40), (60, 255, 90), (255, 255, 255)
@@ -22,7 +22,7 @@ _BOX, _FRONT, _ARROW, _TEXT = (255, 210, 0), (255, 60, 40), (60, 255, 90), (255,
 def picture(scene: Scene, rgb: np.ndarray, width: int = 288) -> Image.Image:
     """The image with every object's box (its front face red), front (green arrow) and name, `width` pixels wide."""
     scale = width / rgb.shape[1]
-    image = Image.fromarray(rgb).resize((width, round(rgb.shape[0] * scale)), Image.Resampling.NEAREST)
+    image = Image.fromarray(rgb).resize((width, max(1, round(rgb.shape[0] * scale))), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
     for thing in scene.objects:
         if thing.center is not None and thing.R is not None and thing.dimensions is not None:
@@ -65,8 +65,8 @@ def _from_folder(folder: Path) -> Callable[[str], np.ndarray]:
         path = folder / key
         try:
             with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
-        except OSError as error:
+                return np.asarray(to_rgb(image))
+        except UNDECODABLE as error:
             raise InputError(f"{path}: no readable image ({error}); --images is where each file_path starts") from None
 
     return load
@@ -80,6 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("scenes.png"))
     given = parser.parse_args(argv)
     try:
+        if given.count < 1:
+            raise InputError(f"--count: must be 1 or more, is {given.count}")
         if given.annotations.is_dir():
             file, load = given.annotations / "annotations.json", Images(given.annotations).__getitem__
         elif given.images is None:
@@ -87,7 +89,11 @@ def main(argv: list[str] | None = None) -> None:
         else:
             file, load = given.annotations, _from_folder(given.images)
         scenes = islice(omni3d.read(file), given.count)
-        sheet(picture(scene, load(scene.image)) for scene in scenes).save(given.out)
+        whole = sheet(picture(scene, load(scene.image)) for scene in scenes)
+        try:
+            whole.save(given.out)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{given.out}: cannot be written ({error}); name a .png in a folder there is") from None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -204,12 +204,12 @@ class ShardCache:
         while True:
             with contextlib.suppress(FileNotFoundError):
                 found = [path for path in self.folder.iterdir() if path.suffix in (".parquet", ".partial")]
-                return {path: path.stat() for path in found}
+                return {path: path.lstat() for path in found}  # of a dangling link, too
 
     def _remove(self, path: Path) -> bool:
         if path.suffix == ".parquet":
             self._files.pop(path.stem, None)
-            path.unlink()
+            path.unlink(missing_ok=True)
             return True
         # A beginning: of a transfer that goes on elsewhere, or of one that died.
         with contextlib.suppress(Timeout), FileLock(f"{path.with_suffix('')}.lock", timeout=0):

@@ -122,7 +122,7 @@ def _decode(path: Path, most_px: int) -> np.ndarray:
     with Image.open(io.BytesIO(path.read_bytes())) as image:
         if image.width * image.height > most_px:
             raise ValueError(f"{image.width}×{image.height} pixels are more than annotate: most_px {most_px}")
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(shards.to_rgb(image))
 
 
 def _join(run: StageRun, p: Params, folder: Path, parts: list[Path]) -> Metrics:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_registry import omni3d, shards, streamed
 from data_registry.errors import InputError
@@ -128,8 +128,8 @@ def picture(
     data = path.read_bytes()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            shards.to_rgb(image)
+    except shards.UNDECODABLE as error:
         raise InputError(f"{path}: does not decode ({error}); replace it, or remove it from {annotations}") from None
     if size is not None and image.size != size:
         raise _other_size(str(path), image.size, annotations, size)

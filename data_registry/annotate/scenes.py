@@ -18,6 +18,7 @@ from data_registry.annotate.filters import (
     PoseFilters,
 )
 from data_registry.annotate.pose import Pose, box_rotation
+from data_registry.errors import InputError
 
 MOST_OBJECTS = 1024  # room for ids: annotation id = image id * 1024 + position
 
@@ -31,6 +32,11 @@ class Filters:
     gravity: GravityFilters = field(default_factory=GravityFilters)
     box: BoxFilters = field(default_factory=BoxFilters)
     pose: PoseFilters = field(default_factory=PoseFilters)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.detection.most_objects <= MOST_OBJECTS:
+            most = self.detection.most_objects
+            raise InputError(f"filters.detection.most_objects: {most}: must be 1 to {MOST_OBJECTS}, as there are ids")
 
 
 @dataclass(frozen=True, slots=True)

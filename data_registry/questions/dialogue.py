@@ -16,7 +16,7 @@ from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import CLASS_OF
-from data_registry.questions.statements import MAKERS, SPATIAL, check_types, several
+from data_registry.questions.statements import MAKERS, SPATIAL, check_numbers, check_types, several
 from data_registry.scene import Scene
 
 
@@ -42,6 +42,7 @@ class DialogueRecipe:
     further: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_types("statements", self.statements)
         for name in self.further:
             if name not in further.TYPES and name not in MAKERS:

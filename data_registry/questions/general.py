@@ -13,6 +13,7 @@ from data_registry.questions.balance import Placed, couples, shards
 from data_registry.questions.facts import Claim, Fact, fact
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import answer, ask, choice, option_texts, wordings
+from data_registry.questions.statements import check_numbers
 from data_registry.questions.words import article, number, sentence, words
 from data_registry.scene import Scene
 
@@ -34,6 +35,9 @@ class GeneralRecipe:
     listing_share: float = 0.15
     text_share: float = 0.06
     shard: int = 2500
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 def names_by_kind(scenes: Sequence[Scene]) -> dict[str, list[str]]:

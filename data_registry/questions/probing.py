@@ -9,7 +9,7 @@ from typing import Any
 
 from data_registry.conversations import Turn, record
 from data_registry.questions.geometry import Margins, layout
-from data_registry.questions.statements import check_types, several
+from data_registry.questions.statements import check_numbers, check_types, several
 from data_registry.questions.words import words
 from data_registry.scene import Scene
 
@@ -27,6 +27,7 @@ class ProbingRecipe:
     sentences: tuple[int, int] = (2, 4)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_types("types", self.types)
 
 

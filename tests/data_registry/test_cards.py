@@ -88,6 +88,7 @@ def test_a_card_is_read(tmp_path):
     [
         ("bucket:", "buckets:", "obtain: buckets: unknown key, did you mean bucket"),
         ("how: s3", "how: s3s", "obtain: how: 's3s' is none of our ways, did you mean s3"),
+        ("how: s3", "how: [s3]", r"obtain: how: \['s3'\] is none of our ways"),
         ("how: s3", "how: hub", "obtain: repo: missing; how: hub needs repo, revision"),
         ("how: s3, ", "how: hub, repo: a/b, revision: main, ", "revision: 'main': must be a commit's 40"),
         ("unsigned", "unsign", "credentials: 'unsign': unknown, did you mean unsigned"),
@@ -101,6 +102,7 @@ def test_a_card_is_read(tmp_path):
         ("files: unknown", "file: unknown", r"pictures\[0\]: file: unknown key, did you mean files"),
         ("{path: images, files: unknown}", "images", r"pictures\[0\]: must be a mapping"),
         ("title: Toy", "title: [", "no readable card"),
+        ("title: Toy", "title: 2024-13-45", "no readable card"),
     ],
 )
 def test_a_wrong_card_is_named_with_its_place(tmp_path, old, new, message):

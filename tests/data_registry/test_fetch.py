@@ -12,9 +12,15 @@ from pathlib import Path
 import boto3
 import pytest
 import s3_server
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
 from filelock import FileLock
 
-from data_registry import fetch, ledger, registry
+from data_registry import fetch, ledger, registry, s3
 from data_registry.errors import InputError
 from data_registry.registry import Card, File, Obtain, Pictures
 
@@ -280,10 +286,17 @@ def test_a_gated_set_says_what_to_do_and_what_is_missing(tmp_path):
     (tmp_path / "big.tar").write_bytes(BIG)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/small.txt").write_bytes(SMALL)
-    (tmp_path / "images/a").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a").symlink_to(tmp_path / "elsewhere")  # on another disk
     for name in ("a/1.png", "a/2.png"):
         (tmp_path / "images" / name).write_bytes(b"")
-    assert [one.state for one in fetch.fetch(card, tmp_path)] == ["good"] * 3
+    seen = []
+    for _ in range(2):
+        found = fetch.fetch(card, tmp_path, progress=lambda done, total: seen.append((done, total)))
+        assert [one.state for one in found] == ["good"] * 3
+    whole = len(BIG) + len(SMALL)
+    assert seen == [(len(BIG), whole), (whole, whole)], "hashed once: the second time their size and time say enough"
 
 
 def test_what_nobody_publishes_is_recorded_and_watched(tmp_path):
@@ -298,7 +311,65 @@ def test_what_nobody_publishes_is_recorded_and_watched(tmp_path):
         fetch.verify(card, tmp_path)
 
 
+def test_a_source_that_begins_again_where_it_should_go_on_is_found(tmp_path):
+    """As a server that knows no ranges, of an object whose ETag is no MD5."""
+
+    class _Source:
+        broken = True
+
+        def stat(self, file):
+            return len(SMALL), "parts-2", None
+
+        def chunks(self, file, start, etag):
+            if self.broken:
+                self.broken = False
+                yield SMALL[:4]
+                raise s3.Interrupted
+            yield SMALL
+
+    fetch.bring(_Source(), _file("small.txt"), tmp_path, pause=0)
+    assert (tmp_path / "small.txt").read_bytes() == SMALL
+    assert _all(tmp_path) == ["small.txt"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(monkeypatch, tmp_path, status):
+    asked = []
+
+    class _Client:
+        def head_object(self, **what):
+            asked.append(what["Key"])
+            answer = {"Error": {"Code": "TooManyRequests"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            raise ClientError(answer, "HeadObject")
+
+    monkeypatch.setattr(s3.Source, "_client", lambda self, file: _Client())
+    with pytest.raises(InputError, match="given up after 3 attempts"):
+        fetch.bring(s3.Source(_card("", *FILES)), FILES[0], tmp_path, patience=2, pause=0)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnauthorizedSSOTokenError(),
+        TokenRetrievalError(provider="sso", error_msg="expired"),
+        CredentialRetrievalError(provider="role", error_msg="refused"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_credentials_that_expired_are_said_to_be_the_matter(monkeypatch, tmp_path, error):
+    class _Client:
+        def head_object(self, **what):
+            raise error
+
+    monkeypatch.setattr(s3.Source, "_client", lambda self, file: _Client())
+    with pytest.raises(InputError, match=r"s3://bucket/big\.tar: .*; give credentials that may read it"):
+        fetch.bring(s3.Source(_card("", *FILES)), FILES[0], tmp_path)
+
+
 def test_verify_makes_no_folder(tmp_path):
+    card = dataclasses.replace(_card("", *FILES), pictures=(Pictures("images", 2),))
+    assert [one.path for one in fetch.verify(card, tmp_path / "none", "big*")] == ["big.tar"]
     assert {one.state for one in fetch.verify(_card("", *FILES), tmp_path / "none")} == {"missing"}
     assert not (tmp_path / "none").exists()
 

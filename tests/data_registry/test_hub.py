@@ -22,16 +22,16 @@ CARD = Card(
 
 
 class _Hub(BaseHTTPRequestHandler):
-    """Answers for one file of one revision; `gated` refuses as the hub does."""
+    """Answers for one file of one revision; `gated` refuses as the hub does; `cut`: closes instead of sending."""
 
     content = CONTENT
-    gated = False
+    gated = cut = False
 
     def do_HEAD(self) -> None:
         self._answer()
 
     def do_GET(self) -> None:
-        if self._answer():
+        if self._answer() and not self.cut:
             self.wfile.write(self.content)
 
     def _answer(self) -> bool:
@@ -84,6 +84,22 @@ def test_an_altered_file_is_fetched_again_and_never_kept(hub, tmp_path):
 def test_a_gated_set_says_where_its_licence_is_accepted(hub, tmp_path):
     hub.gated = True
     with pytest.raises(InputError, match=r"accept the licence \(CC BY\) at https://x/licence, log in"):
+        fetch.fetch(CARD, tmp_path)
+
+
+def test_a_transfer_that_keeps_breaking_is_named(hub, tmp_path, monkeypatch):
+    hub.cut = True
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    with pytest.raises(InputError, match=rf"toy: a/b@{REVISION}: data\.json: .*; run the same again"):
+        fetch.fetch(CARD, tmp_path)
+
+
+def test_an_error_without_a_word_is_told_by_its_name(tmp_path, monkeypatch):
+    def times_out(*args, **more):
+        raise TimeoutError
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", times_out)
+    with pytest.raises(InputError, match=r"data\.json: TimeoutError\(\); run the same again"):
         fetch.fetch(CARD, tmp_path)
 
 

@@ -170,6 +170,8 @@ def test_the_reader_takes_no_pickle(tmp_path):
     [
         ({**_annotation(), "azimut": 1.0}, "azimuth' is missing; did you mean azimut"),
         (_annotation(theta="much"), "theta must be double, is much"),
+        (_annotation(width=float("inf")), "width must be int32, is inf"),
+        (_annotation(cad_index=2**31), "cad_index must be int32, is 2147483648"),
         ("car", "must be a dict, is str"),
     ],
 )
@@ -185,6 +187,11 @@ def test_other_wrong_files_are_named(tmp_path):
         imagenet3d_pickles.convert_trusted(tmp_path, tmp_path / "table.parquet")
     (tmp_path / "a.npz").write_bytes(b"PK no zip")
     with pytest.raises(InputError, match=r"a\.npz: no annotation of ImageNet3D"):
+        imagenet3d_pickles.convert_trusted(tmp_path, tmp_path / "table.parquet")
+    np.savez_compressed(tmp_path / "a.npz", annotations=np.array([_annotation()] * 50, dtype=object))
+    data = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(data[:200] + b"\xff" * 20 + data[220:])
+    with pytest.raises(InputError, match=r"a\.npz: no annotation of ImageNet3D .*fetch it again"):
         imagenet3d_pickles.convert_trusted(tmp_path, tmp_path / "table.parquet")
     np.savez(tmp_path / "a.npz", annotations=np.arange(3))
     with pytest.raises(InputError, match="not of objects"):

@@ -117,6 +117,9 @@ def test_missing_files_are_named(folder):
     (folder / "calib/000007.txt").write_text("P0: 1\n")
     with pytest.raises(InputError, match="no line P2"):
         list(kitti.read(folder))
+    (folder / "calib/000007.txt").write_bytes(b"\x1f\x8b packed")
+    with pytest.raises(InputError, match=r"calib/000007\.txt: not UTF-8 text"):
+        list(kitti.read(folder))
     (folder / "calib/000007.txt").unlink()
     with pytest.raises(InputError, match=r"calib/000007\.txt: cannot be read"):
         list(kitti.read(folder))

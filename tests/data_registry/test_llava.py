@@ -51,6 +51,7 @@ BROKEN = {
     "an image mark outside the start": _record("<image>\nWhat?", "This <image>."),
     "an image mark without an image": _record("<image>\nWhat?", "This.", image=None),
     "an image without its mark": _record("What?", "This."),
+    "half of a surrogate pair": _record("<image>\nWhat?", "A smile \ud83d"),  # as of an emoji that was cut
 }
 
 
@@ -77,6 +78,19 @@ def test_missing_images_are_named(tmp_path):
     assert audit.drops == {"image is missing": 2}
     with pytest.raises(InputError, match=r"record 1: image is missing \(coco/b\.jpg\)"):
         list(llava.read(path, "x", "caption", images, strict=True))
+
+
+@pytest.mark.parametrize("key", ["x" * 300 + ".jpg", "a\0.jpg"], ids=["too long", "NUL"])
+def test_what_no_file_can_be_called_is_missing(tmp_path, key):
+    images, audit = llava.FolderImages(tmp_path), llava.Audit()
+    path = _file(tmp_path, _record("<image>\nWhat?", "This.", image=key))
+    assert not list(llava.read(path, "x", "caption", images, audit)) and audit.missing == [key]
+
+
+@pytest.mark.parametrize("field", ["id", "image"])
+def test_text_that_cannot_be_written_is_counted_wherever_it_is(tmp_path, field):
+    audit = llava.convert(_file(tmp_path, GOOD, {**GOOD, field: "\ud83d"}), tmp_path / "out", "x", "caption", None)
+    assert audit.drops == {"half of a surrogate pair": 1} and audit.kept == 1
 
 
 def test_a_converted_file_is_whole_or_absent(tmp_path):

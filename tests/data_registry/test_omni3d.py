@@ -207,11 +207,35 @@ def test_a_missing_key_of_an_image_is_named(tmp_path):
         ([_object(center_cam=[1, 2])], "annotations: id 1: center_cam must be 3 numbers"),
         ([_object(center_cam=[1, 2, "far"])], "annotations: id 1: center_cam must be 3 numbers"),
         (["car"], "annotations: every element must be an object"),
+        ([_object(image_id=[5])], r"annotations: id 1: image_id \[5\] is not among its images"),
+        ([_object(category_name="")], "annotations: id 1: category_name must be a name, is ''"),
+        ([_object(category_name=None)], "annotations: id 1: category_name must be a name, is None"),
+        ([_object(depth_error=None)], "annotations: id 1: depth_error must be a number, is None"),
+        ([_object(visibility="half")], "annotations: id 1: visibility must be a number, is half"),
+        ([_object(truncation=[0.1])], r"annotations: id 1: truncation must be a number, is \[0\.1\]"),
+        ([_object(front_axis=["+x"])], r"annotations: id 1: front_axis is \['\+x'\]; it must be one of"),
+        ([_object(color=["red"])], r"annotations: id 1: color must be a name, is \['red'\]"),
     ],
 )
 def test_wrong_records_are_named(tmp_path, objects, message):
     with pytest.raises(InputError, match=message):
         list(omni3d.read(_file(tmp_path / "a.json", objects)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": None}, "width must be a number, is None"),
+        ({"height": "tall"}, "height must be a number, is tall"),
+        ({"file_path": None}, "file_path must be a name, is None"),
+        ({"file_path": ""}, "file_path must be a name, is ''"),
+        ({"file_path": "a\ud83d.png"}, r"file_path must be a name, is 'a\\ud83d\.png'"),
+        ({"up_cam": [0, -9.81, 0]}, r"up_cam must be of length 1, is \[0, -9.81, 0\]"),
+    ],
+)
+def test_a_wrong_image_is_named(tmp_path, changes, message):
+    with pytest.raises(InputError, match=rf"a\.json: images: id 5: {message}"):
+        list(omni3d.read(_file(tmp_path / "a.json", [], **changes)))
 
 
 def test_an_image_id_that_occurs_twice_is_named(tmp_path):
@@ -220,6 +244,16 @@ def test_an_image_id_that_occurs_twice_is_named(tmp_path):
     content["images"] *= 2
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="images: id 5 occurs twice"):
+        list(omni3d.read(path))
+
+
+def test_a_picture_that_two_images_have_is_named(tmp_path):
+    """As of two files of annotations put together: each half would take its objects for all there are."""
+    path = _file(tmp_path / "a.json", [_object(), _object(id=2, image_id=6)])
+    content = json.loads(path.read_text())
+    content["images"] += [{**content["images"][0], "id": 7, "file_path": "b.png"}, {**content["images"][0], "id": 6}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"a\.json: images: file_path 'a\.png' occurs twice"):
         list(omni3d.read(path))
 
 
@@ -294,13 +328,23 @@ def test_a_missing_file_is_named(tmp_path):
 # ---------------------------------------------------------------- streaming and writing
 
 
+def test_a_byte_order_mark_is_no_fault(written, tmp_path):
+    path = tmp_path / "marked.json"
+    path.write_bytes(b"\xef\xbb\xbf" + written.read_bytes())
+    assert len(list(omni3d.read(path))) == 8
+    path.write_bytes(b'\xef\xbb\xbf{"images":[{"id" 5}]}')
+    with pytest.raises(InputError, match=r"broken JSON at byte 20\b"):
+        list(omni3d.read(path))
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_the_stream_yields_what_a_whole_parse_yields(tmp_path, monkeypatch, chunk):
-    content = {"info": {"a": [1, -2.5e-3, 'é"}]']}, "n": 1234567, "images": [{}, [], 12, "x", None, True], "none": []}
+    values = [{}, [], 12, -1.5, 2.5e-13, "x", None, True]
+    content = {"info": {"a": [1, -2.5e-3, 'é"}]']}, "n": 1234567, "r": 3.25, "images": values, "none": []}
     (tmp_path / "a.json").write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
     monkeypatch.setattr(json_stream, "_CHUNK", chunk)
     got = list(json_stream.records(tmp_path / "a.json"))
-    assert got == [("info", content["info"]), ("n", 1234567), *(("images", v) for v in content["images"])]
+    assert got == [("info", content["info"]), ("n", 1234567), ("r", 3.25), *(("images", v) for v in values)]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, drawn):

@@ -75,6 +75,26 @@ def test_a_wrong_line_is_named(tmp_path, rows, message):
         list(openimages.read(*_files(tmp_path, *rows), lambda key: (100, 100)))
 
 
+@pytest.mark.parametrize("content", [b"\x1f\x8b\x08 packed", b"a" * 200_000], ids=["packed", "one long field"])
+def test_what_is_no_csv_is_named(tmp_path, content):
+    boxes, classes = _files(tmp_path, _row())
+    good = boxes.read_bytes()
+    for path in (boxes, classes):
+        path.write_bytes(good + content)
+        with pytest.raises(InputError, match=rf"{path.name}: line \d+: no CSV text"):
+            list(openimages.read(boxes, classes, lambda key: (100, 100)))
+        boxes.write_bytes(good)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    boxes, classes = _files(tmp_path, _row())
+    for path in (boxes, classes):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    classes.write_bytes(b"\xef\xbb\xbf/m/0k4j,Car\n")  # a release without a header
+    (scene,) = openimages.read(boxes, classes, lambda key: (100, 100))
+    assert scene.objects[0].name == "car"
+
+
 def test_wrong_files_are_named(tmp_path):
     boxes, classes = _files(tmp_path)
     with pytest.raises(InputError, match=r"classes\.csv: no column ImageID"):

@@ -55,12 +55,17 @@ def test_equal_images_give_equal_files(tmp_path):
 
 
 def test_shards_of_another_tool_are_read(tmp_path):
-    """Other row groups, other columns beside ours."""
-    rows = {"width": [6] * 10, "extra": ["x"] * 10, "image": [str(i) for i in range(10)], "height": [4] * 10}
-    table = pa.table(rows | {"bytes": [_png(i) for i in range(10)]})
-    pq.write_table(table, tmp_path / "images-a.parquet", row_group_size=3)
-    images = shards.Images(tmp_path)
-    assert [images[str(i)][0, 0, 0] for i in (9, 2, 3, 0)] == [9, 2, 3, 0]
+    """Other row groups, of any size, other columns beside ours."""
+    n = 228
+    rows = {"width": [6] * n, "extra": ["x"] * n, "image": [str(i) for i in range(n)], "height": [4] * n}
+    table = pa.table(rows | {"bytes": [_png(i) for i in range(n)]})
+    for name, groups in (("small", [3] * 76), ("first as ours", [64, 0, 100, 64])):
+        (tmp_path / name).mkdir()
+        with pq.ParquetWriter(tmp_path / name / "images-a.parquet", table.schema) as writer:
+            for k, size in enumerate(groups):
+                writer.write_table(table.slice(sum(groups[:k]), size))
+        images = shards.Images(tmp_path / name)
+        assert [images[str(i)][0, 0, 0] for i in (*range(n), 9, 130, 0)] == [*range(n), 9, 130, 0]
 
 
 def test_a_reader_travels_to_worker_processes(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_registry import omni3d, render, show
+from data_registry import omni3d, render, sheet, show
+from data_registry.scene import Camera, Scene
 
 
 def _differs(world: render.World) -> tuple[np.ndarray, np.ndarray]:
@@ -29,6 +30,14 @@ def test_lines_are_drawn_at_the_objects_and_nowhere_else(index):
     assert changed.sum() > 200 and not (changed & ~near).any()
 
 
+@pytest.mark.parametrize("size", [(2000, 1), (1, 500)])
+def test_a_thin_picture_is_drawn(size):
+    scene = Scene("", "a.png", Camera(*size, np.eye(3)), ())
+    rgb = np.zeros((size[1], size[0], 3), np.uint8)
+    for drawn in (show.picture(scene, rgb, 96), sheet._plain(rgb)):
+        assert min(drawn.size) >= 1
+
+
 def test_a_file_with_a_folder_of_images(tmp_path, capsys):
     world = render.sample(31, 0)
     picture = render.render(world, 64)
@@ -38,8 +47,15 @@ def test_a_file_with_a_folder_of_images(tmp_path, capsys):
     Image.fromarray(picture.rgb).save(tmp_path / "x/0.png")
     show.main([str(tmp_path / "a.json"), "--images", str(tmp_path), "--out", str(tmp_path / "sheet.png")])
     assert Image.open(tmp_path / "sheet.png").size == (288, 288)
-    elsewhere = ["--images", str(tmp_path / "y")]
-    for arguments, message in (([], "say where its images are"), (elsewhere, "no readable image")):
+    here, elsewhere = (["--images", str(tmp_path / name)] for name in ("", "y"))
+    for arguments, message in (
+        ([], "say where its images are"),
+        (elsewhere, "no readable image"),
+        ([*here, "--count", "0"], "--count: must be 1 or more"),
+        ([*here, "--count", "-1"], "--count: must be 1 or more"),
+        ([*here, "--out", str(tmp_path / "sheet.txt")], "sheet.txt: cannot be written (unknown file extension: .txt)"),
+        ([*here, "--out", str(tmp_path / "z/sheet.png")], "sheet.png: cannot be written ([Errno 2] No such file"),
+    ):
         with pytest.raises(SystemExit, match="2"):
             show.main([str(tmp_path / "a.json"), *arguments])
         assert message in capsys.readouterr().err

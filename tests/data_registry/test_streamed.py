@@ -186,6 +186,39 @@ def test_a_shard_that_arrives_while_room_is_made_stops_nobody_and_counts_once(wi
     assert {path.stem for path in _here(folder)} == {listed[0].sha256, listed[1].sha256}, "the foreign one made room"
 
 
+def test_a_shard_that_a_person_removes_meanwhile_stops_nobody(wire, index, tmp_path, monkeypatch):
+    cache = _cache(tmp_path / "cache", index, 1)
+    images = _images(index, cache, wire.address)
+    assert images["0.png"].any()
+    there = cache._there
+
+    def emptied_after_the_look():
+        found = there()
+        for path in found:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(cache, "_there", emptied_after_the_look)
+    assert images.encoded("8.png") == _png(8)
+
+
+def test_a_link_to_a_disk_that_is_gone_makes_room_like_a_shard(wire, index, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "old.parquet").symlink_to(tmp_path / "gone/old.parquet")
+    looks, iterdir = [], Path.iterdir
+
+    def counted(self):
+        looks.append(self)
+        assert looks.count(folder) < 9, "it looks for ever"
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", counted)
+    images = _images(index, _cache(folder, index, 1), wire.address)
+    assert images.encoded("0.png") == _png(0)
+    assert [path.stem for path in _here(folder)] == [streamed.read_index(index)[0].sha256]
+
+
 def test_two_readers_of_one_folder_fetch_a_shard_once(wire, index, tmp_path):
     readers = [_images(index, _cache(tmp_path / "cache", index, 7), wire.address) for _ in range(4)]
     start = threading.Barrier(4)

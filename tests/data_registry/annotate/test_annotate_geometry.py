@@ -11,6 +11,7 @@ from data_registry.annotate import boxes, clouds, gravity, scenes
 from data_registry.annotate.detections import Detection, select
 from data_registry.annotate.filters import CloudFilters, DetectionFilters, GravityFilters
 from data_registry.annotate.pose import Pose, angles_of
+from data_registry.errors import InputError
 
 SIZE = 96
 OFFSET = (0.75, 0.75)  # where a pixel of the renderer's maps is sampled
@@ -153,6 +154,12 @@ def test_drops_have_reasons():
     assert "up_cam" not in image
     assert not records[0]["valid3D"]
     assert json.loads(omni3d.dumps(records)) == records
+
+
+@pytest.mark.parametrize("most", [0, 1025])
+def test_more_objects_than_there_are_ids_are_refused_before_any_is_found(most):
+    with pytest.raises(InputError, match=rf"detection\.most_objects: {most}: must be 1 to 1024"):
+        scenes.Filters(DetectionFilters(most_objects=most))
 
 
 def test_a_wall_is_no_floor():

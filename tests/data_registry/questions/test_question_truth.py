@@ -18,9 +18,10 @@ from data_registry.errors import InputError
 from data_registry.questions import further, statements
 from data_registry.questions.dialogue import DialogueRecipe, conversations
 from data_registry.questions.facts import fact
-from data_registry.questions.general import question
+from data_registry.questions.general import GeneralRecipe, question
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.phrasing import CLASS_OF, wordings
+from data_registry.questions.probing import ProbingRecipe
 from data_registry.questions.words import elevation, quantity
 
 MARGINS = Margins()
@@ -91,6 +92,23 @@ def test_a_recipe_names_what_it_wants_besides(scenes):
     assert set(CLASS_OF) < set(types)
     with pytest.raises(InputError, match=r"recipe\.further: 'taler': unknown, did you mean taller"):
         DialogueRecipe(further=("taler",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (DialogueRecipe, {"turns": (10, 6)}, r"turns: \[10, 6\]: must be the fewest, 1 or more, and the most"),
+        (DialogueRecipe, {"turns": (0, 6)}, r"turns: \[0, 6\]: must be the fewest, 1 or more, and the most"),
+        (GeneralRecipe, {"turns": (3, 1)}, r"turns: \[3, 1\]: must be the fewest"),
+        (ProbingRecipe, {"types": ("object_size",), "sentences": (4, 2)}, r"sentences: \[4, 2\]: must be the fewest"),
+        (GeneralRecipe, {"text_share": 6}, "text_share: 6: must be from 0 to 1"),
+        (DialogueRecipe, {"choice_share": -0.5}, "choice_share: -0.5: must be from 0 to 1"),
+        (DialogueRecipe, {"shard": 0}, "shard: 0: must be 1 or more"),
+    ],
+)
+def test_a_recipe_that_makes_nothing_is_refused(kind, values, message):
+    with pytest.raises(InputError, match=rf"^recipe\.{message}"):
+        kind(**values)
 
 
 def test_every_benchmark_question(scenes):
