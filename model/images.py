@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data_registry.errors import InputError
+from data_registry.shards import UNDECODABLE, to_rgb
 
 PAD_COLOR = (122, 116, 104)  # CLIP's mean pixel, as LLaVA pads
 
@@ -18,8 +19,8 @@ def decode_image(data: bytes, name: str, upright: bool = False) -> Image.Image:
     """
     try:
         image = Image.open(io.BytesIO(data))
-        return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    except UNDECODABLE as error:
         why = str(error).partition(" <")[0]  # without the address of an object
         raise InputError(f"image {name}: does not decode ({why}); replace the file or drop the sample") from None
 
@@ -37,7 +38,7 @@ def pad_to_square(image: Image.Image, color: tuple[int, int, int] = PAD_COLOR) -
 
 def to_pixels(image: Image.Image, size: int) -> np.ndarray:
     """(3, size, size) uint8 of the whole image, padded to a square and resized bicubically."""
-    square = pad_to_square(image.convert("RGB"))
+    square = pad_to_square(to_rgb(image))
     if square.size != (size, size):
         square = square.resize((size, size), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(square, dtype=np.uint8).transpose(2, 0, 1))

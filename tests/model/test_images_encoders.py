@@ -30,6 +30,16 @@ def test_image_that_does_not_decode_is_named():
         decode_image(buffer.getvalue()[:50], "broken.png")
 
 
+def test_more_than_8_bits_per_channel_are_refused_and_not_cut_off_at_white():
+    deep = Image.fromarray(np.linspace(0, 65535, 1600, dtype=np.uint16).reshape(40, 40))
+    buffer = io.BytesIO()
+    deep.save(buffer, "PNG")
+    with pytest.raises(InputError, match=r"image deep\.png: does not decode \(pixels of mode I"):
+        decode_image(buffer.getvalue(), "deep.png")
+    with pytest.raises(ValueError, match="more than 8 bits per channel"):
+        to_pixels(deep, 40)
+
+
 def test_a_photograph_taken_sideways_stands_upright_where_asked_for():
     """A camera held upright stores the picture lying on its side, and notes that it has to be turned clockwise."""
     stored, noted = Image.new("RGB", (40, 20), "blue"), Image.Exif()
