@@ -99,10 +99,6 @@ def flat(material: str, triangles: np.ndarray | Sequence) -> Part:
     return Part(corners[keep], normals, SLOT[material])
 
 
-def quad(material: str, a: Vector, b: Vector, c: Vector, d: Vector) -> Part:
-    return flat(material, [[a, b, c], [a, c, d]])
-
-
 def frustum(material: str, bottom: Vector, top: Vector, z0: float, z1: float) -> Part:
     """A box whose bottom and top are the rectangles (x0, x1, y0, y1) at heights z0 < z1."""
     ring = [[(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)] for (x0, x1, y0, y1), z in ((bottom, z0), (top, z1))]
