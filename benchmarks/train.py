@@ -94,7 +94,7 @@ def compare(case: Case) -> None:
         extraction_s=own["extraction_s"],
         loss={side: one["loss"] for side, one in summary.items() if side != "peer_rows"},
         largest_relative_difference_of_losses=round(apart, 5),
-        **(_rows(samples, summary) if case.isolated else _utilisation(samples, summary)),
+        **(_rows(samples, summary, rate) if case.isolated else _utilisation(samples, summary)),
     )
 
 
@@ -106,11 +106,11 @@ def _tokens(own: dict[str, Any], other: dict[str, Any], rate: str) -> dict[str, 
     return {f"tokens_per_{rate.replace('-', '_')}": found}
 
 
-def _rows(samples: int, summary: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _rows(samples: int, summary: dict[str, dict[str, Any]], rate: str) -> dict[str, Any]:
     own, in_rows = summary["ours"], summary["peer_rows"]
     return {
         "peer_with_an_image_per_row": {
-            "samples_per_second": round(samples / in_rows["seconds"], 2),
+            f"samples_per_{rate.replace('-', '_')}": round(samples / in_rows["seconds"], 2),
             "ratio": round(in_rows["seconds"] / own["seconds"], 3),
             "note": "all questions of an image in one row, each of which sees those before it: another loss",
         }
