@@ -17,7 +17,8 @@ def check(found: Settings) -> None:
     file = found.root / "dvc.yaml"
     stages = settings.read_yaml(file)["stages"] if file.exists() else {}
     for stage, entries in found.plan.items():
-        command = re.fullmatch(r"python -m (tasks\.\w+) \$\{key\}", stages.get(stage, {}).get("do", {}).get("cmd", ""))
+        typed = str(stages.get(stage, {}).get("do", {}).get("cmd"))
+        command = re.fullmatch(r"python -m (tasks\.\w+) \$\{key\}", typed)
         if not command:
             continue  # somebody's own program, which knows its parameters by itself
         module = importlib.import_module(command[1])

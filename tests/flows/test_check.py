@@ -63,6 +63,7 @@ def test_what_a_design_sets_is_read_too(root):
 def test_a_program_of_the_users_own_knows_its_parameters_itself(root):
     change(root, "turns_alike: true", "mine: true")
     pipeline = (root / "dvc.yaml").read_text()
-    (root / "dvc.yaml").write_text(pipeline.replace("python -m tasks.instruct ${key}", "python train.py ${key}"))
-    keep_in_plan(root, plan_of(choose([1])))
-    assert (root / "plan.yaml").exists()
+    for own in ("python train.py ${key}", "[python prepare.py, python train.py]"):
+        (root / "dvc.yaml").write_text(pipeline.replace("python -m tasks.instruct ${key}", own))
+        keep_in_plan(root, plan_of(choose([1])))
+        assert (root / "plan.yaml").exists()
