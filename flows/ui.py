@@ -2,8 +2,11 @@
 They show the project's own databases; nothing has to run before."""
 
 import contextlib
+import json
 import os
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -60,11 +63,28 @@ def _announce(console: Console, starting: dict[str, LocalServer]) -> None:
                 if server.answers():
                     del starting[name]
                     _say(console, name, server.address, f"ready after {time.monotonic() - begun:.0f} s")
+                    for experiment, page in _runs_pages(server.address) if name == "MLflow" else ():
+                        _say(console, "", page, experiment)
             time.sleep(_POLL_SECONDS)
 
 
 def _say(console: Console, name: str, address: str, note: str) -> None:
-    console.print(f"{name + ':':<8} {address}  [dim]({note})[/dim]", soft_wrap=True, highlight=False)
+    console.print(f"{name and name + ':':<8} {address}  [dim]({note})[/dim]", soft_wrap=True, highlight=False)
+
+
+def _runs_pages(address: str) -> Iterator[tuple[str, str]]:
+    """Name and page of every experiment, the latest first.
+
+    By itself MLflow opens an experiment on a page about language models' traces, and there are none.
+    """
+    asked = urllib.request.Request(f"{address}/api/2.0/mlflow/experiments/search", b'{"max_results": 100}')
+    asked.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(asked) as answer:
+        found = json.load(answer).get("experiments", [])
+    for one in sorted(found, key=lambda one: int(one["last_update_time"]), reverse=True):
+        if one["name"] != "Default":
+            page = f"{address}/#/experiments/{one['experiment_id']}/runs?workflowType=machine_learning"
+            yield one["name"], page
 
 
 def _mlflow_process(root: Path, uri: str, port: int) -> LocalServer:

@@ -1,6 +1,7 @@
 """`spatialllm ui` as a user has it: two addresses, the pages behind them in a real browser, and Ctrl-C."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -94,9 +95,12 @@ def test_mlflow_shows_the_roadmap_with_its_designs_below_it(ui, browser: Browser
 
     client = mlflow.MlflowClient(ui.mlflow)
     experiment = client.get_experiment_by_name("roadmap (tiny)").experiment_id
+    (page,) = re.findall(r"(http\S+)  \(roadmap \(tiny\)\)", ui.printed)
+    assert page.startswith(f"{ui.mlflow}/#/experiments/{experiment}/runs?")
     browser.look(1400, 1000)
-    browser.open(f"{ui.mlflow}/#/experiments/{experiment}/runs")
+    browser.open(page)
     browser.wait_for_text("roadmap of 3 designs", f"{1 + len(DESIGNS)} matching runs")  # designs folded below it
+    assert "Playground" not in browser.text, "MLflow's menu for training, not the one for language models' traces"
     browser.picture(tmp_path / "runs.png")
     child = next(run for run in client.search_runs([experiment]) if run.info.run_name == ROWS[8].name)
     browser.open(f"{ui.mlflow}/#/experiments/{experiment}/runs/{child.info.run_id}")
