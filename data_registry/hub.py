@@ -59,7 +59,7 @@ def _problem(file: File, here: Path) -> str | None:
 
 def _download(card: Card, file: File, folder: Path) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError, HTTPError
 
     obtain = card.obtain
     where = f"{card.name}: {obtain.repo}@{obtain.revision}: {file.key or file.path}"
@@ -76,7 +76,7 @@ def _download(card: Card, file: File, folder: Path) -> Path:
         )
     except GatedRepoError:
         raise InputError(f"{where}: {_gate(card)}log in with `hf auth login`, and run the same again") from None
-    except (HfHubHTTPError.__bases__[0], OSError) as error:  # the former is of all errors of the library beneath
+    except (HTTPError, OSError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise InputError(f"{where}: {reason}; run the same again to go on from here") from None
 

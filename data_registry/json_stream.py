@@ -52,7 +52,8 @@ class _Reader:
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self.file, self.path = file, path
-        self.text, self.at = "", 0
+        self.text = file.read(1)
+        self.at = int(self.text == "\ufeff")  # a byte order mark, as some editors write it
         self.passed = 0  # bytes before the window
         self.ended = False
         self.decoder = json.JSONDecoder(parse_constant=self._constant)
@@ -110,9 +111,9 @@ class _Reader:
             return value
 
     def _peek(self) -> str:
-        """The next character that is neither white space nor a byte order mark."""
+        """The next character that is not white space."""
         while True:
-            while self.at < len(self.text) and self.text[self.at] in " \t\r\n\ufeff":
+            while self.at < len(self.text) and self.text[self.at] in " \t\r\n":
                 self.at += 1
             if self.at < len(self.text):
                 return self.text[self.at]

@@ -141,7 +141,9 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); every label needs its calibration") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); every frame needs its label and its calibration"
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text, so not KITTI's; unpack it, or fetch it again") from None
 

@@ -352,7 +352,7 @@ class _Table:
         return value
 
     def _number(self, value: Any, where: str, key: str) -> float:
-        if type(value) in (float, int) and -1e300 < value < 1e300:
+        if _is_number(value):
             return value
         raise InputError(f"{self.path}: {where}: {key} must be a number, is {str(value)[:60]}")
 
@@ -362,12 +362,7 @@ class _Table:
         raise InputError(f"{self.path}: {where}: {key} must be a name, is {repr(value)[:60]}")
 
     def _numbers(self, value: Any, count: int, where: str, key: str) -> list[float]:
-        # a number beyond 1e300 is JSON's spelling of infinity
-        if (
-            isinstance(value, list)
-            and len(value) == count
-            and all(type(v) in (float, int) and -1e300 < v < 1e300 for v in value)
-        ):
+        if isinstance(value, list) and len(value) == count and all(map(_is_number, value)):
             return value
         raise InputError(f"{self.path}: {where}: {key} must be {count} numbers, is {str(value)[:60]}")
 
@@ -376,6 +371,11 @@ class _Table:
         if isinstance(value, list) and len(value) == 3:
             return [v for row in value for v in self._numbers(row, 3, where, f"each row of {key}")]
         raise InputError(f"{self.path}: {where}: {key} must be 3 rows of 3 numbers, is {str(value)[:60]}")
+
+
+def _is_number(value: Any) -> bool:
+    # one beyond 1e300 is JSON's spelling of infinity
+    return type(value) in (float, int) and -1e300 < value < 1e300
 
 
 def _twice(values: array) -> int | None:

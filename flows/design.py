@@ -110,8 +110,8 @@ def parse(name: str) -> Design:
 
 def read_value(text: str) -> Value:
     """The value of a setting: "1of9" is a ninth, "15e-5" a number; a dot would break DVC's parameter paths."""
-    if match := re.fullmatch(r"(\d+)of([1-9]\d*)", text):
-        return round(float(Fraction(int(match[1]), int(match[2]))), 12)
+    if (share := _fraction(text)) is not None:
+        return round(float(share), 12)
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     if re.fullmatch(r"-?\d+e-?\d+", text):
@@ -172,10 +172,14 @@ def _setting(field: str, name: str) -> tuple[str, str]:
 
 def _reduced(value: str) -> str:
     """The one spelling of what a setting says: 2of6 is 1of3, 10e-4 is 1e-3."""
-    if match := re.fullmatch(r"(\d+)of([1-9]\d*)", value):
-        share = Fraction(int(match[1]), int(match[2]))
+    if (share := _fraction(value)) is not None:
         return f"{share.numerator}of{share.denominator}"
     return spell_value(read_value(value))
+
+
+def _fraction(text: str) -> Fraction | None:
+    match = re.fullmatch(r"(\d+)of([1-9]\d*)", text)
+    return Fraction(int(match[1]), int(match[2])) if match else None
 
 
 def _parts(field: str, kind: str, known: Collection[str], name: str) -> tuple[str, ...]:

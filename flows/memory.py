@@ -4,7 +4,7 @@ scale takes. A sweep skips what cannot fit (`sweep.device_gb`), before anything 
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from flows.plan import TRAINING
 from model import cost
 from model.zoo import ENCODERS
 from tasks import settings
+from tasks.lmm import ROWS
 from tasks.settings import Settings, gpus_per_run
 
 
@@ -29,34 +30,37 @@ def memory_gb(root: Path, design: Design) -> float:
     """
     found = settings.load(root)
     section: dict[str, Any] = found.params["instruct"][found.scale]
-    ranks = gpus_per_run(found.runtime, found.scale)
     llm = parameters(found, design.llm)
     total = llm + sum(parameters(found, name) for name in design.encoders)
     rank = int(section.get("lora", 0))
     trained = cost.lora_parameters(_architecture(found, design.llm), rank) if rank else llm
-    stage = int(section.get("zero_stage", 0))
-    return cost.model_states_gib(total, trained, stage, ranks) * cost.GIB / 1e9
+    return _states_gib(found, section, total, trained) * cost.GIB / 1e9
 
 
 def training_gib(found: Settings, run: str) -> float | None:
-    """GiB of each A100 that "stage/name" takes: model states and a pass over `runtime.batch_per_device` rows (8), with
+    """GiB of each A100 that "stage/name" takes: model states and a pass over `runtime.batch_per_device` rows, with
     gradient checkpointing; None for what does not train at paper scale."""
     stage, _, name = run.partition("/")
     if found.scale != cost.SCALE or stage not in TRAINING:
         return None
     section, parts = found.section(stage, name), found.entry(stage, name)["parts"]
-    ranks, zero = gpus_per_run(found.runtime, found.scale), int(section.get("zero_stage", 0))
     encoders, llm = parts["encoders"], parts["llm"]
     if not llm:
         vision = sum(map(cost.encoder_parameters, encoders))
-        return cost.model_states_gib(vision, vision, zero, ranks)
+        return _states_gib(found, section, vision, vision)
     rank = int(section.get("lora", 0))
     sizes = cost.sizes(encoders, llm)
     trained = sizes.trained(stage, cost.lora_parameters(cost.architecture(llm), rank) if rank else 0)
-    rows = int(found.runtime.get("batch_per_device") or 8)
+    share = int(section["global_batch"]) // gpus_per_run(found.runtime, found.scale)
+    rows = min(int(found.runtime.get("batch_per_device") or ROWS), share)
     text = max(DATA[one][1] for one in parts[DATA_SLOT[stage]])
     passing = cost.activations_gib(llm, rows * (cost.grid_of(encoders) ** 2 + text), rows * text)
-    return cost.model_states_gib(sizes.total, trained, zero, ranks) + passing
+    return _states_gib(found, section, sizes.total, trained) + passing
+
+
+def _states_gib(found: Settings, section: Mapping[str, Any], total: int, trained: int) -> float:
+    ranks = gpus_per_run(found.runtime, found.scale)
+    return cost.model_states_gib(total, trained, int(section.get("zero_stage", 0)), ranks)
 
 
 def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:

@@ -16,6 +16,7 @@ from flows.server import prefect_process
 from tasks import mlflow_log, settings
 
 _POLL_SECONDS = 0.2
+_EXPERIMENTS = 8  # whose pages are named
 
 
 def serve(root: Path, mlflow_port: int, prefect_port: int, console: Console) -> None:
@@ -73,16 +74,15 @@ def _say(console: Console, name: str, address: str, note: str) -> None:
 
 
 def _runs_pages(address: str) -> Iterator[tuple[str, str]]:
-    """Name and page of every experiment, the latest first.
+    """Name and page of the latest experiments, the last one first.
 
     By itself MLflow opens an experiment on a page about language models' traces, and there are none.
     """
-    asked = urllib.request.Request(f"{address}/api/2.0/mlflow/experiments/search", b'{"max_results": 100}')
+    wanted = {"max_results": _EXPERIMENTS, "order_by": ["last_update_time DESC"], "filter": "name != 'Default'"}
+    asked = urllib.request.Request(f"{address}/api/2.0/mlflow/experiments/search", json.dumps(wanted).encode())
     asked.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(asked) as answer:
-        found = json.load(answer).get("experiments", [])
-    for one in sorted(found, key=lambda one: int(one["last_update_time"]), reverse=True):
-        if one["name"] != "Default":
+        for one in json.load(answer).get("experiments", []):
             page = f"{address}/#/experiments/{one['experiment_id']}/runs?workflowType=machine_learning"
             yield one["name"], page
 

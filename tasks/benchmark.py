@@ -90,8 +90,8 @@ def _write_variants(
     variants.write(run.out / variants.FILE, made)
     facts = variants.datasheet(questions, made, {scene.image: scene.source for scene in scenes})
     write_json(run.out / "datasheet.json", facts)
-    scenes = run.inputs["scenes"]
-    sheet.write_benchmark(run.out / "contact.html", run.out, scenes, open_images(run.runtime, scenes), p.sheet)
+    folder = run.inputs["scenes"]
+    sheet.write_benchmark(run.out / "contact.html", run.out, folder, open_images(run.runtime, folder), p.sheet)
     return {"variants": facts["variants"]}
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 IMAGE_TOKEN = "<image>"
 GROWING = "expandable_segments:True"  # torch's GPU memory: batches of many shapes would cut fixed blocks to pieces
 CONNECTOR_FILE = "model.safetensors"
+ROWS = 8  # most of a forward pass, where params.yaml says nothing else
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def _batch_per_device(run: StageRun) -> int:
     given = run.runtime.get("batch_per_device")
     if given is not None:
         return int(given)
-    return 32 if run.scale == "small" and device_of(run.runtime).startswith("cuda") else 8
+    return 32 if run.scale == "small" and device_of(run.runtime).startswith("cuda") else ROWS
 
 
 def data_workers(runtime: Mapping[str, Any]) -> int:

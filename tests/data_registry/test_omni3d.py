@@ -332,6 +332,9 @@ def test_a_byte_order_mark_is_no_fault(written, tmp_path):
     path = tmp_path / "marked.json"
     path.write_bytes(b"\xef\xbb\xbf" + written.read_bytes())
     assert len(list(omni3d.read(path))) == 8
+    path.write_bytes(written.read_bytes().replace(b'"images":', b'"images":\xef\xbb\xbf'))
+    with pytest.raises(InputError, match="broken JSON"):
+        list(omni3d.read(path))
     path.write_bytes(b'\xef\xbb\xbf{"images":[{"id" 5}]}')
     with pytest.raises(InputError, match=r"broken JSON at byte 20\b"):
         list(omni3d.read(path))

@@ -108,6 +108,22 @@ def test_status_is_watched_while_a_flow_is_between_two_stage_runs(project, spati
     assert looks == [True, True]
 
 
+def test_a_file_that_vanishes_while_waste_is_counted_is_none(project, monkeypatch):
+    project.stage(RUN)
+    (project.root / "plan.yaml").unlink()
+    whole = gc.find_waste(project.root).folders[f"runs/tiny/{RUN}"]
+    gone, walk = project.out(RUN) / "output.json", os.walk
+    size = gone.stat().st_size
+
+    def looked(folder):
+        found = list(walk(folder))
+        gone.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(gc.os, "walk", looked)
+    assert gc.find_waste(project.root).folders[f"runs/tiny/{RUN}"] == whole - size
+
+
 def test_what_a_flow_took_up_since_it_was_found_is_no_waste(project):
     project.stage(RUN)
     plan = (project.root / "plan.yaml").read_text()

@@ -228,6 +228,10 @@ def test_paper_scale_tells_what_of_a_gpu_a_training_takes(tmp_path):
     assert f"At most {max(seen.gib.values()):.1f} GiB of a GPU" in printed.file.getvalue()
     assert "fits A100-40G" in printed.file.getvalue()
 
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"runtime": {"gpus_per_run": 64}}))
+    states, passing = (18 * (6.738e9 + 0.021e9) + 2 * 0.304e9) / 64, passing / 4
+    shared = outlook(tmp_path, [ROWS[1]]).gib["instruct/clip_vicuna-7b_cc558k_mix665k"]
+    assert shared == pytest.approx((states + passing) / 2**30, rel=1e-3), "2 of a step's 128 rows are left for each"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"runtime": {"gpus_per_run": 1}}))
     alone = outlook(tmp_path, [ROWS[1]])
     show(printed, alone)

@@ -230,6 +230,27 @@ def test_adapters_need_little_memory_beside_the_weights(root):
     assert found == pytest.approx((2 * (6.74 + 0.304) + 16 * 0.32) / 8, rel=1e-2)  # 0.32 of them at rank 128
 
 
+def test_adapters_are_counted_from_the_models_own_files_where_they_are_there(root):
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    from model.adaptation import LLM_LINEARS, Lora, add_lora
+
+    (root / "runs/tiny").mkdir(parents=True)
+    (root / "runs/tiny/foundation").symlink_to(REPO / "runs/tiny/foundation")
+    params = (root / "params.yaml").read_text()
+    before, _, instruct = params.partition("instruct: #")
+    instruct = instruct.replace("    optimizer:", "    lora: 4\n    optimizer:", 1)
+    (root / "params.yaml").write_text(f"{before}instruct: #{instruct}")
+    models = [REPO / "runs/tiny/foundation" / name for name in ("vicuna-7b", "clip")]
+    llm = AutoModelForCausalLM.from_pretrained(models[0])
+    vision = load_file(models[1] / "model.safetensors").values()
+    total = sum(p.numel() for p in llm.parameters()) + sum(tensor.numel() for tensor in vision)
+    trained = sum(p.numel() for p in add_lora(llm, Lora(4, 8, 0.0), LLM_LINEARS))
+    found = memory_gb(root, parse("clip_vicuna-7b_cc558k_mix665k"))
+    assert found == pytest.approx((2 * total + 16 * trained) / 1e9)
+
+
 def test_the_default_space_is_the_papers_grid():
     assert set(Space().designs()) == set(grid())
     assert Space().size() == 144
