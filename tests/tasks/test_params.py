@@ -3,6 +3,7 @@
 import importlib
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,12 +87,16 @@ def test_activations_are_recomputed_at_paper_scale_unless_said_otherwise(tmp_pat
     assert lmm.machine_of(run).gradient_checkpointing == expected
 
 
-@pytest.mark.parametrize(("scale", "device", "said", "expected"), [
-    ("tiny", "cpu", None, 8), ("small", "cpu", None, 8), ("small", "cuda", None, 32), ("paper", "cuda", None, 8),
-    ("small", "cuda", 4, 4),
+@pytest.mark.parametrize(("scale", "device", "gib", "said", "expected"), [
+    ("tiny", "cpu", 0, None, 8), ("small", "cpu", 0, None, 8), ("paper", "cuda", 79, None, 8),
+    ("small", "cuda", 79, 4, 4), ("small", "cuda", 15, None, 32), ("small", "cuda", 79, None, 96),
 ])  # fmt: skip
-def test_a_forward_pass_has_more_rows_at_small_scale_on_a_gpu(tmp_path, monkeypatch, scale, device, said, expected):
+def test_a_gpu_gets_as_many_rows_of_the_small_scale_as_it_holds(
+    tmp_path, monkeypatch, scale, device, gib, said, expected
+):
     monkeypatch.setattr("torch.cuda.is_available", lambda: device == "cuda")
+    card = SimpleNamespace(total_memory=gib * 2**30)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: card)
     runtime = {"device": device, "batch_per_device": said}
     run = StageRun(scale, "instruct", "x", {}, {}, 0, tmp_path, tmp_path, runtime=runtime)
     assert lmm.machine_of(run).per_device_batch == expected
