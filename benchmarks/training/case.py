@@ -48,13 +48,12 @@ class Stage:
 
 STAGES = {"align": Stage(16, 6, 1e-3, "plain"), "instruct": Stage(8, 8, 5e-4, "own")}
 ON_GPU = {  # optimizer steps as params.yaml has them at small scale; at paper scale as large as a minute allows
-    # Each with its whole step in one pass, which is the fastest of the peer's (128, 256 or all at once) and of ours.
+    # A small step is one forward pass, the peer's too: smaller ones leave a GPU idle between their kernels.
     "small": {"align": Stage(128, 6, 1e-3, "plain", 128, 768), "instruct": Stage(64, 8, 1e-4, "own", 64, 512)},
     "paper": {"align": Stage(64, 1, 1e-3, "plain", 32, 16), "instruct": Stage(64, 8, 2e-4, "own", 16, 8)},
 }
 STEPS = {("tiny", "cpu"): 8, ("small", "cpu"): 4, ("small", "cuda"): 12, ("paper", "cuda"): 4}
 WARM_UP = {"cpu": 0, "cuda": 2}  # steps that are not timed
-WORKERS = {"cpu": 0, "cuda": 4}  # processes that make batches, as runtime.data_workers is where nothing is said
 
 
 @dataclass(frozen=True)
