@@ -8,8 +8,9 @@ one row, each of which sees those before it, trains something else, but says wha
 
 On a CPU processor time stands for wall time, so that a busy machine distorts little; ours includes the features it
 caches. On a GPU it is wall time after the first steps, the LLM's weights are random, and the peer finds its pixels
-prepared (at small scale ours does too). At paper scale (one GPU) rows are those of params.yaml, several turns that see each other, on both sides, and
-stage 2 is LoRA. There ours is measured with the peer's encoder and with the two encoders of the paper's design.
+prepared (at small scale ours does too). At paper scale (one GPU) rows are those of params.yaml, several turns that
+see each other, on both sides, and stage 2 is LoRA. There ours is measured with the peer's encoder and with the two
+encoders of the paper's design.
 On a CPU each side runs in a process of its own, for its peak memory."""
 
 import argparse
