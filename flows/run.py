@@ -253,11 +253,12 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
                 if left:  # `refill` may have brought stage runs that the plan did not have before
                     costs = Costs(session.root, session.plan)
                 needs = {run: session.plan.needs(run) for run in left}
-                _note(session, scheduler.add(needs, costs.all(left)), states)
+                ended = scheduler.add(needs, costs.all(left))
                 session.display.remaining(scheduler, costs, session)
-                if not scheduler.busy:
-                    break
-                ended = scheduler.step(timeout=0.5)
+                if not ended:
+                    if not scheduler.busy:
+                        break
+                    ended = scheduler.step(timeout=0.5)
                 _note(session, ended, states)
                 for one in ended:
                     if one.state == SKIPPED:  # Prefect shows it as "not ready" below the one that failed

@@ -228,6 +228,39 @@ def test_what_goes_wrong_beside_the_stage_runs_is_raised(served):
     assert served.executed == ["scenes/train"]
 
 
+REFILL_IS_SKIPPED = """
+from pathlib import Path
+from flows.design import choose
+from flows.keep import keep_in_plan
+from flows.plan import Plan, plan_of
+from flows.run import Result, Session, flow_over
+from flows.show import NoDisplay
+
+root = Path.cwd()
+llms = {"mix665k": ["llama3-8b", "vicuna-7b"], "3di-ft1m": ["vicuna-7b", "llama3-8b"]}
+designs = choose(f"clip_{llm}_cc558k_{data}" for data in llms for llm in llms[data])
+session = Session(root, Plan(), NoDisplay(), Result([]))
+session.want(plan_of([designs.pop(0)]))
+
+def refill():
+    if designs and all(run in session.result.states for run in session.plan.runs()):
+        session.want(plan_of([designs.pop(0)]))
+
+flow_over(session, "test", refill)
+print(len(designs), "left", {run: end for run, end in session.result.states.items() if run.startswith("score/")})
+"""
+
+
+def test_what_is_skipped_as_soon_as_it_is_asked_for_ends_no_flow(served):
+    """As the next trial of a sweep that shares a failed stage run with the one before."""
+    served.set_params({**served.params(), "designs": []})
+    (served.root / "plan.yaml").unlink()
+    (served.root / "align.clip_vicuna-7b_cc558k.fail").touch()
+    printed = served.run(sys.executable, "-c", REFILL_IS_SKIPPED)
+    assert "0 left" in printed
+    assert printed.count("'skipped'") == printed.count("'computed'") == 2
+
+
 @pytest.mark.slow
 def test_kill_9_of_the_trainer_is_tried_again_from_its_checkpoint(served):
     project = served
