@@ -82,7 +82,7 @@ def parse(name: str) -> Design:
     fields = name.split("_")
     settings = tuple(_setting(field, name) for field in fields if "=" in field)
     fields = [field for field in fields if "=" not in field]
-    blind = fields[0] == BLIND
+    blind = fields[:1] == [BLIND]
     wanted = (3,) if blind else (4, 5)
     if len(fields) not in wanted:
         form = "blind_LLM_DATA" if blind else "ENCODERS_LLM[_DATA-OBJECTIVE]_STAGE1DATA_STAGE2DATA"

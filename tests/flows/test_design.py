@@ -64,6 +64,7 @@ def test_rows_are_those_of_table_2():
         ("clip_llama3-8b_cc558k_mix665k_frac=3of9", "write frac=1of3 instead of frac=3of9"),
         ("clip_llama3-8b_cc558k_mix665k_turns=08", "write turns=8 instead of turns=08"),
         ("", "1 fields"),
+        ("lr=1e-3", "0 fields"),
     ],
 )
 def test_a_wrong_name_is_refused_with_the_remedy(name, says):
