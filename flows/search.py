@@ -102,10 +102,11 @@ class Sweep:
         self.on_complete: Callable[[Design], None] = lambda design: None
         # With a design as a rung trained it, once nothing will go on from there.
         self.on_stopped: Callable[[Design], None] = lambda variant: None
-        fitting = sum(fits(design) is None for design in config.space.designs())
-        self.wanted = min(trials, fitting)
         self._redraws = 0 if in_order else _REDRAWS
         self._resume()
+        # `sweep.device_gb` may have changed: what earlier sessions have taken up counts whether or not it fits now.
+        names = [design.name for design in config.space.designs() if self._known(design.name) or fits(design) is None]
+        self.wanted = min(trials, len(set(names) - self.unfit))
 
     def advance(self) -> None:
         """Answer the trials whose scores are there and ask for new ones, until something is left to compute."""
@@ -142,7 +143,8 @@ class Sweep:
             elif name and trial.state == TrialState.COMPLETE:
                 self.values[name] = trial.values[0]
             elif name and trial.state == TrialState.PRUNED and UNFIT in trial.user_attrs:
-                self.unfit.add(name)
+                if self.fits(parse(name)):
+                    self.unfit.add(name)
             elif name and trial.state == TrialState.PRUNED:
                 self.stopped[name] = steps
             if name:

@@ -221,6 +221,33 @@ def test_a_design_that_does_not_fit_the_memory_is_skipped(root):
     assert all("needs at least" in trial.failed for trial in skipped)
 
 
+@pytest.mark.parametrize("sampler", ["grid", "prefix"])
+def test_the_memory_of_a_study_may_change(root, sampler):
+    at_paper_scale(root)
+    vicuna, llama = (memory_gb(root, parse(f"clip_{llm}_cc558k_mix665k")) for llm in ("vicuna-7b", "llama3-8b"))
+    small = Config(device_gb=(vicuna + llama) / 2)
+    first, _, _ = sweep(root, 12, sampler, config=small)
+    assert len(first.scored) == 6
+    large, trials, _ = sweep(root, 9, sampler)
+    assert len(large.scored) == 3
+    assert sum(trial.value is not None for trial in trials) == 9
+    again, _, _ = sweep(root, 12, sampler, config=small)
+    assert again.scored == [], "all that fit are there"
+    rest, trials, _ = sweep(root, 12, sampler)
+    assert len(rest.scored) == 3
+    assert all(trial.value is not None for trial in trials)
+
+
+def test_what_does_not_fit_any_more_takes_no_others_place(root):
+    at_paper_scale(root)
+    vicuna, llama = (memory_gb(root, parse(f"clip_{llm}_cc558k_mix665k")) for llm in ("vicuna-7b", "llama3-8b"))
+    space = replace(SMALL, llm=["llama3-8b", "vicuna-7b"])
+    first, _, _ = sweep(root, 2, "grid", space=space)
+    assert all("llama3-8b" in name for name in first.scored)
+    again, _, _ = sweep(root, 12, "grid", space=space, config=Config(device_gb=(vicuna + llama) / 2))
+    assert len(again.scored) == 6
+
+
 def test_adapters_need_little_memory_beside_the_weights(root):
     at_paper_scale(root)
     params = (root / "params.yaml").read_text()
