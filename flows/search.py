@@ -140,6 +140,8 @@ class Sweep:
                 else:
                     work = _Work(parse(name), [proposed], steps[: len(self.fractions) - 1])
                     (self.waiting if work.values else self.inflight)[name] = work
+                    if len(steps) == len(self.fractions):  # killed before its last rung's answer was told
+                        self.values[name] = steps[-1]
             elif name and trial.state == TrialState.COMPLETE:
                 self.values[name] = trial.values[0]
             elif name and trial.state == TrialState.PRUNED and UNFIT in trial.user_attrs:
@@ -152,6 +154,14 @@ class Sweep:
         for answered in furthest.values():
             for rung in range(1, min(answered, len(self.reached))):
                 self.reached[rung] += 1
+        for group in (self.inflight, self.waiting):
+            for name in group.keys() & {*self.values, *self.stopped}:  # killed between two trials of one design
+                work = group.pop(name)
+                for trial in work.trials:
+                    if name in self.values:
+                        self._complete(trial, work.design)
+                    else:
+                        self.study.tell(trial, state=TrialState.PRUNED)
         for work in self.inflight.values():
             self._plan(work)
 

@@ -169,6 +169,38 @@ def test_a_killed_halving_goes_on_at_its_rung(root):
     assert sum(trial.value is not None for trial in trials) == 2
 
 
+def test_a_halving_killed_over_its_last_answer_still_gives_it(root, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    rungs = Halving(["1of9", "1of3", "1"], 3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Sweep, "_complete", killed)
+        sweep(root, 9, "grid", halving=rungs)
+    _, trials, study = sweep(root, 9, "grid", halving=rungs)
+    assert [trial.value is not None for trial in trials] == [True] + [False] * 8
+    assert [len(trial.rungs) for trial in trials] == [3, 2, 2] + [1] * 6
+    assert all(trial.state.is_finished() for trial in study.trials)
+
+
+@pytest.mark.parametrize("state", ["COMPLETE", "PRUNED"])
+def test_a_sweep_killed_between_two_trials_of_one_design_counts_it_once(root, state):
+    from optuna.trial import TrialState
+
+    rungs = Halving(["1of9", "1of3", "1"], 3)
+    _, before, study = sweep(root, 9, "grid", halving=rungs)
+    twin = next(trial for trial in study.get_trials() if trial.state.name == state)
+    with open_study(root, "s") as again:
+        twin.state, twin.values, twin.datetime_complete = TrialState.RUNNING, None, None
+        again.add_trial(twin)
+    worker, trials, study = sweep(root, 9, "grid", halving=rungs)
+    assert worker.scored == []
+    assert {(one.design, one.value, one.rungs) for one in trials} == {(o.design, o.value, o.rungs) for o in before}
+    assert study.trials[-1].state.name == state
+    _, trials, _ = sweep(root, 12, "grid", halving=rungs)
+    assert len(trials) == 12
+
+
 def test_a_design_that_was_proposed_twice_takes_the_room_of_one(root):
     rungs = Halving(["1of9", "1of3", "1"], 3)
     _, _, study = sweep(root, 6, "grid", halving=rungs)
