@@ -29,7 +29,7 @@ def memory_gb(root: Path, design: Design) -> float:
         InputError: a foundation model of unknown size.
     """
     found = settings.load(root)
-    section: dict[str, Any] = found.params["instruct"][found.scale]
+    section: dict[str, Any] = {**found.params["instruct"][found.scale], **design.overrides}
     llm = parameters(found, design.llm)
     total = llm + sum(parameters(found, name) for name in design.encoders)
     rank = int(section.get("lora", 0))

@@ -287,6 +287,8 @@ def test_adapters_need_little_memory_beside_the_weights(root):
     (root / "params.yaml").write_text(f"{before}instruct: #{instruct.replace('lora: 0', 'lora: 128')}")
     found = memory_gb(root, parse("clip_vicuna-7b_cc558k_mix665k"))
     assert found == pytest.approx((2 * (6.74 + 0.304) + 16 * 0.32) / 8, rel=1e-2)  # 0.32 of them at rank 128
+    (root / "params.yaml").write_text(params)
+    assert memory_gb(root, parse("clip_vicuna-7b_cc558k_mix665k_lora=128")) == found, "where a sweep varies them"
 
 
 def test_adapters_are_counted_from_the_models_own_files_where_they_are_there(root):
