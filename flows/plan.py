@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_registry.errors import InputError
 from flows.design import DATASETS, ENCODERS, LLMS, Design, stage0_parts
-from tasks.settings import PLAN_FILE, read_yaml
+from tasks.settings import PLAN_FILE, read_entries
 from tasks.stopped import FRAC
 
 STAGES = (
@@ -46,7 +47,9 @@ class Plan:
 
     def entry(self, run: str) -> Entry:
         """The entry of "stage/name"."""
-        stage, _, name = run.partition("/")
+        stage, _, name = str(run).partition("/")
+        if name not in self.entries.get(stage, {}):
+            raise InputError(f"{PLAN_FILE}: has no {run}, which another stage run reads; delete the file to begin anew")
         return self.entries[stage][name]
 
     def needs(self, run: str) -> list[str]:
@@ -133,9 +136,7 @@ def design_runs(design: Design) -> dict[str, str]:
 def read_plan(root: Path) -> Plan:
     """plan.yaml, or an empty plan where there is none."""
     plan = Plan()
-    if (root / PLAN_FILE).is_file():
-        for stage, entries in (read_yaml(root / PLAN_FILE).get("plan") or {}).items():
-            plan.entries[stage] = dict(entries or {})
+    plan.entries.update(read_entries(root))
     return plan
 
 

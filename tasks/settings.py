@@ -54,7 +54,7 @@ class Settings:
     @property
     def runtime(self) -> dict[str, Any]:
         """How a stage run is computed (slots, threads, addresses); never part of an identity."""
-        own = dict(self.params.get("runtime") or {})
+        own = dict(_keys(self.params.get("runtime"), f"{PARAMS_FILE}: runtime"))
         for key, value in own.items():
             where = f"{PARAMS_FILE}: runtime.{key}"
             if key not in RUNTIME:
@@ -87,14 +87,15 @@ class Settings:
             raise InputError(f"{where}: there is no such section; add it with this stage's parameters")
         section = dict(by_scale[self.scale])
         if set(section) <= {"common", "each"} and "each" in section:
-            own = (section["each"] or {}).get(name)
-            if own is None and name not in (section["each"] or {}):
+            each = _keys(section["each"], f"{where}.each")
+            if name not in each:
                 others = [one for one in SCALES if name in ((by_scale.get(one) or {}).get("each") or {})]
                 if others:
-                    known = ", ".join(section["each"] or {})
+                    known = ", ".join(each)
                     raise InputError(f"{where}.each: no key {name!r}, which {others[0]} scale has; here: {known}")
-                raise InputError(f"{where}.each: no key {name!r}, {nearest(name, section['each'] or {})}")
-            section = {**(section.get("common") or {}), **(own or {})}
+                raise InputError(f"{where}.each: no key {name!r}, {nearest(name, each)}")
+            own = _keys(each[name], f"{where}.each.{name}")
+            section = {**_keys(section.get("common"), f"{where}.common"), **own}
         overrides = (self.entry(stage, name).get("parts") or {}).get("set") or {}
         for key in overrides:
             if key not in section:
@@ -121,7 +122,7 @@ class Settings:
 
     def version(self, stage: str) -> int:
         """The version of the stage's code, raised by hand with any change that alters its result."""
-        versions = self.params.get("versions") or {}
+        versions = _keys(self.params.get("versions"), f"{PARAMS_FILE}: versions")
         if not isinstance(versions.get(stage), int):
             raise InputError(f"{PARAMS_FILE}: versions.{stage}: needs a whole number (1 to begin with)")
         return versions[stage]
@@ -143,8 +144,22 @@ def load(root: Path | None = None) -> Settings:
     if not (root / PARAMS_FILE).is_file():
         raise InputError(f"{root / PARAMS_FILE}: not found; run this from the repository's root")
     params = read_yaml(root / PARAMS_FILE)
-    plan = read_yaml(root / PLAN_FILE).get("plan") if (root / PLAN_FILE).is_file() else {}
-    return Settings(root, params, plan or {})
+    return Settings(root, params, read_entries(root))
+
+
+def read_entries(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """plan.yaml's stage runs, {stage: {name: entry}}; none where there is no such file.
+
+    Raises:
+        InputError: it is not laid out as `spatialllm` writes it.
+    """
+    where = f"{PLAN_FILE}: plan"
+    plan = _keys(read_yaml(root / PLAN_FILE).get("plan"), where) if (root / PLAN_FILE).is_file() else {}
+    plan = {stage: dict(_keys(entries, f"{where}.{stage}")) for stage, entries in plan.items()}
+    for stage, entries in plan.items():
+        for name, entry in entries.items():
+            _expect(isinstance(entry, Mapping), entry, "keys with values", f"{where}.{stage}.{name}")
+    return plan
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -177,6 +192,7 @@ def parse(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         values: e.g. a section of params.yaml.
         where: what to call it in errors, e.g. "params.yaml: align.tiny".
     """
+    _expect(isinstance(values, Mapping), values, "keys with values", where)
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     for key in values:
         if key not in fields:
@@ -204,7 +220,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where}: {value!r} is unknown, known: {', '.join(map(str, args))}")
         return value
     if dataclasses.is_dataclass(hint):
-        _expect(isinstance(value, Mapping), value, "keys with values", where)
         return parse(hint, value, where)
     if origin in (list, tuple):
         _expect(isinstance(value, list | tuple), value, "a list", where)
@@ -232,6 +247,12 @@ def _first_that_fits(hints: list[Any], value: Any, where: str) -> Any:
         except InputError:
             continue
     return _convert(hints[-1], value, where)
+
+
+def _keys(value: Any, where: str) -> Mapping[str, Any]:
+    """A section, which may be left empty."""
+    _expect(value is None or isinstance(value, Mapping), value, "keys with values", where)
+    return value or {}
 
 
 def _expect(fits: bool, value: Any, wanted: Any, where: str) -> None:

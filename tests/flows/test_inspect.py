@@ -225,6 +225,10 @@ def test_an_unknown_part_of_a_design_is_refused_with_the_nearest(project, spatia
         ({"sweep": {"space": {"llm": ["lama3-8b"]}}}, "params.yaml: sweep.space.llm: "),
         ({"sweep": {"metric": "types"}}, "params.yaml: sweep.metric: 'types' is unknown, known: average, distance"),
         ({"sweep": {"spaec": {}}}, "params.yaml: sweep.spaec: unknown key, did you mean space?"),
+        ({"sweep": 5}, "params.yaml: sweep: expected keys with values, found 5"),
+        ({"runtime": "slots 2"}, "params.yaml: runtime: expected keys with values, found 'slots 2'"),
+        ({"versions": [1]}, "params.yaml: versions: expected keys with values, found [1]"),
+        ({"data": {"tiny": {"common": {}, "each": ["a"]}}}, "params.yaml: data.tiny.each: expected keys with values"),
     ],
 )
 def test_a_wrong_key_of_params_is_refused_before_anything_runs(project, spatialllm, change, says):
@@ -234,6 +238,22 @@ def test_a_wrong_key_of_params_is_refused_before_anything_runs(project, spatiall
     assert printed.startswith("error: ")
     assert says in printed
     assert not (project.root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("plan: x", "plan.yaml: plan: expected keys with values, found 'x'"),
+        ("plan: {score: [a]}", "plan.yaml: plan.score: expected keys with values, found ['a']"),
+        ("plan: {score: {a: null}}", "plan.yaml: plan.score.a: expected keys with values, found None"),
+        ("plan: {score: {a: {parts: {}, llm: foundation/clip}}}", "plan.yaml: has no foundation/clip, which another"),
+    ],
+)
+def test_a_plan_that_a_merge_or_a_hand_broke_is_named(project, spatialllm, text, says):
+    (project.root / "plan.yaml").write_text(text)
+    for verb in (["status"], ["info", "score/a"]):
+        assert says in spatialllm(*verb, code=2).replace("\n", "")
+    assert (project.root / "plan.yaml").read_text() == text
 
 
 def test_a_place_that_may_not_be_written_is_named(project, spatialllm, monkeypatch):
