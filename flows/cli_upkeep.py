@@ -47,9 +47,8 @@ def retry(
             hint = nearest(run, plan.runs()) if plan.runs() else "it is empty"
             raise InputError(f"plan.yaml: no stage run {name!r}, {hint}")
         wanted = plan.only([run]) if run else plan
-        result = run_plan(
-            root(), wanted, f"retry {name or 'all'}", NoDisplay() if as_json else Display(console, "retry")
-        )
+        display = NoDisplay() if as_json else Display(console, "retry")
+        result = run_plan(root(), wanted, f"retry {name or 'all'}", display, again=run is None)
         deliver_owed(wanted)
         if as_json:
             errors = {one: str(error) for one, error in result.errors.items()}

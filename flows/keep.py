@@ -18,11 +18,12 @@ from tasks import settings
 _TRIALS = "*.trials.json"  # in .optuna/: per study, the designs that only its sweep wanted in plan.yaml
 
 
-def keep_in_plan(root: Path, plan: Plan, study: str | None = None) -> Plan:
+def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool = False) -> Plan:
     """Add stage runs, and those of the designs that params.yaml keeps, to plan.yaml; returns all of it.
 
     Args:
         study: the sweep that wants them only for as long as it runs; None: they are to stay.
+        again: they are there and tried again, so that a sweep's trials among them stay what they are.
 
     Raises:
         InputError: params.yaml lacks what a stage run asks for; nothing is written then.
@@ -33,7 +34,7 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None) -> Plan:
     with _plan_lock(root):
         before = read_plan(root)
         if study is None:
-            _forget(root, plan.entries["score"])
+            _forget(root, [] if again else plan.entries["score"])
         else:
             _note(root, study, [name for name in plan.entries["score"] if name not in before.entries["score"]])
         merged = before.merge(wanted)

@@ -67,13 +67,14 @@ class Result:
         }
 
 
-def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
+def run_plan(root: Path, plan: Plan, title: str, display: Any = None, again: bool = False) -> Result:
     """Compute every stage run of a plan that is not there yet.
 
     Args:
         plan: its stage runs are added to plan.yaml.
         title: the flow run's name in Prefect.
         display: shows progress (`flows.show`).
+        again: as for `flows.keep.keep_in_plan`.
 
     Returns:
         How each ended. A failure fails what depends on it and nothing else.
@@ -85,7 +86,7 @@ def run_plan(root: Path, plan: Plan, title: str, display: Any = None) -> Result:
     runs = plan.runs()
     result = Result(runs)
     with in_flow(root):
-        session = Session(root, keep_in_plan(root, plan), display or NoDisplay(), result)
+        session = Session(root, keep_in_plan(root, plan, again=again), display or NoDisplay(), result)
         if session.settle(runs):
             with prefect_server(root):
                 flow_over(session, title)

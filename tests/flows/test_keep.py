@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.design import ROWS, parse
 from flows.keep import in_flow, keep_in_plan, release_trials
 from flows.plan import annotation_of, plan_of, read_plan, write_plan
@@ -42,6 +44,14 @@ def test_who_asks_for_a_trial_keeps_it(swept):
     keep_in_plan(swept.root, plan_of([TRIALS[1]]))
     assert release_trials(swept.root) == [TRIALS[0].name]
     assert TRIALS[1].name in scores(swept)
+
+
+def test_who_tries_all_again_keeps_no_trial(swept, monkeypatch):
+    monkeypatch.chdir(swept.root)
+    monkeypatch.setattr("flows.run.Session.settle", lambda self, runs: [])  # nothing is left to compute
+    monkeypatch.setattr("flows.track.deliver_owed", lambda *given: None)
+    assert CliRunner().invoke(app, ["retry"]).exit_code == 0
+    assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
 
 
 def test_what_the_plan_had_before_is_no_trial(project):
