@@ -146,6 +146,8 @@ def claims(root: Path) -> list[dict[str, Any]]:
     held = []
     for lock in sorted((root / ".locks").glob("*.*.*.lock")):
         scale, stage, name = lock.name.removesuffix(".lock").split(".", 2)
+        if scale not in settings.SCALES:
+            continue  # of a study with a dot in its name
         note = owner_note(Paths(root, scale, stage, name))
         if note is not None:
             silent = round(time.time() - note["updated"]) if "updated" in note else None

@@ -76,6 +76,12 @@ def test_a_stage_run_from_its_beginning_to_its_end(project, spatialllm):
     assert state(spatialllm("status", "--json"), RUN)["state"] == "outdated"
 
 
+def test_a_sweep_that_runs_holds_no_claim(project, spatialllm):
+    (project.root / ".locks").mkdir()
+    with FileLock(project.root / ".locks" / "sweep.lr.v2.lock"):  # of the study "lr.v2"
+        assert "No claim is held" in spatialllm("unlock")
+
+
 def test_status_is_watched_for_as_long_as_something_runs(project, spatialllm, monkeypatch):
     begun, go = project.hold(RUN)
     stage = project.start(sys.executable, "-m", "fake.scenes", "train")
