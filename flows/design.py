@@ -165,12 +165,12 @@ def _setting(field: str, name: str) -> tuple[str, str]:
     key, _, value = field.partition("=")
     if not key or not re.fullmatch(r"[A-Za-z0-9+-]+", value):
         raise InputError(f"design {name!r}: {field!r} is not KEY=VALUE with a dotless value (1of9, 15e-5, 3)")
-    if (reduced := _reduced(value)) != value:
-        raise InputError(f"design {name!r}: write {key}={reduced} instead of {field}")
+    if (spelled := reduced(value)) != value:
+        raise InputError(f"design {name!r}: write {key}={spelled} instead of {field}")
     return key, value
 
 
-def _reduced(value: str) -> str:
+def reduced(value: str) -> str:
     """The one spelling of what a setting says: 2of6 is 1of3, 10e-4 is 1e-3."""
     if (share := _fraction(value)) is not None:
         return f"{share.numerator}of{share.denominator}"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from data_registry.errors import InputError
-from flows.design import Design, read_value
+from flows.design import Design, read_value, reduced
 from tasks.stopped import FRAC
 
 WHOLE = "1"
@@ -31,6 +31,9 @@ class Halving:
             raise InputError(f"{where}.fractions: {self.fractions}: shares above 0 and at most 1, such as 1of9")
         if shares != sorted(set(shares)) or shares[-1] != 1:
             raise InputError(f"{where}.fractions: {self.fractions}: in rising order, the last one 1")
+        spelled = [*map(reduced, self.fractions[:-1]), WHOLE]
+        if self.fractions != spelled:  # in the names of designs, where each share has one spelling
+            raise InputError(f"{where}.fractions: write {spelled} instead of {self.fractions}")
         if self.keep < 2:
             raise InputError(f"{where}.keep: {self.keep}: one in at least 2 goes on")
 

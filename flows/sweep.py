@@ -21,6 +21,7 @@ from flows.study import Trial, agree_on, check_sampler, importances_of, make_sam
 from flows.track import Tracking
 from tasks import digest, settings, stopped
 from tasks.claim import Paths, write_json
+from tasks.stopped import FRAC
 
 DEFAULT_TRIALS = 20
 
@@ -63,6 +64,8 @@ def run_sweep(
     sampler = check_sampler(sampler or config.sampler)
     if halving and len(config.objectives) > 1:
         raise InputError("params.yaml: sweep.objectives: halving ranks by accuracy alone; leave [accuracy]")
+    if halving and FRAC in config.space.settings:
+        raise InputError(f"params.yaml: sweep.space.settings.{FRAC}: with --halving its rungs say where stage 2 stops")
     started = time.monotonic()
     rungs = config.halving if halving else None
     given = settings.load(root)

@@ -421,6 +421,23 @@ def test_a_space_that_params_yaml_cannot_train_leaves_no_trial_behind(root):
         assert study.trials == []
 
 
+@pytest.mark.parametrize(
+    ("fractions", "says"),
+    [(["2of18", "1"], "write ['1of9', '1'] instead"), (["1of9", "1of1"], "write ['1of9', '1'] instead")],
+)
+def test_rungs_are_spelled_as_in_names(fractions, says):
+    with pytest.raises(InputError) as refused:
+        Halving(fractions)
+    assert says in str(refused.value)
+
+
+def test_where_stage_2_stops_is_varied_by_rungs_or_by_the_space(root):
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("  sampler: prefix", "  space: {settings: {frac: [1of2]}}", 1))
+    with pytest.raises(InputError, match=r"sweep\.space\.settings\.frac: with --halving"):
+        run_sweep(root, "s", 3, 1, None, None, None, halving=True)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden"])
 def test_a_study_has_a_name_that_files_can_have(root, name):
     with pytest.raises(InputError, match="its files are named after it"), open_study(root, name):
