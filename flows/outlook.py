@@ -166,7 +166,7 @@ def trials_table(trials: "list[Trial]") -> Table:
     for place, trial in enumerate(trials, start=1):
         if trial.value is not None:
             value = f"{100 * trial.value:.1f} %"
-        elif trial.rungs:
+        elif trial.failed == "stopped":
             value = f"[dim]stopped at {100 * trial.rungs[-1]:.1f} %[/dim]"
         else:
             value = f"[red]{trial.failed}[/red]"

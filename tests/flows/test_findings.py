@@ -6,10 +6,12 @@ import random
 from statistics import pvariance as variance
 
 import pytest
+from rich.console import Console
 
 from flows import findings
 from flows.bill import Bill
 from flows.effects import effects
+from flows.outlook import trials_table
 from flows.search import Config
 from flows.space import Space
 from flows.study import Trial
@@ -125,6 +127,17 @@ def test_a_halving_counts_a_training_that_went_on_once(study):
     assert effect_of(results["effects"], "stage2")["mix665k+3di-ft1m"] == pytest.approx(0.1), "all of the first rung"
     assert "at the first rung (1of3 of stage 2)" in page
     assert page.count("stopped at") == 10
+
+
+def test_a_design_that_failed_at_a_later_rung_is_said_to_have_failed(study):
+    root, space = study
+    failed = Trial(0, next(space.designs()), None, "failed", (0.5,), None)
+    _, page = report(root, space, [failed], ["1of3", "1"])
+    assert "<small>failed</small>" in page and "stopped at" not in page
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(trials_table([failed]))
+    assert "failed" in shown.get() and "stopped at" not in shown.get()
 
 
 def test_the_readme_tells_of_the_sweep(study, tmp_path):
