@@ -127,6 +127,7 @@ def test_a_halving_counts_a_training_that_went_on_once(study):
     assert effect_of(results["effects"], "stage2")["mix665k+3di-ft1m"] == pytest.approx(0.1), "all of the first rung"
     assert "at the first rung (1of3 of stage 2)" in page
     assert page.count("stopped at") == 10
+    assert "sweep --study s --halving</code>" in page, "without it the study is refused"
 
 
 def test_a_design_that_failed_at_a_later_rung_is_said_to_have_failed(study):
