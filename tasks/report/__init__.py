@@ -1,6 +1,7 @@
 """The report of a set of designs: report.html and results.json, written from the files of their score runs.
 `build_report` is a pure function of those files; `python -m tasks.report readme` puts the table into README.md."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -48,9 +49,10 @@ def build_report(
 
     collected = collect(root, scale, designs, blind, stage_counts, seconds, is_current)
     if stage_counts is None and seconds is None and (out / "results.json").exists():
-        before = json.loads((out / "results.json").read_text())
-        if before["designs"] == collected.results["designs"]:
-            collected.results.update({key: before[key] for key in ("stage_runs", "seconds")})
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a merge or a hand broke it; it is written anew
+            before = json.loads((out / "results.json").read_text())
+            if before["designs"] == collected.results["designs"]:
+                collected.results.update({key: before[key] for key in ("stage_runs", "seconds")})
     shown = [*collected.scored, *([collected.blind] if collected.blind else [])]
     scenes = root / "runs" / scale / "scenes" / "test"
     html = page(collected, examples(open_images(runtime or {}, scenes), collected.questions, shown))

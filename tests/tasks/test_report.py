@@ -238,6 +238,14 @@ def test_writing_it_again_gives_the_same_bytes(study, report, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ["report.html", "results.json"]
 
 
+def test_a_report_that_a_merge_broke_is_written_anew(study, tmp_path):
+    root, entries, _, _ = study
+    (tmp_path / "results.json").write_text("<<<<<<< HEAD\n{}\n")
+    again = build_report(root, "tiny", entries[:2], tmp_path)
+    assert again["seconds"] is None
+    assert json.loads((tmp_path / "results.json").read_text()) == again
+
+
 def test_examples_do_not_depend_on_answers(study):
     from tasks.report.data import read_questions
     from tasks.report.examples import choose
