@@ -78,6 +78,7 @@ def run_sweep(
         "metric": config.metric,
         "rungs": rungs.fractions if rungs else [WHOLE],
         "space": config.space.choices(),
+        "sweep.space.when": config.space.when or None,
         **{f"section or version of {stage} in params.yaml": _terms_of(whole, stage) for stage in whole.plan},
     }
     with open_study(root, name, config.objectives) as study, in_flow(root):

@@ -408,6 +408,21 @@ def test_a_study_goes_on_only_where_its_values_compare(root, monkeypatch, old, n
     assert not says or says in str(refused.value)
 
 
+def test_a_study_goes_on_only_where_the_same_settings_apply(root, monkeypatch):
+    def killed(*arguments, **options):
+        raise Killed
+
+    monkeypatch.setattr("flows.sweep.Session", killed)
+    text, settings = (root / "params.yaml").read_text(), "settings: {lr: [1.0e-3]}"
+    for more, ends in ((", when: {lr: {llm: [llama3-8b]}}", Killed), ("", InputError)):
+        space = f"  space: {{{settings}{more}}}"
+        (root / "params.yaml").write_text(text.replace("  sampler: prefix", space, 1))
+        with pytest.raises(ends, match=r"with sweep\.space\.when .*, now None" if ends is InputError else None):
+            run_sweep(root, "s", 3, 1, None, None, None)
+        with open_study(root, "s") as study:
+            study.tell(study.ask(), 0.5)
+
+
 class Killed(Exception):
     pass
 
