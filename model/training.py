@@ -150,7 +150,7 @@ def train(
     # Counted before ZeRO-3 shares the weights out.
     meter = Meter(world, model_flops(llm) if llm is not None else (0.0, 0.0), peak_flops(arguments.device))
     stop = min(steps, math.ceil(steps * frac / _STOPS) * _STOPS)
-    reporter = _Reporter(meter, on_log, on_progress, stop)
+    reporter = _Reporter(meter, on_log, on_progress, stop, lambda step: batches.set_epoch(step // steps_per_epoch))
     with contextlib.ExitStack() as afterwards:
         if machine.deepspeed:
             afterwards.callback(leave_deepspeed)
@@ -340,11 +340,17 @@ class SpatialTrainer(Trainer):
 class _Reporter(TrainerCallback):
     """Passes on logs and progress, marks checkpoints once they are whole, and ends a training at step `stop`."""
 
-    def __init__(self, meter: Meter, log: Callable | None, progress: Callable | None, stop: int):
-        self.meter, self.log, self.progress, self.stop = meter, log, progress, stop
+    def __init__(
+        self, meter: Meter, log: Callable | None, progress: Callable | None, stop: int, on_epoch: Callable[[int], None]
+    ):
+        self.meter, self.log, self.progress, self.stop, self.on_epoch = meter, log, progress, stop, on_epoch
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.meter.read()  # what came before was no training
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        # The Trainer does not reach our order through the two wrappers around it, where several processes resume.
+        self.on_epoch(state.global_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.log and "loss" in logs:

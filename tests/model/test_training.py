@@ -50,6 +50,38 @@ def test_resume_after_kill_is_bit_for_bit(tmp_path, optimizer):
     assert equal_weights(unbroken, resumed)
 
 
+TOGETHER = """
+import os, sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import torch
+from tiny_models import train_tiny
+model, result = train_tiny(Path({work!r}), "adamw", die_at={die_at})
+torch.save([result.resumed_from, model.state_dict()], {work!r} + "/end." + os.environ["RANK"])
+"""
+
+
+def by_two(work: Path, die_at: int | None = None) -> tuple[int, dict]:
+    """What two processes train together: the step they began at, and the first one's weights."""
+    work.mkdir(exist_ok=True)
+    script = work.with_suffix(".py")
+    script.write_text(TOGETHER.format(here=str(Path(__file__).parent), work=str(work), die_at=die_at))
+    here = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "--monitor-interval", "0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", *here, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == (die_at is None), done.stderr[-4000:]
+    return torch.load(work / "end.0") if die_at is None else (0, {})
+
+
+@pytest.mark.slow
+def test_two_processes_resume_in_a_later_epoch_in_its_own_order(tmp_path):
+    _, unbroken = by_two(tmp_path / "whole")
+    by_two(tmp_path / "killed", die_at=11)
+    resumed_from, resumed = by_two(tmp_path / "killed")
+    assert resumed_from == 9, "of 14, 7 in each epoch"
+    assert all(torch.equal(weight, unbroken[name]) for name, weight in resumed.items())
+
+
 @pytest.mark.parametrize("checkpoint_steps", [0, 4])
 def test_a_stopped_training_is_part_of_the_whole_one(tmp_path, checkpoint_steps):
     machine = Machine(per_device_batch=4, checkpoint_steps=checkpoint_steps, log_steps=2, device="cpu")
