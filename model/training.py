@@ -216,6 +216,8 @@ def _arguments(
         dataloader_num_workers=machine.workers,
         dataloader_pin_memory=not cpu,
         activation_checkpointing=machine.gradient_checkpointing,
+        # By default not where activations are recomputed; but text alone gives the connector no gradient.
+        ddp_find_unused_parameters=True,
         deepspeed=machine.deepspeed,
         # A GPU works on while batches come from pinned memory.
         accelerator_config={"even_batches": False, "split_batches": False, "non_blocking": not cpu},

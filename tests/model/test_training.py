@@ -56,18 +56,23 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 import torch
 from tiny_models import train_tiny
-model, result = train_tiny(Path({work!r}), "adamw", die_at={die_at})
+from model.training import Machine
+machine = Machine(
+    per_device_batch=4, checkpoint_steps=3, log_steps=1, device="cpu", gradient_checkpointing={recompute}
+)
+model, result = train_tiny(Path({work!r}), "adamw", die_at={die_at}, machine=machine)
 torch.save([result.resumed_from, model.state_dict()], {work!r} + "/end." + os.environ["RANK"])
 """
 
 
-def by_two(work: Path, die_at: int | None = None) -> tuple[int, dict]:
+def by_two(work: Path, die_at: int | None = None, recompute: bool = False) -> tuple[int, dict]:
     """What two processes train together: the step they began at, and the first one's weights."""
     work.mkdir(exist_ok=True)
     script = work.with_suffix(".py")
-    script.write_text(TOGETHER.format(here=str(Path(__file__).parent), work=str(work), die_at=die_at))
-    here = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "--monitor-interval", "0.1"]
-    command = [sys.executable, "-m", "torch.distributed.run", *here, str(script)]
+    here = str(Path(__file__).parent)
+    script.write_text(TOGETHER.format(here=here, work=str(work), die_at=die_at, recompute=recompute))
+    local = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "--monitor-interval", "0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", *local, str(script)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode == 0) == (die_at is None), done.stderr[-4000:]
     return torch.load(work / "end.0") if die_at is None else (0, {})
@@ -80,6 +85,15 @@ def test_two_processes_resume_in_a_later_epoch_in_its_own_order(tmp_path):
     resumed_from, resumed = by_two(tmp_path / "killed")
     assert resumed_from == 9, "of 14, 7 in each epoch"
     assert all(torch.equal(weight, unbroken[name]) for name, weight in resumed.items())
+
+
+@pytest.mark.slow
+def test_two_processes_recompute_activations_of_batches_without_images_too(tmp_path):
+    """Those give the connector no gradient, for which neither process may wait."""
+    _, kept = by_two(tmp_path / "kept")
+    _, recomputed = by_two(tmp_path / "recomputed", recompute=True)
+    for name, weight in recomputed.items():
+        torch.testing.assert_close(weight, kept[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("checkpoint_steps", [0, 4])
