@@ -173,7 +173,7 @@ def train(
             last_complete(work)  # removes what a kill left, before anyone looks for what is whole
         trainer.accelerator.wait_for_everyone()
         checkpoint = last_complete(work, stop)
-        if checkpoint and trainer.count_faults:
+        if checkpoint and (checkpoint / NOT_FINITE_FILE).exists():  # not where several processes wrote it
             trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
         set_seed(seed)
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -324,7 +324,7 @@ class SpatialTrainer(Trainer):
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if name in trained}
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_file(kept, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
-        if self.count_faults:
+        if self.count_faults or self.not_finite:
             (Path(output_dir) / NOT_FINITE_FILE).write_text(json.dumps(self.not_finite))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

@@ -296,6 +296,15 @@ def test_what_was_counted_before_a_stop_is_counted_after_it(tmp_path):
     assert resumed.not_finite == whole.not_finite != ()
 
 
+def test_counting_goes_on_from_a_checkpoint_that_counts_nothing(tmp_path):
+    """As several processes, where the first such loss ends all, leave it to a single one."""
+    machine = Machine(per_device_batch=4, checkpoint_steps=3, device="cpu")
+    train_tiny(tmp_path, machine=machine, frac=0.5)
+    assert not list(tmp_path.glob("*/not_finite.json"))
+    _, result = train_tiny(tmp_path, machine=machine, count_faults=True)
+    assert (result.resumed_from, result.steps, result.not_finite) == (10, 14, ())
+
+
 def count_not_finite(model, tokenizer, samples, work, on_progress=None):
     """Train on samples of which those with the image i1 give a loss that is not finite."""
     pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
