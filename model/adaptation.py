@@ -115,6 +115,10 @@ class ContrastiveAdapter(nn.Module):
         self.encoder, self.projection = encoder, clip.visual_projection
         self.register_buffer("scale", clip.logit_scale.detach().exp(), persistent=False)
 
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Recompute activations, as the Trainer asks of a model of transformers."""
+        self.encoder.tower.activation_checkpointing_enable(**options)
+
     def forward(
         self,
         pixel_values: torch.Tensor,

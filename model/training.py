@@ -150,7 +150,7 @@ def train(
     # Counted before ZeRO-3 shares the weights out.
     meter = Meter(world, model_flops(llm) if llm is not None else (0.0, 0.0), peak_flops(arguments.device))
     stop = min(steps, math.ceil(steps * frac / _STOPS) * _STOPS)
-    reporter = _Reporter(meter, on_log, on_progress, stop)
+    reporter = _Reporter(meter, on_log, on_progress, stop, lambda step: batches.set_epoch(step // steps_per_epoch))
     with contextlib.ExitStack() as afterwards:
         if machine.deepspeed:
             afterwards.callback(leave_deepspeed)
@@ -173,7 +173,7 @@ def train(
             last_complete(work)  # removes what a kill left, before anyone looks for what is whole
         trainer.accelerator.wait_for_everyone()
         checkpoint = last_complete(work, stop)
-        if checkpoint and trainer.count_faults:
+        if checkpoint and (checkpoint / NOT_FINITE_FILE).exists():  # not where several processes wrote it
             trainer.not_finite = json.loads((checkpoint / NOT_FINITE_FILE).read_text())
         set_seed(seed)
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -216,6 +216,8 @@ def _arguments(
         dataloader_num_workers=machine.workers,
         dataloader_pin_memory=not cpu,
         activation_checkpointing=machine.gradient_checkpointing,
+        # By default not where activations are recomputed; but text alone gives the connector no gradient.
+        ddp_find_unused_parameters=True,
         deepspeed=machine.deepspeed,
         # A GPU works on while batches come from pinned memory.
         accelerator_config={"even_batches": False, "split_batches": False, "non_blocking": not cpu},
@@ -322,7 +324,7 @@ class SpatialTrainer(Trainer):
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if name in trained}
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_file(kept, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
-        if self.count_faults:
+        if self.count_faults or self.not_finite:
             (Path(output_dir) / NOT_FINITE_FILE).write_text(json.dumps(self.not_finite))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -340,11 +342,17 @@ class SpatialTrainer(Trainer):
 class _Reporter(TrainerCallback):
     """Passes on logs and progress, marks checkpoints once they are whole, and ends a training at step `stop`."""
 
-    def __init__(self, meter: Meter, log: Callable | None, progress: Callable | None, stop: int):
-        self.meter, self.log, self.progress, self.stop = meter, log, progress, stop
+    def __init__(
+        self, meter: Meter, log: Callable | None, progress: Callable | None, stop: int, on_epoch: Callable[[int], None]
+    ):
+        self.meter, self.log, self.progress, self.stop, self.on_epoch = meter, log, progress, stop, on_epoch
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.meter.read()  # what came before was no training
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        # The Trainer does not reach our order through the two wrappers around it, where several processes resume.
+        self.on_epoch(state.global_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.log and "loss" in logs:

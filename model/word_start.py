@@ -18,6 +18,7 @@ RARE, COMMON = 0.004, 0.7  # of all images; words beyond tell too little
 RIDGE = 0.1  # of the features' mean variance
 TOLD = 0.05  # share of a word's variance that must be in the features
 STRONG = 3.0  # what a detector gives where a word is clearly present
+QUANTILE_MOST = 1 << 24  # numbers of which torch finds a quantile; with more, every so-many-th patch is looked at
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def start(
             return 0
         best = found.told.argsort(descending=True)[: connector.linear_1.out_features]
         weight, bias, words = found.weight[best], found.bias[best], found.words[best]
-        strong = torch.quantile(patches @ weight.T + bias, 0.99)
         n = len(words)
+        apart = -(-len(patches) // (QUANTILE_MOST // n))
+        strong = torch.quantile(patches[::apart] @ weight.T + bias, 0.99)
         connector.linear_1.weight[:n] = weight * (STRONG / strong)
         connector.linear_1.bias[:n] = bias * (STRONG / strong)
         connector.linear_2.weight[:, :n] = embeddings[words].T

@@ -93,7 +93,7 @@ def annotate(
         for k in range(start, min(start + p.batch, members.stop)):
             try:
                 decoded[k] = _decode(folder / names[k], p.most_px)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except shards.UNDECODABLE as error:
                 failures[names[k]] = f"does not decode: {error}"
         try:
             found += networks(list(decoded), [names[k] for k in decoded], list(decoded.values()))

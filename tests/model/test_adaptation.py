@@ -16,8 +16,10 @@ from model.adaptation import (
     merge_lora,
     train_adapters_of,
 )
+from model.batching import GroupedBatches
 from model.encoders import VisionEncoder
 from model.modeling import SpatialLLMForConditionalGeneration
+from model.training import Machine, Recipe, train
 
 
 @pytest.fixture
@@ -96,6 +98,29 @@ def test_adapters_learn_and_merge_into_the_same_function(clip, pixels):
     torch.testing.assert_close(encoder(pixels), adapted, rtol=1e-4, atol=1e-5)
     changed = {name for name, p in tower.named_parameters() if not torch.equal(p, before[name])}
     assert changed == {name for name in before if any(f"{x}_proj.weight" in name for x in "qkv")}
+
+
+def test_recomputed_activations_change_no_loss(clip, pixels, tmp_path):
+    """As at paper scale, where they are recomputed."""
+    adapters = add_lora(clip.vision_model, Lora(rank=2, alpha=4, dropout=0.0))
+    clip.requires_grad_(False)
+    for p in adapters:
+        p.requires_grad_(True)
+    start = {name: p.clone() for name, p in clip.state_dict().items()}
+    texts = torch.nn.functional.normalize(torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), dim=-1)
+    pairs = [Pair(f"p{k}", str(k), str(k)) for k in range(6)]
+    collate = PairCollator(
+        lambda keys: {"pixel_values": torch.stack([pixels[int(k)] for k in keys])}, texts, {str(k): k for k in range(6)}
+    )
+    batches = GroupedBatches([0] * 6, [(0,)] * 6, 3, 3, 0)
+    recipe, losses = Recipe(lr=0.01, global_batch=3, epochs=3, bf16=False), []
+    for recompute in (False, True):
+        clip.load_state_dict(start)
+        model = ContrastiveAdapter(clip, VisionEncoder("clip", make_encoder("clip").spec, clip.vision_model))
+        machine = Machine(per_device_batch=3, device="cpu", gradient_checkpointing=recompute)
+        losses.append(train(model, pairs, collate, recipe, tmp_path, 0, machine, batches).loss)
+        assert clip.vision_model.is_activation_checkpointing == recompute
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_next_token_objective_reaches_the_adapters(clip, pixels):

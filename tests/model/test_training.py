@@ -50,6 +50,52 @@ def test_resume_after_kill_is_bit_for_bit(tmp_path, optimizer):
     assert equal_weights(unbroken, resumed)
 
 
+TOGETHER = """
+import os, sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import torch
+from tiny_models import train_tiny
+from model.training import Machine
+machine = Machine(
+    per_device_batch=4, checkpoint_steps=3, log_steps=1, device="cpu", gradient_checkpointing={recompute}
+)
+model, result = train_tiny(Path({work!r}), "adamw", die_at={die_at}, machine=machine)
+torch.save([result.resumed_from, model.state_dict()], {work!r} + "/end." + os.environ["RANK"])
+"""
+
+
+def by_two(work: Path, die_at: int | None = None, recompute: bool = False) -> tuple[int, dict]:
+    """What two processes train together: the step they began at, and the first one's weights."""
+    work.mkdir(exist_ok=True)
+    script = work.with_suffix(".py")
+    here = str(Path(__file__).parent)
+    script.write_text(TOGETHER.format(here=here, work=str(work), die_at=die_at, recompute=recompute))
+    local = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "--monitor-interval", "0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", *local, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == (die_at is None), done.stderr[-4000:]
+    return torch.load(work / "end.0") if die_at is None else (0, {})
+
+
+@pytest.mark.slow
+def test_two_processes_resume_in_a_later_epoch_in_its_own_order(tmp_path):
+    _, unbroken = by_two(tmp_path / "whole")
+    by_two(tmp_path / "killed", die_at=11)
+    resumed_from, resumed = by_two(tmp_path / "killed")
+    assert resumed_from == 9, "of 14, 7 in each epoch"
+    assert all(torch.equal(weight, unbroken[name]) for name, weight in resumed.items())
+
+
+@pytest.mark.slow
+def test_two_processes_recompute_activations_of_batches_without_images_too(tmp_path):
+    """Those give the connector no gradient, for which neither process may wait."""
+    _, kept = by_two(tmp_path / "kept")
+    _, recomputed = by_two(tmp_path / "recomputed", recompute=True)
+    for name, weight in recomputed.items():
+        torch.testing.assert_close(weight, kept[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("checkpoint_steps", [0, 4])
 def test_a_stopped_training_is_part_of_the_whole_one(tmp_path, checkpoint_steps):
     machine = Machine(per_device_batch=4, checkpoint_steps=checkpoint_steps, log_steps=2, device="cpu")
@@ -248,6 +294,15 @@ def test_what_was_counted_before_a_stop_is_counted_after_it(tmp_path):
     resumed = run(tmp_path / "broken")
     assert resumed.resumed_from == 3
     assert resumed.not_finite == whole.not_finite != ()
+
+
+def test_counting_goes_on_from_a_checkpoint_that_counts_nothing(tmp_path):
+    """As several processes, where the first such loss ends all, leave it to a single one."""
+    machine = Machine(per_device_batch=4, checkpoint_steps=3, device="cpu")
+    train_tiny(tmp_path, machine=machine, frac=0.5)
+    assert not list(tmp_path.glob("*/not_finite.json"))
+    _, result = train_tiny(tmp_path, machine=machine, count_faults=True)
+    assert (result.resumed_from, result.steps, result.not_finite) == (10, 14, ())
 
 
 def count_not_finite(model, tokenizer, samples, work, on_progress=None):

@@ -40,6 +40,19 @@ def test_a_patch_of_a_thing_starts_as_its_word():
     assert _named(connector, features, embeddings, shown) > 0.9
 
 
+def test_more_evidence_than_torch_finds_a_quantile_of():
+    features, shown, texts = _world()
+    torch.manual_seed(0)
+    embeddings = torch.randn(WORDS, 64)
+    connector = NormedMLPConnector(WIDTH, 64)
+    connector.match(embeddings)
+    finer = 16  # times as many patches along each side
+    batches = ([features[at : at + 256].repeat(1, finer * finer, 1)] for at in range(0, IMAGES, 256))
+    assert 256 * (GRID * finer) ** 2 * 18 > word_start.QUANTILE_MOST
+    assert word_start.start(connector, batches, GRID * finer, texts, embeddings) == 18
+    assert _named(connector, features, embeddings, shown) > 0.9
+
+
 def test_words_that_the_features_do_not_tell_are_left_out():
     features, _, texts = _world()
     found = word_start.detect(features.mean(1), *word_start.presence(texts))

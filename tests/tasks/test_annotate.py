@@ -1,5 +1,6 @@
 """The stages `pose` and `annotate`: a head that learns azimuth, pictures that become scenes whatever befalls one."""
 
+import io
 import json
 import os
 import re
@@ -156,17 +157,21 @@ def test_pictures_become_scenes(tmp_path, pictures, truth):
 
 
 def test_one_failure_is_counted_and_stops_nothing_else(tmp_path, pictures, truth):
+    noise, avif = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8), io.BytesIO()
+    Image.fromarray(noise).save(avif, "AVIF")
+    head, mark, body = avif.getvalue().partition(b"mdat")
+    (pictures / "0.png").write_bytes(head + mark + b"\xff" * len(body))  # at which Pillow raises a RuntimeError
     (pictures / "2.png").write_bytes(b"no picture")
     Image.new("RGB", (3000, 2000)).save(pictures / "6.png")
     truth.fail = "4.png"
     digest = given(tmp_path / "0", pictures)
-    run = stage_run(tmp_path / "a", pictures, digest, max_failed=0.5)
+    run = stage_run(tmp_path / "a", pictures, digest, max_failed=0.6)
     metrics = annotate.compute(run)
-    assert (metrics["images"], metrics["images_failed"]) == (4, 3)
+    assert (metrics["images"], metrics["images_failed"]) == (3, 4)
     failures = json.loads((run.out / "failures.json").read_text())
-    assert set(failures) == {"2.png", "4.png", "6.png"}
+    assert set(failures) == {"0.png", "2.png", "4.png", "6.png"}
     assert failures["4.png"] == "RuntimeError: out of memory"
-    assert "does not decode" in failures["2.png"]
+    assert all("does not decode" in failures[name] for name in ("0.png", "2.png"))
     assert "most_px" in failures["6.png"]
     assert "5.png" in Images(run.out), "the other picture of the batch that failed"
 
