@@ -27,12 +27,18 @@ def _world(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, list[set[int]]]:
     return features, shown, texts
 
 
-def test_a_patch_of_a_thing_starts_as_its_word():
-    features, shown, texts = _world()
+def _new():
+    """A connector as stage 1 begins with it, and the words of its LLM."""
     torch.manual_seed(0)
     embeddings = torch.randn(WORDS, 64)
     connector = NormedMLPConnector(WIDTH, 64)
     connector.match(embeddings)
+    return connector, embeddings
+
+
+def test_a_patch_of_a_thing_starts_as_its_word():
+    features, shown, texts = _world()
+    connector, embeddings = _new()
     before = _named(connector, features, embeddings, shown)
     count = word_start.start(connector, [[features[:200]], [features[200:]]], GRID, texts, embeddings)
     assert count == 18  # word 0 tells nothing, and word 19 is not in the features
@@ -42,10 +48,7 @@ def test_a_patch_of_a_thing_starts_as_its_word():
 
 def test_more_evidence_than_torch_finds_a_quantile_of():
     features, shown, texts = _world()
-    torch.manual_seed(0)
-    embeddings = torch.randn(WORDS, 64)
-    connector = NormedMLPConnector(WIDTH, 64)
-    connector.match(embeddings)
+    connector, embeddings = _new()
     finer = 16  # times as many patches along each side
     batches = ([features[at : at + 256].repeat(1, finer * finer, 1)] for at in range(0, IMAGES, 256))
     assert 256 * (GRID * finer) ** 2 * 18 > word_start.QUANTILE_MOST
