@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.environment import machine
+from tasks.stage.environment import machine
 
 RESULTS = Path(__file__).parent / "results"
 

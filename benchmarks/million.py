@@ -23,12 +23,13 @@ import numpy as np
 
 from benchmarks.bench import RESULTS, machine, record
 from benchmarks.questions import write_records
-from data_registry import conversations, omni3d
+from data_registry import conversations
 from data_registry.questions import dialogue, probing
 from data_registry.questions.balance import many_small_objects
+from data_registry.readers import omni3d
 from data_registry.scene import Scene
 from tasks.data import DATASETS, Params
-from tasks.settings import PARAMS_FILE, parse, read_yaml
+from tasks.identity.settings import PARAMS_FILE, parse, read_yaml
 
 SCENES = 10_000
 SAMPLES = {"3di-pb-in166k": 166_000, "3di-pb-oi1m": 1_000_000, "3di-ft1m": 1_000_000}

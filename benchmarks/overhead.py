@@ -13,9 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.bench import record
-from flows.plan import Plan, plan_of
-from flows.space import Space
-from flows.store import Store
+from flows.designs.plan import Plan, plan_of
+from flows.designs.space import Space
+from flows.store.dvc_store import Store
 from tests.flows.conftest import Project, make_project
 
 NAP_S = 0.5

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from benchmarks.bench import record
-from flows.plan import POSE_ENCODER, annotation_of, write_plan
+from flows.designs.plan import POSE_ENCODER, annotation_of, write_plan
 from tasks import pose, scenes
-from tasks.settings import PARAMS_FILE
-from tasks.stage import execute
+from tasks.identity.settings import PARAMS_FILE
+from tasks.stage.harness import execute
 
 ROOT = Path(__file__).parents[1]
 CHANCE_DEG = 90.0  # the median error of an azimuth that is guessed

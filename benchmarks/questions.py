@@ -12,12 +12,13 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.bench import record
-from data_registry import conversations, omni3d, render
+from data_registry import conversations, render
 from data_registry.questions import dialogue
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.facts import fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Margins, layout
+from data_registry.readers import omni3d
 
 SCENES, ROUNDS = 300, 5
 MEMORY = (2_500, 10_000)  # records in a file, for the peak of memory: one shard, and four

@@ -12,8 +12,8 @@ import optuna
 
 from benchmarks.bench import record
 from benchmarks.search import NEAR, SAMPLERS, at_paper_scale, paid_until_near, search
-from flows.design import Design, parse
-from flows.space import Space
+from flows.designs.design import Design, parse
+from flows.designs.space import Space
 
 RESULTS = Path(__file__).parents[1] / "reports" / "sweep-tiny" / "results.json"
 SEEDS = 20

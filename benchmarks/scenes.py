@@ -13,7 +13,8 @@ from embreex.rtcore_scene import EmbreeScene
 from PIL import Image
 
 from benchmarks.bench import record
-from data_registry import omni3d, render
+from data_registry import render
+from data_registry.readers import omni3d
 from data_registry.render import World
 
 SIZE = 96

@@ -15,15 +15,15 @@ import optuna
 
 from benchmarks.bench import record
 from data_registry.paper import TABLE_2
-from flows.bill import Bill
-from flows.design import ROWS, Design
-from flows.halving import WHOLE, Halving, at
-from flows.plan import TRAINING, Plan
-from flows.run import Result
-from flows.search import Config, Sweep
-from flows.space import Space
-from flows.study import make_sampler
-from tasks.stopped import FRAC, frac_of
+from flows.costs.prices import Bill
+from flows.designs.design import ROWS, Design
+from flows.designs.plan import TRAINING, Plan
+from flows.designs.space import Space
+from flows.execution.result import Result
+from flows.search.halving import WHOLE, Halving, at
+from flows.search.loop import Config, Sweep
+from flows.search.samplers.registry import make_sampler
+from tasks.stage.early_stop import FRAC, frac_of
 
 SEEDS = 150
 NEAR = 0.5  # points
@@ -120,14 +120,14 @@ class Replay:
 
     def metrics(self, run: str) -> dict[str, Any]:
         """The score of the surface."""
-        from flows.design import parse
+        from flows.designs.design import parse
 
         return {"average": self.surface.at(parse(run.partition("/")[2]))}
 
 
 def samples(parts: dict[str, Any], stage: str) -> float:
     """Samples that a training run reads."""
-    from flows.cost import DATA
+    from flows.costs.cost import DATA
 
     data = parts[{"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]]
     return sum(DATA[name][0] for name in data) * frac_of(parts)
@@ -190,7 +190,7 @@ def regrets(replays: list[Replay], hours: list[float]) -> list[float]:
 
 def naive_samples(space: Space) -> dict[str, float]:
     """Samples of the whole grid if every design were trained on its own: of stage 2, and of all stages."""
-    from flows.plan import plan_of
+    from flows.designs.plan import plan_of
 
     stage2 = everything = 0.0
     for design in space.designs():

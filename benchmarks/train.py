@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.bench import record
 from benchmarks.training.case import ENCODER, LLMS, ROOT, STAGES, STEPS, WARM_UP, Case
 from benchmarks.training.sides import LORA_RANK, SIDES
-from tasks.lmm import GROWING
+from tasks.training.machine import GROWING
 
 REPEATS = {"tiny": 3}  # of each side; a tiny one takes seconds, which a busy machine stretches unevenly
 SAME_CURVE = 0.03  # most that the losses of a step may differ, as a share; bf16 rounds differently on either side
@@ -119,10 +119,10 @@ def _rows(samples: int, summary: dict[str, dict[str, Any]], rate: str) -> dict[s
 
 
 def _utilisation(samples: int, summary: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Of each side: the LLM's model FLOPs (model/meter.py) by the peak of the card; the encoders' are not counted."""
+    """Of each side: the LLM's model FLOPs (model/training/meter.py) by the card's peak; encoders' are not counted."""
     import torch
 
-    from model.meter import peak_flops
+    from model.training.meter import peak_flops
 
     found = {}
     for side, one in summary.items():

@@ -6,14 +6,15 @@ from pathlib import Path
 from prefect import flow
 
 from data_registry.errors import InputError
-from flows.design import BLIND_REFERENCE, ROADMAP, choose, parse
-from flows.plan import plan_of
+from flows.designs.design import BLIND_REFERENCE, ROADMAP, choose, parse
+from flows.designs.plan import plan_of
+from flows.execution.display import NoDisplay
+from flows.execution.flow import run_plan
+from flows.execution.result import Result
 from flows.roadmap import run_roadmap
-from flows.run import Result, run_plan
-from flows.show import NoDisplay
 from flows.sweep import run_sweep
-from flows.track import deliver_owed
-from tasks import settings
+from flows.tracking.flow_runs import deliver_owed
+from tasks.identity import settings
 
 
 @flow(name="roadmap")

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.design import BLIND_REFERENCE, Design, at_scale, parse
-from flows.plan import Plan, plan_of
-from flows.run import AVAILABLE, Result, run_plan
-from flows.store import is_current
-from flows.track import Tracking
-from tasks import digest, settings
-from tasks.claim import Paths
+from flows.designs.design import BLIND_REFERENCE, Design, at_scale, parse
+from flows.designs.plan import Plan, plan_of
+from flows.execution.flow import run_plan
+from flows.execution.result import AVAILABLE, Result
+from flows.store.dvc_store import is_current
+from flows.tracking.flow_runs import Tracking
+from tasks.identity import manifest, settings
+from tasks.identity.paths import Paths
 
 REPORT = Path("reports/roadmap")
 
@@ -34,7 +35,7 @@ def run_roadmap(root: Path, designs: list[Design], display: Any, warn: Any) -> R
 
     Args:
         designs: in the order of the table.
-        display: shows progress (`flows.show`).
+        display: shows progress (`flows.execution.display`).
         warn: called with a warning, e.g. that MLflow is down.
     """
     chosen = list(dict.fromkeys([*designs, at_scale(BLIND_REFERENCE, settings.load(root).scale)]))
@@ -78,7 +79,7 @@ def write_report(root: Path, designs: list[Design], result: Result | None) -> di
 def record(root: Path, designs: list[Design], plan: Plan, report: dict[str, Any] | None, tracking: Tracking) -> None:
     """A parent run for this set of results with a child per design; the same results are one parent, ever."""
     scale = settings.load(root).scale
-    scores = {d.name: digest.read_manifest(Paths(root, scale, "score", d.name).out)["content"] for d in designs}
+    scores = {d.name: manifest.read_manifest(Paths(root, scale, "score", d.name).out)["content"] for d in designs}
     if not tracking.owes(scores):
         return
     tracking.deliver(plan)

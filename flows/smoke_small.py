@@ -13,13 +13,14 @@ from typing import Any
 
 import yaml
 
-from data_registry import omni3d
 from data_registry.errors import InputError
+from data_registry.readers import omni3d
 from data_registry.scene import Scene
-from flows.design import parse
-from flows.plan import plan_of, write_plan
-from tasks import align, data, foundation, instruct, scenes, settings
-from tasks.stage import Metrics, StageRun, execute
+from flows.designs.design import parse
+from flows.designs.plan import plan_of, write_plan
+from tasks import align, data, foundation, instruct, scenes
+from tasks.identity import settings
+from tasks.stage.harness import Metrics, StageRun, execute
 
 DESIGN = "efficientnet-lite0_smollm2-135m_cc558k_3di-ft1m"
 FOLDER = Path(".cache/smoke-small")
@@ -86,8 +87,8 @@ def main() -> None:
 def _answer(out: Path) -> None:
     from PIL import Image
 
-    from data_registry.shards import Images
-    from tasks.ask import ask
+    from data_registry.storage.shards import Images
+    from tasks.use.ask import ask
 
     images = Images(out / "scenes" / "test")
     for scene in omni3d.read(out / "scenes" / "test" / "annotations.json"):

@@ -1,4 +1,4 @@
-"""A sweep: Optuna proposes designs (`flows.search`), the plan runs what they do not share, the score answers.
+"""A sweep: Optuna proposes designs (`flows.search.loop`), the plan runs what they do not share, the score answers.
 What it leaves: a report with the plan and pictures, MLflow's tree, and in plan.yaml the best design."""
 
 import time
@@ -6,22 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from data_registry.errors import InputError
-from flows import findings
-from flows.bill import Bill
-from flows.check import check
-from flows.design import parse
-from flows.halving import WHOLE, at
-from flows.keep import in_flow, release_trials
-from flows.memory import memory_check
-from flows.plan import Plan, plan_of, write_plan
-from flows.run import Result, Session, flow_over
-from flows.search import Config, Sweep
-from flows.server import prefect_server
-from flows.study import Trial, agree_on, check_sampler, importances_of, make_sampler, open_study, trials_of
-from flows.track import Tracking
-from tasks import digest, settings, stopped
-from tasks.claim import Paths, write_json
-from tasks.stopped import FRAC
+from flows.costs.memory import memory_check
+from flows.costs.prices import Bill
+from flows.designs.check import check
+from flows.designs.design import parse
+from flows.designs.plan import Plan, plan_of, write_plan
+from flows.execution.flow import Session, flow_over
+from flows.execution.kept_designs import in_flow, release_trials
+from flows.execution.result import Result
+from flows.search.halving import WHOLE, at
+from flows.search.loop import Config, Sweep
+from flows.search.report import findings
+from flows.search.samplers.registry import check_sampler, make_sampler
+from flows.search.study import agree_on, open_study
+from flows.search.trials import Trial, importances_of, trials_of
+from flows.servers.prefect import prefect_server
+from flows.tracking.flow_runs import Tracking
+from tasks.identity import manifest, settings
+from tasks.identity.files import write_json
+from tasks.identity.paths import Paths
+from tasks.stage import early_stop
+from tasks.stage.early_stop import FRAC
 
 DEFAULT_TRIALS = 20
 
@@ -34,7 +39,7 @@ def read_config(root: Path) -> Config:
 def _terms_of(found: settings.Settings, stage: str) -> dict[str, str]:
     """What params.yaml says of a stage at this scale, as a digest."""
     section = (found.params.get(stage) or {}).get(found.scale)
-    return {"digest": digest.digest_of([found.version(stage), section])}
+    return {"digest": manifest.digest_of([found.version(stage), section])}
 
 
 def run_sweep(
@@ -52,7 +57,7 @@ def run_sweep(
     Args:
         name: of the study; the same name goes on with it (`.optuna/<name>.log`).
         trials: distinct designs in all; None: 20, with `halving` every design of the space.
-        sampler: one of `flows.study.SAMPLERS`; None takes params.yaml's.
+        sampler: one of `flows.search.samplers.registry.SAMPLERS`; None takes params.yaml's.
         halving: by rungs of stage 2's data, as params.yaml has them.
 
     Raises:
@@ -98,7 +103,7 @@ def run_sweep(
             "sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()}, study=name
         )
         sweep.on_complete = lambda design: tracking.child(parent, design)
-        sweep.on_stopped = lambda variant: stopped.forget(Paths(root, given.scale, "instruct", variant.name))
+        sweep.on_stopped = lambda variant: early_stop.forget(Paths(root, given.scale, "instruct", variant.name))
         sweep.advance()
         if session.pending:
             with prefect_server(root):

@@ -21,7 +21,7 @@ class SpatialLLMConfig(PreTrainedConfig):
         connector: kind of connector.
         grid: side of the common grid; an image is grid * grid tokens, times the encoders where they are interleaved.
         image_token_id: placeholder in input_ids; it may lie beyond the LLM's vocabulary, since it is never embedded.
-        template, system: conversation template and system text (`model/templates.py`).
+        template, system: conversation template and system text (`model/conversations/templates.py`).
     """
 
     model_type = "spatialllm"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_registry.errors import InputError, nearest
-from model.machine import PEAK_FLOPS
+from model.training.machine import PEAK_FLOPS
 from model.zoo import ARCHITECTURES, ENCODERS
 
 GIB = 2**30

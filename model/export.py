@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from data_registry.errors import InputError
-from model.encoders import VisionEncoder
+from model.backbones.encoders import VisionEncoder
+from model.conversations.samples import IMAGE
+from model.conversations.templates import Template, build_template
 from model.modeling import SpatialLLMForConditionalGeneration
-from model.samples import IMAGE
-from model.templates import Template, build_template
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor

@@ -10,11 +10,11 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from data_registry.errors import InputError
-from model import attention, rotary  # noqa: F401 - importing it puts it in its place
+from model.backbones.encoders import VisionEncoder, rebuild_encoder
 from model.configuration import SpatialLLMConfig
 from model.connector import NormedMLPConnector, build_connector, connect
-from model.encoders import VisionEncoder, rebuild_encoder
-from model.norms import use_autocast_norms
+from model.layers import attention, rotary  # noqa: F401 - importing it puts it in its place
+from model.layers.norms import use_autocast_norms
 
 
 class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -152,7 +152,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels: (k,) target ids with `label_positions` (k,), flat indices of the states that predict them; or
                 (n, L) with -100 where ignored, as usual. The LM head runs on the needed states only.
             label_weights: (k,) of each target in the loss; all 1 by default.
-            prefix_length, turns: the layout of isolated turns (`model/attention.py`).
+            prefix_length, turns: the layout of isolated turns (`model/layers/attention.py`).
             num_items_in_batch: what the summed loss is divided by (default: the sum of its own targets' weights).
 
         Returns:

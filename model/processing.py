@@ -12,10 +12,10 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from data_registry.errors import InputError
+from model.backbones.images import to_pixels
 from model.configuration import SpatialLLMConfig
-from model.images import to_pixels
-from model.samples import IMAGE, SampleEncoder
-from model.templates import build_template
+from model.conversations.samples import IMAGE, SampleEncoder
+from model.conversations.templates import build_template
 
 if TYPE_CHECKING:
     from model.modeling import SpatialLLMForConditionalGeneration
@@ -51,7 +51,7 @@ class SpatialLLMProcessor(ProcessorMixin):
 
     Args:
         image_processor, tokenizer: what it is made of.
-        template, system: the conversation template (`model/templates.py`).
+        template, system: the conversation template (`model/conversations/templates.py`).
         image_token_id: the placeholder of an image feature.
         image_tokens: how many an image has; 0 for a blind model.
     """

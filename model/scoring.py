@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from data_registry.errors import InputError
-from model.collate import Collator, ImageLookup
+from model.conversations.collate import Collator, ImageLookup
+from model.conversations.samples import EncodedSample, EncodedTurn, SampleEncoder
 from model.modeling import SpatialLLMForConditionalGeneration
-from model.samples import EncodedSample, EncodedTurn, SampleEncoder
 
 LETTERS = "ABCD"
 

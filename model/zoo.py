@@ -31,7 +31,7 @@ class LLMSpec:
     """How a language model is spoken to.
 
     Attributes:
-        template: conversation template of stage 2 and of scoring (`model/templates.py`).
+        template: conversation template of stage 2 and of scoring (`model/conversations/templates.py`).
         system: text that opens every conversation; the tiny LLMs know no such text and have none. A chat template
             may bring one of its own.
     """

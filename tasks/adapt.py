@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_registry.errors import InputError, nearest
-from tasks import lmm
-from tasks.stage import Metrics, StageRun, main
+from tasks.stage.harness import Metrics, StageRun, main
+from tasks.training import fit, image_lookup, machine, mix_reader, model_files, params
 
 if TYPE_CHECKING:
     from transformers import CLIPModel
 
-    from model.encoders import VisionEncoder
-    from model.samples import Conversation
+    from model.backbones.encoders import VisionEncoder
+    from model.conversations.samples import Conversation
 
 
 @dataclass(frozen=True)
-class Params(lmm.TrainParams):
+class Params(params.TrainParams):
     """params.yaml: adapt.
 
     Attributes:
@@ -39,16 +39,16 @@ def compute(run: StageRun) -> Metrics:
     objectives = {"clip": _contrastive, "ntp": _next_token}
     if objective not in objectives:
         raise InputError(f"adapt {run.name}: unknown objective {objective!r}; {nearest(objective, objectives)}")
-    lmm.prepare(run)
-    from model.adaptation import Lora, add_lora, merge_lora
-    from model.encoders import VisionEncoder, encoder_spec
-    from tasks.features import LiveImages
-    from tasks.streams import open_images
+    machine.prepare(run)
+    from model.backbones.encoders import VisionEncoder, encoder_spec
+    from model.training.adaptation import Lora, add_lora, merge_lora
+    from tasks.sources.streams import open_images
+    from tasks.training.features import LiveImages
 
     clip, folder = _load_clip(run)
     spec = encoder_spec("clip", run.scale)
     encoder = VisionEncoder("clip", spec, clip.vision_model)
-    found = [each for each in lmm.read_conversations(run, params.fraction, params.mix) if each.image is not None]
+    found = [each for each in mix_reader.read_conversations(run, params.fraction, params.mix) if each.image is not None]
     if not found:
         raise InputError(f"adapt {run.name}: none of its samples has an image, so the encoder has nothing to learn")
     import torch
@@ -56,7 +56,7 @@ def compute(run: StageRun) -> Metrics:
     torch.manual_seed(run.seed)  # the adapters' random start
     adapters = add_lora(clip.vision_model, Lora(params.rank, params.alpha, params.dropout))
     clip.requires_grad_(False)
-    images = LiveImages(open_images(run.runtime, lmm.image_folders(run)), spec.image_size)
+    images = LiveImages(open_images(run.runtime, image_lookup.image_folders(run)), spec.image_size)
     metrics = objectives[objective](run, params, clip, folder, encoder, adapters, found, images)
     metrics["adapted_layers"] = merge_lora(clip.vision_model)
     if run.rank:
@@ -72,9 +72,9 @@ def _load_clip(run: StageRun) -> "tuple[CLIPModel, Path]":
     import torch
     from transformers import CLIPModel
 
-    from model.hub import resolve
+    from model.backbones.hub import resolve
 
-    (folder,) = lmm.folders(run, "encoders")
+    (folder,) = mix_reader.folders(run, "encoders")
     where, options = resolve(folder)
     return CLIPModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options), folder
 
@@ -97,25 +97,25 @@ def _contrastive(
             f"params.yaml: {run.stage}.{run.scale}.faults: count is for the objective ntp; a contrastive loss is of "
             "its whole batch, so use stop"
         )
-    from model.adaptation import ContrastiveAdapter, Pair, PairCollator, encode_captions
-    from model.batching import GroupedBatches
-    from model.llms import load_tokenizer
-    from model.training import train
-    from tasks.streams import near
+    from model.backbones.llms import load_tokenizer
+    from model.training.adaptation import ContrastiveAdapter, Pair, PairCollator, encode_captions
+    from model.training.batching import GroupedBatches
+    from model.training.trainer import train
+    from tasks.training.batches import near
 
     pairs = [Pair(f"{each.id}#{k}", each.image, caption) for each in found for k, (_, caption) in enumerate(each.turns)]
     captions = sorted({pair.caption for pair in pairs})
-    features, cut = encode_captions(clip.to(lmm.device_of(run.runtime)), load_tokenizer(folder), captions)
+    features, cut = encode_captions(clip.to(machine.device_of(run.runtime)), load_tokenizer(folder), captions)
     collate = PairCollator(images, features, {caption: row for row, caption in enumerate(captions)})
     model = ContrastiveAdapter(clip, encoder)
     for p in adapters:
         p.requires_grad_(True)
     # A pair's negatives are the rest of its batch, so the batch cannot be cut up without changing the loss.
-    machine = dataclasses.replace(lmm.machine_of(run, params.zero_stage), per_device_batch=params.global_batch)
+    whole_step = dataclasses.replace(machine.machine_of(run, params.zero_stage), per_device_batch=params.global_batch)
     plain = GroupedBatches([0] * len(pairs), [(0,)] * len(pairs), params.global_batch, params.global_batch, run.seed)
     batches = near(run, params, plain, [pair.image for pair in pairs], images.ahead)
     result = train(
-        model, pairs, collate, params.recipe(), run.work, run.seed, machine, batches, run.tracker.log, run.progress
+        model, pairs, collate, params.recipe(), run.work, run.seed, whole_step, batches, run.tracker.log, run.progress
     )
     return {
         "loss": result.loss,
@@ -138,11 +138,11 @@ def _next_token(
     images: Any,
 ) -> Metrics:
     """Captions from images through a frozen LLM and a connector that is thrown away afterwards."""
-    from model.adaptation import train_adapters_of
+    from model.training.adaptation import train_adapters_of
 
-    model, tokenizer = lmm.assemble(run, [(encoder, folder)])
+    model, tokenizer = model_files.assemble(run, [(encoder, folder)])
     trained = train_adapters_of(model, adapters)
-    metrics = lmm.fit(run, params, model, tokenizer, images, found, template="plain")
+    metrics = fit.fit(run, params, model, tokenizer, images, found, template="plain")
     return {**metrics, "trained_parameters": trained}
 
 

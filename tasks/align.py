@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from data_registry.errors import InputError, nearest
-from tasks import lmm
-from tasks.stage import Metrics, StageRun, main
+from tasks.stage.harness import Metrics, StageRun, main
+from tasks.training import fit, image_lookup, machine, mix_reader, model_files, params
 
 if TYPE_CHECKING:
-    from model.collate import ImageLookup
+    from model.conversations.collate import ImageLookup
+    from model.conversations.samples import Conversation
     from model.modeling import SpatialLLMForConditionalGeneration
-    from model.samples import Conversation
 
 STARTS = ("random", "words")
 
 
 @dataclass(frozen=True)
-class Params(lmm.TrainParams):
+class Params(params.TrainParams):
     """params.yaml: align.
 
     Attributes:
         connector: kind of connector (`model/connector.py`).
         mixing: how features of several encoders become one sequence.
         template: `plain` (captions without their questions, as LLaVA does) or `own`, the LLM's conversation template.
-        start: `random`, or `words` (`model/word_start.py`), for `normed_mlp2x_gelu` after `channel` mixing.
+        start: `random`, or `words` (`model/training/word_start.py`), for `normed_mlp2x_gelu` after `channel` mixing.
     """
 
     connector: str
@@ -38,22 +38,22 @@ class Params(lmm.TrainParams):
 def compute(run: StageRun) -> Metrics:
     """Train the connector of one combination of encoders, LLM and captions."""
     params = run.parse(Params)
-    lmm.prepare(run)
-    from model.frozen import freeze_all_but
+    machine.prepare(run)
+    from model.training.frozen import freeze_all_but
 
-    encoders = lmm.load_encoders(run)
-    model, tokenizer = lmm.assemble(run, encoders, params.connector, params.mixing)
-    found = lmm.read_conversations(run, params.fraction, params.mix)
+    encoders = model_files.load_encoders(run)
+    model, tokenizer = model_files.assemble(run, encoders, params.connector, params.mixing)
+    found = mix_reader.read_conversations(run, params.fraction, params.mix)
     seen = [each for each in found if each.image is not None]
     if not seen:
         raise InputError(f"align {run.name}: none of its samples has an image, so the connector has nothing to learn")
     trained = freeze_all_but(model, model.connector)
-    images = lmm.images_of(run, encoders, params.bf16)
+    images = image_lookup.images_of(run, encoders, params.bf16)
     detectors = _start(run, params, model, tokenizer, images, seen)
     template = model.config.template if params.template == "own" else params.template
-    metrics = lmm.fit(run, params, model, tokenizer, images, seen, template)
+    metrics = fit.fit(run, params, model, tokenizer, images, seen, template)
     if run.rank == 0:
-        lmm.save_connector(model, run.out)
+        model_files.save_connector(model, run.out)
     return {
         **metrics,
         "trained_parameters": trained,
@@ -81,14 +81,14 @@ def _start(
             f"{where}.start: words needs connector: normed_mlp2x_gelu and mixing: channel, not "
             f"{params.connector} and {params.mixing}; or use start: random"
         )
-    from model import word_start
+    from model.training import word_start
 
     texts: dict[str, list[int]] = defaultdict(list)
     for each in seen:
         for _, answer in each.turns:
             texts[each.image] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
     embeddings = model.get_input_embeddings().weight
-    batches = _features(model, images, list(texts), lmm.device_of(run.runtime), params.bf16)
+    batches = _features(model, images, list(texts), machine.device_of(run.runtime), params.bf16)
     count = word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
     if not count:
         raise InputError(

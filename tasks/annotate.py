@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_registry import omni3d, shards
 from data_registry.annotate import scenes
 from data_registry.errors import InputError
-from tasks import annotators, given_pictures, pose
-from tasks.annotators import DATASET_ID, Annotation, Annotators, Networks, Tags
-from tasks.claim import write_json
-from tasks.stage import Metrics, StageRun, main
+from data_registry.readers import omni3d
+from data_registry.storage import shards
+from tasks.identity.files import write_json
+from tasks.sources import annotators, given_pictures, pose_head
+from tasks.sources.annotators import DATASET_ID, Annotation, Annotators, Networks, Tags
+from tasks.stage.harness import Metrics, StageRun, main
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +109,11 @@ def annotate(
 
 
 def _load(run: StageRun, p: Params) -> Annotators:
-    from model.encoders import load_encoder
-    from tasks.lmm import device_of, prepare
+    from model.backbones.encoders import load_encoder
+    from tasks.training.machine import device_of, prepare
 
     prepare(run)
-    estimator = pose.load(run.inputs["pose"], load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]))
+    estimator = pose_head.load(run.inputs["pose"], load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]))
     return annotators.load(
         p.networks, estimator, p.tags, p.filters, p.field_of_view_deg, p.seed, device_of(run.runtime)
     )  # fmt: skip

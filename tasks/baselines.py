@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from data_registry import benchmark, conversations, shortcut
-from data_registry.benchmark import Question
-from data_registry.lookup import NameLookup, majority
+from data_registry import conversations
+from data_registry.benchmark import shortcut, spatialvqa
+from data_registry.benchmark.lookup import NameLookup, majority
+from data_registry.benchmark.spatialvqa import Question
 from data_registry.paper import CLASSES
-from tasks.stage import StageRun, main
+from tasks.stage.harness import StageRun, main
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Params:
 def compute(run: StageRun) -> dict[str, Any]:
     """Accuracy of the majority answer, of a lookup of the names and of 2D rules, overall and by class."""
     run.parse(Params)
-    questions = benchmark.read(run.inputs["benchmark"] / "questions.parquet")
+    questions = spatialvqa.read(run.inputs["benchmark"] / "questions.parquet")
     lookup = NameLookup({name for q in questions for name in q.names})
     learnt = 0
     folders = run.inputs["data"]

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from data_registry import benchmark, omni3d, sheet, variants
+from data_registry.benchmark import spatialvqa, variants
 from data_registry.errors import InputError
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
+from data_registry.readers import omni3d
 from data_registry.scene import Scene
-from data_registry.shards import Images
-from tasks.claim import write_json
-from tasks.stage import StageRun, main
-from tasks.streams import open_images
+from data_registry.storage.shards import Images
+from data_registry.viewing import sheet
+from tasks.identity.files import write_json
+from tasks.sources.streams import open_images
+from tasks.stage.harness import StageRun, main
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Params:
     """
 
     seed: int
-    questions: benchmark.Quotas = field(default_factory=benchmark.Quotas)
+    questions: spatialvqa.Quotas = field(default_factory=spatialvqa.Quotas)
     per_image: int = 3
     margins: Margins = field(default_factory=Margins)
     variants: bool = False
@@ -52,11 +54,11 @@ def compute(run: StageRun) -> dict[str, Any]:
     drops: Counter[str] = Counter()
     scenes = list(omni3d.read(test / "annotations.json", read))
     with many_small_objects():
-        questions = benchmark.build(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
+        questions = spatialvqa.build(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
 
     used = sorted({q.image for q in questions})
     train_images = open_images(run.runtime, train)
-    if shared := benchmark.shared_images(
+    if shared := spatialvqa.shared_images(
         _encoded(open_images(run.runtime, test), used), _encoded(train_images, train_images)
     ):
         (ours, theirs), *_ = shared
@@ -64,7 +66,7 @@ def compute(run: StageRun) -> dict[str, Any]:
             f"{test}: {len(shared)} of its images are also in {train}, e.g. {ours} is {theirs}; "
             "give the splits different seeds (params.yaml: scenes)"
         )
-    benchmark.write(run.out / "questions.parquet", questions)
+    spatialvqa.write(run.out / "questions.parquet", questions)
     counted = _write_variants(run, p, questions, scenes) if p.variants else {}
     run.progress(len(questions), len(questions))
     return {
@@ -83,7 +85,7 @@ def compute(run: StageRun) -> dict[str, Any]:
 
 
 def _write_variants(
-    run: StageRun, p: Params, questions: list[benchmark.Question], scenes: list[Scene]
+    run: StageRun, p: Params, questions: list[spatialvqa.Question], scenes: list[Scene]
 ) -> dict[str, Any]:
     """What stands beside the questions; returns how many variants there are of each kind."""
     made = variants.build(questions, scenes, p.margins)

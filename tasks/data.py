@@ -8,15 +8,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from data_registry import conversations, omni3d
+from data_registry import conversations
 from data_registry.errors import InputError, nearest
 from data_registry.questions import dialogue, general, probing
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
+from data_registry.readers import omni3d
 from data_registry.scene import Scene
-from tasks import given_data, streams
-from tasks.settings import parse
-from tasks.stage import StageRun, main
+from tasks.identity.settings import parse
+from tasks.sources import given_data, streams
+from tasks.stage.harness import StageRun, main
 
 Records = Iterator[dict[str, Any]]
 
@@ -31,9 +32,9 @@ class Params:
         margins: how clear a fact must be.
         recipe: how samples are put together; its keys depend on the data set.
         given: nothing is made of the training scenes; the digest of the sources at `runtime.data.<name>`, LLaVA's JSON
-            or annotated scenes with pictures of their own (`tasks.given_data`).
+            or annotated scenes with pictures of their own (`tasks.sources.given_data`).
         faults: what becomes of given conversations whose picture does not decode: `stop`, or `count` them and go on.
-        stream: the given pictures are shards on S3 and stay there (`tasks.streams`).
+        stream: the given pictures are shards on S3 and stay there (`tasks.sources.streams`).
     """
 
     seed: int

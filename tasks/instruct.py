@@ -4,15 +4,15 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks import lmm
-from tasks.stage import Metrics, StageRun, main
+from tasks.stage.harness import Metrics, StageRun, main
+from tasks.training import fit, image_lookup, machine, mix_reader, model_files, params
 
 if TYPE_CHECKING:
     from model.modeling import SpatialLLMForConditionalGeneration
 
 
 @dataclass(frozen=True)
-class Params(lmm.TrainParams):
+class Params(params.TrainParams):
     """params.yaml: instruct.
 
     Attributes:
@@ -30,38 +30,38 @@ class Params(lmm.TrainParams):
 def compute(run: StageRun) -> Metrics:
     """Train one design's connector and LLM; a blind design's LLM alone, on the same conversations without images."""
     params = run.parse(Params)
-    lmm.prepare(run)
-    from model.adaptation import merge_lora
-    from model.frozen import freeze_all_but
+    machine.prepare(run)
+    from model.training.adaptation import merge_lora
+    from model.training.frozen import freeze_all_but
 
-    encoders = lmm.load_encoders(run)
+    encoders = model_files.load_encoders(run)
     if encoders:
-        facts = lmm.read_connector_facts(run.inputs["align"])
-        model, tokenizer = lmm.assemble(run, encoders, facts["connector"], facts["mixing"])
-        lmm.load_connector(model, run.inputs["align"])
+        facts = model_files.read_connector_facts(run.inputs["align"])
+        model, tokenizer = model_files.assemble(run, encoders, facts["connector"], facts["mixing"])
+        model_files.load_connector(model, run.inputs["align"])
     else:
-        model, tokenizer = lmm.assemble(run, encoders)
+        model, tokenizer = model_files.assemble(run, encoders)
     learners = [model.connector] if encoders else []
     if params.lora:
         _add_adapters(run, params, model, learners)
     else:
         freeze_all_but(model, *learners, model.language_model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    found = lmm.read_conversations(run, params.fraction, params.mix)
-    images = lmm.images_of(run, encoders, params.bf16)
-    metrics = lmm.fit(run, params, model, tokenizer, images, found, template=model.config.template)
+    found = mix_reader.read_conversations(run, params.fraction, params.mix)
+    images = image_lookup.images_of(run, encoders, params.bf16)
+    metrics = fit.fit(run, params, model, tokenizer, images, found, template=model.config.template)
     if params.lora:
         metrics["adapted_layers"] = merge_lora(model.language_model)
     if run.rank == 0:
-        lmm.save_model(model, tokenizer, run.out)
+        model_files.save_model(model, tokenizer, run.out)
     return {**metrics, "trained_parameters": trained}
 
 
 def _add_adapters(run: StageRun, params: Params, model: "SpatialLLMForConditionalGeneration", learners: list) -> None:
     import torch
 
-    from model.adaptation import LLM_LINEARS, Lora, add_lora
-    from model.frozen import freeze_all_but
+    from model.training.adaptation import LLM_LINEARS, Lora, add_lora
+    from model.training.frozen import freeze_all_but
 
     torch.manual_seed(run.seed)  # the adapters' random start
     lora = Lora(params.lora, params.lora_alpha, params.lora_dropout)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_registry.errors import InputError
-from tasks.foundation import Schedule, train
-from tasks.stage import Metrics, StageRun, main
+from tasks.pretraining.loop import Schedule, train
+from tasks.sources.pose_head import CONFIG, WEIGHTS
+from tasks.stage.harness import Metrics, StageRun, main
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from data_registry.annotate.pose import Pose
     from data_registry.scene import SceneObject
     from model.annotators import PoseEstimator
-    from model.encoders import VisionEncoder
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _CROPS = 64  # per forward pass of the encoder
 
 
@@ -59,9 +58,9 @@ def compute(run: StageRun) -> Metrics:
 
     from data_registry.annotate import pose
     from model.annotators import PoseEstimator, PoseHead
-    from model.encoders import load_encoder
+    from model.backbones.encoders import load_encoder
     from model.pretrain.optimizer import Optimizer
-    from tasks.lmm import device_of, prepare
+    from tasks.training.machine import device_of, prepare
 
     p = run.parse(Params)
     prepare(run)
@@ -86,23 +85,6 @@ def compute(run: StageRun) -> Metrics:
     facts = {"encoder": encoder.name, "head": head.describe(), "margin": p.margin}
     (run.out / CONFIG).write_text(json.dumps(facts, indent=1) + "\n")
     return errors(found, truth, names, p.confident) | {"objects_fitted": len(angles)}
-
-
-def load(folder: Path, encoder: "VisionEncoder") -> "PoseEstimator":
-    """The trained head of a `pose` stage run, on its encoder; InputError where it was trained on another one."""
-    from safetensors.torch import load_file
-
-    from model.annotators import PoseEstimator, PoseHead
-
-    facts = json.loads((folder / CONFIG).read_text())
-    if (facts["encoder"], facts["head"]["width"]) != (encoder.name, encoder.width):
-        raise InputError(
-            f"{folder / CONFIG}: a head for {facts['encoder']} of width {facts['head']['width']}, but the encoder "
-            f"is {encoder.name} of width {encoder.width}; compute the stage pose for this encoder"
-        )
-    head = PoseHead(**facts["head"])
-    head.load_state_dict(load_file(folder / WEIGHTS))
-    return PoseEstimator(encoder, head.eval(), facts["margin"])
 
 
 def errors(found: "list[Pose]", truth: np.ndarray, names: list[str], confident: float) -> Metrics:
@@ -134,8 +116,9 @@ def _objects(
     """Pooled features (n, grid², width), angles (n, 3) in radians and names of the scenes' objects with a front."""
     import torch
 
-    from data_registry import omni3d, shards
     from data_registry.annotate.pose import angles_of
+    from data_registry.readers import omni3d
+    from data_registry.storage import shards
 
     pictures = shards.Images(folder)
     features, angles, names, waiting = [], [], [], []

@@ -14,11 +14,13 @@ from typing import Any
 
 from PIL import Image
 
-from data_registry import omni3d, render, shards
+from data_registry import render
 from data_registry.errors import InputError
-from tasks import given_scenes, streams
-from tasks.owner import die_with
-from tasks.stage import StageRun, main
+from data_registry.readers import omni3d
+from data_registry.storage import shards
+from tasks.sources import given_scenes, streams
+from tasks.stage.harness import StageRun, main
+from tasks.stage.parent_watch import die_with
 
 _CHUNK = 32  # images per message from a worker
 
@@ -27,8 +29,8 @@ _CHUNK = 32  # images per message from a worker
 class Params:
     """images: how many; seed: of worlds and shapes, one of its own per set; size: pixels; quality: of the JPEGs.
 
-    `given`: nothing is rendered; the digest of the scenes at `runtime.scenes.<set>` (`tasks.given_scenes`).
-    `stream`: their pictures are shards on S3 and stay there (`tasks.streams`).
+    `given`: nothing is rendered; the digest of the scenes at `runtime.scenes.<set>` (`tasks.sources.given_scenes`).
+    `stream`: their pictures are shards on S3 and stay there (`tasks.sources.streams`).
     """
 
     images: int | None = None

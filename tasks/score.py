@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_registry import benchmark, variants
+from data_registry.benchmark import spatialvqa, variants
 from data_registry.conversations import multiple_choice
 from data_registry.paper import CLASSES
-from tasks import lmm
-from tasks.stage import Metrics, StageRun, main
+from tasks.stage.harness import Metrics, StageRun, main
+from tasks.training import image_lookup, machine, model_files
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Params:
 def compute(run: StageRun) -> Metrics:
     """Answer every question of the benchmark with the design's model."""
     params = run.parse(Params)
-    lmm.prepare(run)
+    machine.prepare(run)
     from model.scoring import Asked, generate_answers, in_bf16, letter_logprobs, parse_letter
 
-    model, tokenizer = lmm.load_model(run.inputs["instruct"], lmm.device_of(run.runtime))
-    encoders = lmm.load_encoders(run)
-    images = lmm.images_of(run, encoders, params.bf16)
-    questions = benchmark.read(run.inputs["benchmark"] / "questions.parquet")
+    model, tokenizer = model_files.load_model(run.inputs["instruct"], machine.device_of(run.runtime))
+    encoders = model_files.load_encoders(run)
+    images = image_lookup.images_of(run, encoders, params.bf16)
+    questions = spatialvqa.read(run.inputs["benchmark"] / "questions.parquet")
     asked = [Asked(q.id, q.image, multiple_choice(q.question, q.options), len(q.options)) for q in questions]
-    encoder = lmm.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
+    encoder = model_files.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
     logprobs = letter_logprobs(model, encoder, images, asked, tokenizer.pad_token_id, bf16=params.bf16)
     predictions = [int(np.argmax(row)) for row in logprobs]
     _write(run, questions, logprobs, predictions)
@@ -67,7 +67,7 @@ def compute(run: StageRun) -> Metrics:
 
 
 def accuracies(
-    questions: Sequence[benchmark.Question], predictions: Sequence[int], bootstrap: int, seed: int
+    questions: Sequence[spatialvqa.Question], predictions: Sequence[int], bootstrap: int, seed: int
 ) -> Metrics:
     """Micro average, classes and types, with bootstrap 95 % intervals of the average and the classes."""
     correct = np.array([q.answer == p for q, p in zip(questions, predictions, strict=True)], dtype=float)
@@ -90,7 +90,7 @@ def accuracies(
 
 
 def consistency(
-    questions: Sequence[benchmark.Question],
+    questions: Sequence[spatialvqa.Question],
     predictions: Sequence[int],
     asked: Sequence[variants.Variant],
     answered: Sequence[int],
@@ -109,11 +109,11 @@ def _variants(
 ) -> Metrics:
     """Ask the variants, those of mirrored pictures from pixels: no features are kept of them."""
     from model.scoring import Asked, letter_logprobs
-    from tasks.features import MirroredImages
-    from tasks.streams import open_images
+    from tasks.sources.streams import open_images
+    from tasks.training.features import MirroredImages
 
     asked = variants.read(run.inputs["benchmark"] / variants.FILE)
-    encoder = lmm.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
+    encoder = model_files.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
     mirror = None
     if encoders:
         size = max(encoder_.spec.image_size for encoder_, _ in encoders)
@@ -147,7 +147,7 @@ def _write_variants(run: StageRun, asked: Sequence[variants.Variant], answered: 
 
 
 def _write(
-    run: StageRun, questions: Sequence[benchmark.Question], logprobs: list[list[float]], predictions: list[int]
+    run: StageRun, questions: Sequence[spatialvqa.Question], logprobs: list[list[float]], predictions: list[int]
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.local_server import HOST, free_port
+from flows.servers.local import HOST, free_port
 
 PASSWORD = "secret"
 

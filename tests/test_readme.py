@@ -33,7 +33,7 @@ def test_make_targets_exist():
 def test_verbs_exist_with_the_options_shown():
     import typer
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     group = typer.main.get_command(app)
     calls = [line.split("#")[0].split() for line in COMMANDS.splitlines() if line.startswith("spatialllm ")]
@@ -50,7 +50,7 @@ def test_verbs_exist_with_the_options_shown():
 
 
 def test_designs_and_modules_exist():
-    from flows.design import parse
+    from flows.designs.design import parse
 
     designs = named(r"\b((?:clip|dinov2|mae|blind)[+\w-]*_(?:vicuna-7b|llama3-8b)_[\w+=-]+)")
     assert designs

@@ -122,7 +122,7 @@ def test_a_changed_key_recomputes_only_what_depends_on_it(first: dict, clone: Pa
 
 
 def test_the_best_design_answers_a_question(first: dict, clone: Path) -> None:
-    from data_registry.shards import Images
+    from data_registry.storage.shards import Images
 
     images = Images(clone / "runs/tiny/scenes/test")
     image = clone / "scene.jpg"

@@ -15,8 +15,8 @@ from data_registry.errors import InputError
 from flows.smoke_small import FOLDER
 
 if TYPE_CHECKING:
+    from model.conversations.samples import Conversation, EncodedSample
     from model.modeling import SpatialLLMForConditionalGeneration
-    from model.samples import Conversation, EncodedSample
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "runs" / "tiny" / "foundation"
@@ -91,7 +91,7 @@ def conversations(stage: Stage, steps: int) -> "tuple[list[Conversation], dict[s
     from data_registry import render
     from data_registry.questions import dialogue
     from data_registry.questions.geometry import Margins
-    from model.samples import Conversation
+    from model.conversations.samples import Conversation
 
     wanted, recipe = stage.rows * steps, dialogue.DialogueRecipe(turns=(stage.turns, stage.turns), choice_share=0.0)
     found: list[Conversation] = []
@@ -115,10 +115,10 @@ def assemble(case: Case, encoders: Sequence[str] = (ENCODER,)) -> "tuple[Spatial
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
-    from model.encoders import load_encoder
-    from model.llms import llm_spec, load_llm, load_tokenizer
+    from model.backbones.encoders import load_encoder
+    from model.backbones.llms import llm_spec, load_llm, load_tokenizer
     from model.modeling import SpatialLLMForConditionalGeneration
-    from tasks.lmm import image_token_id
+    from tasks.training.model_files import image_token_id
 
     if case.device == "cpu":
         torch.set_num_threads(1)
@@ -146,7 +146,7 @@ def random_parts(encoders: Sequence[str], llm: str, device: str) -> tuple[list, 
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from model.encoders import VisionEncoder, build_tower, encoder_spec
+    from model.backbones.encoders import VisionEncoder, build_tower, encoder_spec
     from model.zoo import ARCHITECTURES
 
     torch.manual_seed(SEED)
@@ -171,7 +171,7 @@ def encode(
     isolate: bool,
 ) -> "list[EncodedSample]":
     """Tokens as our training has them."""
-    from tasks.lmm import sample_encoder
+    from tasks.training.model_files import sample_encoder
 
     template = model.config.template if case.stage.template == "own" else case.stage.template
     return sample_encoder(model, tokenizer, template, 2048, isolate).encode_all(found)
@@ -179,7 +179,7 @@ def encode(
 
 def in_our_order(samples: "Sequence[EncodedSample]", rows: int) -> "list[EncodedSample]":
     """The samples in the order of our optimizer steps, `rows` in each."""
-    from model.batching import GroupedBatches
+    from model.training.batching import GroupedBatches
 
     return [samples[index] for batch in GroupedBatches.of(samples, rows, rows, SEED) for index in batch]
 

@@ -37,12 +37,12 @@ def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,)) -> dict
     import torch
     from PIL import Image
 
-    from model.collate import Collator
-    from model.features import extract
-    from model.images import to_pixels
-    from model.meter import model_flops
-    from model.training import Machine, Recipe, train
-    from tasks.features import BATCH
+    from model.backbones.features import extract
+    from model.backbones.images import to_pixels
+    from model.conversations.collate import Collator
+    from model.training.meter import model_flops
+    from model.training.trainer import Machine, Recipe, train
+    from tasks.training.features import BATCH
 
     stage, clock = case.stage, Clock(case)
     found, pictures = conversations(stage, case.steps)
@@ -99,8 +99,8 @@ def set_trained(model: "SpatialLLMForConditionalGeneration", case: Case) -> None
     """What the stage trains; adapters with the start that the peer's have."""
     import torch
 
-    from model.adaptation import LLM_LINEARS, Lora, add_lora
-    from model.frozen import freeze_all_but
+    from model.training.adaptation import LLM_LINEARS, Lora, add_lora
+    from model.training.frozen import freeze_all_but
 
     if not case.lora:
         freeze_all_but(model, model.connector, *([model.language_model] if case.name == "instruct" else []))
@@ -134,7 +134,7 @@ def peer(case: Case, folder: Path, isolate: bool = True) -> dict[str, Any]:
     from torch.utils.data import SequentialSampler
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-    from model.images import to_pixels
+    from model.backbones.images import to_pixels
 
     stage, steps, clock, on_gpu = case.stage, case.steps, Clock(case), case.device == "cuda"
     found, pictures = conversations(stage, steps)
@@ -198,7 +198,7 @@ def as_it_comes() -> Iterator[None]:
     import torch
     from transformers.models.llama import modeling_llama
 
-    from model import rotary
+    from model.layers import rotary
 
     torch.backends.cuda.enable_cudnn_sdp(True)
     modeling_llama.apply_rotary_pos_emb = rotary._theirs
@@ -215,8 +215,8 @@ def as_llava(own: "SpatialLLMForConditionalGeneration", case: Case, folder: Path
     from peft import LoraConfig, get_peft_model
     from transformers import LlavaForConditionalGeneration
 
-    from model.adaptation import LLM_LINEARS
     from model.export import to_llava
+    from model.training.adaptation import LLM_LINEARS
 
     if case.scale != "paper":
         llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)

@@ -1,12 +1,12 @@
 """Poses in bins: azimuth, elevation and theta as distributions, and as the directions they mean in the picture.
-ImageNet3D's angles (`data_registry.imagenet3d.rotation`): those of a camera that looks straight at the object."""
+ImageNet3D's angles (`data_registry.readers.imagenet3d.rotation`): of a camera that looks straight at the object."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from data_registry.imagenet3d import BOX_AXES, rotation
+from data_registry.readers.imagenet3d import BOX_AXES, rotation
 
 ANGLES = ("azimuth", "elevation", "theta")
 _LOW = np.array([0.0, -math.pi / 2, -math.pi])  # where each angle's bins begin

@@ -44,7 +44,7 @@ class DepthEstimator:
     def load(
         cls, where: str, options: dict, device: str, size: int | None = None, field_of_view_deg: float | None = None
     ) -> "DepthEstimator":
-        """From a folder or hub repository (`model.hub.resolve`)."""
+        """From a folder or hub repository (`model.backbones.hub.resolve`)."""
         from transformers import DepthAnythingForDepthEstimation, DepthProForDepthEstimation
 
         classes = {

@@ -37,7 +37,7 @@ class Detector:
 
     @classmethod
     def load(cls, where: str, options: dict, device: str, size: int | None = None) -> "Detector":
-        """From a folder or hub repository (`model.hub.resolve`)."""
+        """From a folder or hub repository (`model.backbones.hub.resolve`)."""
         from transformers import AutoTokenizer, GroundingDinoForObjectDetection, Owlv2ForObjectDetection
 
         classes = {"grounding-dino": GroundingDinoForObjectDetection, "owlv2": Owlv2ForObjectDetection}

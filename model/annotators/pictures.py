@@ -80,7 +80,7 @@ def load(classes: dict[str, type], task: str, where: str, options: dict) -> tupl
 
     Args:
         classes: transformers' classes by model_type.
-        where, options: as `model.hub.resolve` gives them.
+        where, options: as `model.backbones.hub.resolve` gives them.
     """
     from transformers import AutoConfig
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from model.encoders import VisionEncoder
-from model.images import PAD_COLOR, to_pixels
+from model.backbones.encoders import VisionEncoder
+from model.backbones.images import PAD_COLOR, to_pixels
 
 ANGLES = 3
 

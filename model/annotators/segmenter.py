@@ -27,7 +27,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, where: str, options: dict, device: str) -> "Segmenter":
-        """From a folder or hub repository (`model.hub.resolve`)."""
+        """From a folder or hub repository (`model.backbones.hub.resolve`)."""
         from transformers import Sam2Model, SamModel
 
         # SAM 2's published weights are those of its video model, of which the image model is a part

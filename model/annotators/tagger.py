@@ -35,7 +35,7 @@ class Tagger:
 
     @classmethod
     def load(cls, where: str, options: dict, vocabulary: Sequence[str], device: str) -> "Tagger":
-        """From a folder or hub repository (`model.hub.resolve`)."""
+        """From a folder or hub repository (`model.backbones.hub.resolve`)."""
         from transformers import AutoTokenizer, SiglipModel
 
         _, network = load({"siglip": SiglipModel}, "tagger", where, options)

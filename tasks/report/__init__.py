@@ -45,7 +45,7 @@ def build_report(
     from tasks.report.data import collect
     from tasks.report.examples import examples
     from tasks.report.html import page
-    from tasks.streams import open_images
+    from tasks.sources.streams import open_images
 
     collected = collect(root, scale, designs, blind, stage_counts, seconds, is_current)
     if stage_counts is None and seconds is None and (out / "results.json").exists():

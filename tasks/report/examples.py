@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from data_registry.paper import CLASSES
-from data_registry.shards import Images
+from data_registry.storage.shards import Images
 from tasks.report.data import Scored
 
 LETTERS = "ABCDEFGH"

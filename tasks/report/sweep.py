@@ -29,8 +29,8 @@ def page(results: dict[str, Any], pictures: Sequence[Path]) -> str:
     """The whole report as one HTML text.
 
     Args:
-        results: as `flows.findings` writes them.
-        pictures: PNG files by the names of `flows.plots`.
+        results: as `flows.search.report.findings` writes them.
+        pictures: PNG files by the names of `flows.search.report.plots`.
     """
     inside = {path.stem: base64.b64encode(path.read_bytes()).decode() for path in pictures}
     shown = [(name, caption, inside[name]) for name, caption in _CAPTIONS.items() if name in inside]

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.search import Surface, naive_samples, search
 from data_registry.paper import TABLE_2
-from flows.design import ROWS, parse
-from flows.halving import Halving
-from flows.space import Space
+from flows.designs.design import ROWS, parse
+from flows.designs.space import Space
+from flows.search.halving import Halving
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,18 +1,14 @@
 """Both sides of the training benchmark learn the same: equal targets and equal loss in every optimizer step."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.training.case import SEED, in_our_order, padded, sequences
-from model.batching import GroupedBatches
 from model.export import to_llava
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
-from tiny_models import make_collator, make_model, make_samples, make_tokenizer
+from model.training.batching import GroupedBatches
+from tests.model.tiny_models import make_collator, make_model, make_samples, make_tokenizer
 
 ROWS = 8
 

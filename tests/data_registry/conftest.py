@@ -1,7 +1,8 @@
 """An S3 server over the buckets that a module of tests makes (`buckets`), and a wire to it that can be cut."""
 
 import pytest
-import s3_server
+
+from tests.data_registry import s3_server
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,10 @@
 
 import pytest
 
-from data_registry import omni3d, registry
+from data_registry import registry
 from data_registry.errors import InputError, nearest
 from data_registry.paper import PRINTED, TABLE_2
+from data_registry.readers import omni3d
 
 
 def test_every_data_set_of_the_paper_has_a_card():

@@ -4,11 +4,11 @@ import hashlib
 import json
 
 import pytest
-import s3_server
 from typer.testing import CliRunner
 
 from data_registry import registry
-from flows.cli import app
+from flows.cli.main import app
+from tests.data_registry import s3_server
 
 CONTENT = b"words" * 1000
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.design import Design, choose
-from flows.plan import plan_of, write_plan
-from flows.server import prefect_server
-from tasks import mlflow_log
-from tasks.settings import Settings
+from flows.designs.design import Design, choose
+from flows.designs.plan import plan_of, write_plan
+from flows.servers.prefect import prefect_server
+from tasks.identity.settings import Settings
+from tasks.tracking import mlflow
 from tests.postgres import postgres, programs
 
 REPO = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ class Project:
 
     def command(self, *words: str) -> list[str]:
         """`spatialllm ...` as a command line."""
-        return [sys.executable, "-m", "flows.cli", *words]
+        return [sys.executable, "-m", "flows.cli.main", *words]
 
     def run(self, *words: str, code: int = 0) -> str:
         """Run a command to its end and return what it printed; it must exit with `code`."""
@@ -188,7 +188,7 @@ def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        mlflow_log.connect(Settings(root, {"scale": "tiny"}, {}))
+        mlflow.connect(Settings(root, {"scale": "tiny"}, {}))
     return root / "mlflow.db"
 
 

@@ -109,7 +109,7 @@ def test_every_command_exists_with_its_options(service):
 
 
 def test_workers_poll_the_pool_of_the_deployments():
-    from flows.automation import POOL
+    from flows.servers.automation import POOL
 
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {one["work_pool"]["name"] for one in deployments} == {POOL}
@@ -118,7 +118,7 @@ def test_workers_poll_the_pool_of_the_deployments():
 
 
 def test_workers_on_kubernetes_get_what_those_of_compose_get():
-    from flows.automation import HEARTBEAT_S
+    from flows.servers.automation import HEARTBEAT_S
 
     worker = SERVICES["worker"]
     assert of_services()["kubernetes"] == of_services()["worker"]

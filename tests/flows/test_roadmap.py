@@ -1,8 +1,8 @@
 """What a roadmap shows where little of it could be computed."""
 
 from flows import roadmap
-from flows.design import BLIND_REFERENCE, ROWS
-from flows.run import COMPUTED, Result
+from flows.designs.design import BLIND_REFERENCE, ROWS
+from flows.execution.result import COMPUTED, Result
 
 
 def test_where_only_the_blind_reference_is_scored_the_failures_are_told(project, monkeypatch):

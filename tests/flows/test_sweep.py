@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 
 from data_registry.errors import InputError
-from flows.bill import Bill
-from flows.design import parse
-from flows.halving import Halving
-from flows.memory import memory_check, memory_gb
-from flows.plan import Plan
-from flows.run import Result
-from flows.schedule import FAILED
-from flows.search import Config, Sweep
-from flows.space import Range, Space
-from flows.study import SAMPLERS, front, make_sampler, open_study, trials_of
+from flows.costs.memory import memory_check, memory_gb
+from flows.costs.prices import Bill
+from flows.designs.design import parse
+from flows.designs.plan import Plan
+from flows.designs.space import Range, Space
+from flows.execution.result import Result
+from flows.execution.schedule import FAILED
+from flows.search.halving import Halving
+from flows.search.loop import Config, Sweep
+from flows.search.samplers.registry import SAMPLERS, make_sampler
+from flows.search.study import open_study
+from flows.search.trials import front, trials_of
 from flows.sweep import run_sweep
-from tasks.claim import Paths, write_json
-from tests.flows.test_design import grid
+from tasks.identity.files import write_json
+from tasks.identity.paths import Paths
+from tests.flows.designs.test_design import grid
 
 REPO = Path(__file__).resolve().parents[2]
 SMALL = Space(stage0=["none"], stage1=["cc558k"])  # 3 encoder sets, 2 LLMs, 2 data sets: 12 designs
@@ -295,7 +298,7 @@ def test_adapters_are_counted_from_the_models_own_files_where_they_are_there(roo
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
-    from model.adaptation import LLM_LINEARS, Lora, add_lora
+    from model.training.adaptation import LLM_LINEARS, Lora, add_lora
 
     (root / "runs/tiny").mkdir(parents=True)
     (root / "runs/tiny/foundation").symlink_to(REPO / "runs/tiny/foundation")

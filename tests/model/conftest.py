@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tiny_models import make_model, make_tokenizer
+
+from tests.model.tiny_models import make_model, make_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_annotators import NAMES, save_all
-from tiny_models import make_encoder
 
 from data_registry.errors import InputError
 from model.annotators import DepthEstimator, Detector, PoseEstimator, PoseHead, Segmenter, Tagger
 from model.annotators.pose import crop
+from tests.model.tiny_annotators import NAMES, save_all
+from tests.model.tiny_models import make_encoder
 
 OPTIONS = {"local_files_only": True, "trust_remote_code": False}
 

@@ -71,7 +71,7 @@ def test_parameters_are_the_published_ones():
 def test_adapters_of_the_published_rank_on_the_meta_device():
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from model.adaptation import LLM_LINEARS, Lora, add_lora
+    from model.training.adaptation import LLM_LINEARS, Lora, add_lora
 
     with torch.device("meta"):
         llm = AutoModelForCausalLM.from_config(AutoConfig.for_model(**ARCHITECTURES["vicuna-7b"]))
@@ -125,9 +125,9 @@ def test_hours_are_the_published_ones_for_the_baseline_and_follow_the_work_elsew
 
 
 def test_the_plan_tells_the_same_hours(tmp_path):
-    from flows.cost import Costs
-    from flows.design import ROWS
-    from flows.plan import plan_of
+    from flows.costs.cost import Costs
+    from flows.designs.design import ROWS
+    from flows.designs.plan import plan_of
 
     (tmp_path / "params.yaml").write_text("scale: paper\ninstruct: {paper: {fraction: 1.0, epochs: 1.0}}\n")
     plan = plan_of([ROWS[1]])

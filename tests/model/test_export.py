@@ -3,12 +3,12 @@
 import pytest
 import torch
 from PIL import Image
-from tiny_models import make_model, make_tokenizer
 
 from data_registry.errors import InputError
+from model.conversations.templates import build_template
 from model.export import llava_processor, to_jinja, to_llava
 from model.processing import SpatialLLMProcessor
-from model.templates import build_template
+from tests.model.tiny_models import make_model, make_tokenizer
 
 
 def with_image_token():

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 from peft.tuners.lora import Linear
-from tiny_models import make_encoder, make_llm, make_model, make_tokenizer, train_tiny
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from model import attention
-from model.adaptation import LLM_LINEARS, Lora, add_lora
-from model.features import extract
-from model.frozen import rounded_once
-from model.lora import FusedLora
-from model.norms import AutocastRMSNorm
+from model.backbones.features import extract
+from model.layers import attention
+from model.layers.lora import FusedLora
+from model.layers.norms import AutocastRMSNorm
 from model.scoring import Asked, generate_answers, letter_logprobs
-from model.training import Machine
-from tasks.lmm import sample_encoder
+from model.training.adaptation import LLM_LINEARS, Lora, add_lora
+from model.training.frozen import rounded_once
+from model.training.trainer import Machine
+from tasks.training.model_files import sample_encoder
+from tests.model.tiny_models import make_encoder, make_llm, make_model, make_tokenizer, train_tiny
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -101,7 +101,7 @@ def test_weights_rounded_once_are_those_that_autocast_rounds():
 LOSSES = """
 import json, sys; sys.path.insert(0, {here!r})
 from pathlib import Path
-from tiny_models import train_tiny
+from tests.model.tiny_models import train_tiny
 from model.deepspeed import deepspeed_config
 from model.training import Machine, Recipe
 zero, found = {zero}, []
@@ -141,9 +141,9 @@ def test_a_resumed_training_ends_in_the_same_weights(tmp_path):
 
 
 def test_utilisation_and_memory_of_the_gpu_are_logged(tmp_path, monkeypatch):
-    from model import training
+    from model.training import trainer
 
-    monkeypatch.setattr(training, "peak_flops", lambda device: 1e12 if device.type == "cuda" else None)
+    monkeypatch.setattr(trainer, "peak_flops", lambda device: 1e12 if device.type == "cuda" else None)
     lines = []
     machine = Machine(per_device_batch=4, log_steps=1, device="cuda")
     train_tiny(tmp_path, machine=machine, on_log=lambda step, values: lines.append(values))

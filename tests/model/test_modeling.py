@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from tiny_models import make_encoder, make_llm, make_model, make_tokenizer
 
 from data_registry.errors import InputError
 from data_registry.paper import TABLE_2
-from model.collate import Collator
+from model.conversations.collate import Collator
+from model.conversations.samples import Conversation, SampleEncoder
+from model.conversations.templates import build_template
 from model.modeling import SpatialLLMForConditionalGeneration
-from model.samples import Conversation, SampleEncoder
-from model.templates import build_template
+from tests.model.tiny_models import make_encoder, make_llm, make_model, make_tokenizer
 
 QUESTIONS = (
     ("which object is closer to the camera ?", "the car"),

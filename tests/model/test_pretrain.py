@@ -15,7 +15,7 @@ from model.pretrain import clip, dinov2, language, mae
 from model.pretrain.optimizer import Optimizer
 from model.pretrain.tokenizer import FAMILIES, train_tokenizer
 from model.pretrain.vision import VisionSize, random_views, to_pixels
-from tasks.foundation_scenes import STRIDE, draw
+from tasks.pretraining.scenes import STRIDE, draw
 
 FOUNDATION = Path(__file__).parents[2] / "runs" / "tiny" / "foundation"
 SIZE = VisionSize(image=48, patch=12, width=32, layers=2, heads=2)

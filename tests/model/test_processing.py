@@ -3,11 +3,11 @@
 import pytest
 import torch
 from PIL import Image
-from tiny_models import make_model, make_tokenizer
 
 from data_registry.errors import InputError
 from model.processing import SpatialLLMImageProcessor, SpatialLLMProcessor
 from model.scoring import Asked, generate_answers
+from tests.model.tiny_models import make_model, make_tokenizer
 
 QUESTIONS = ("which object is closer to the camera ?", "what colour is the mug ?", "is the car left ?")
 OPTIONS = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}

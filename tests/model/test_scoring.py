@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import make_model
 
 from data_registry.errors import InputError
-from model.samples import SampleEncoder
+from model.conversations.samples import SampleEncoder
+from model.conversations.templates import build_template
 from model.scoring import Asked, generate_answers, in_bf16, letter_ids, letter_logprobs, parse_letter
-from model.templates import build_template
+from tests.model.tiny_models import make_model
 
 
 def encoder_of(model, tokenizer):

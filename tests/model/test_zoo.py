@@ -4,13 +4,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiny_models import make_encoder, make_llm, make_tokenizer
 
-from flows.design import parse
-from flows.plan import plan_of
+from flows.designs.design import parse
+from flows.designs.plan import plan_of
 from model import zoo
-from model.encoders import load_encoder
-from model.llms import llm_spec, load_llm
+from model.backbones.encoders import load_encoder
+from model.backbones.llms import llm_spec, load_llm
+from tests.model.tiny_models import make_encoder, make_llm, make_tokenizer
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = ("data_registry", "flows", "model", "tasks", "dvc.yaml", "params.yaml")
@@ -51,7 +51,7 @@ def test_a_new_encoder_and_llm_are_entries_of_the_table(tmp_path, monkeypatch):
 
 def test_names_load_without_torch():
     """`spatialllm --help` and plans read names; they must not wait for torch."""
-    code = "import sys, flows.design; sys.exit('torch' in sys.modules)"
+    code = "import sys, flows.designs.design; sys.exit('torch' in sys.modules)"
     import sys
 
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

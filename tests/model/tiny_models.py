@@ -50,7 +50,7 @@ def make_tower(kind: str, seed: int = 0):
 
 
 def make_encoder(kind: str, layer: int = -2):
-    from model.encoders import EncoderSpec, VisionEncoder
+    from model.backbones.encoders import EncoderSpec, VisionEncoder
 
     means = {"clip": (0.48, 0.46, 0.41), "dinov2": (0.485, 0.456, 0.406), "mae": (0.5, 0.5, 0.5)}
     mean = means.get(kind, (0.5, 0.5, 0.5))
@@ -104,8 +104,8 @@ def make_samples(model, tokenizer, count: int = 48, isolate: bool = True, blind_
     """Encoded samples of one to three turns, every fourth without an image."""
     import random
 
-    from model.samples import Conversation, SampleEncoder
-    from model.templates import build_template
+    from model.conversations.samples import Conversation, SampleEncoder
+    from model.conversations.templates import build_template
 
     rng = random.Random(1)
     words = ["car", "chair", "mug", "red", "blue", "green", "left", "closer"]
@@ -122,7 +122,7 @@ def make_samples(model, tokenizer, count: int = 48, isolate: bool = True, blind_
 
 
 def make_collator(tokenizer, pixels):
-    from model.collate import Collator
+    from model.conversations.collate import Collator
 
     return Collator(
         tokenizer.pad_token_id, lambda keys: {"pixel_values": torch.stack([pixels[int(k[1:])] for k in keys])}
@@ -139,9 +139,9 @@ def train_tiny(
     import os
     import signal
 
-    from model.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
-    from model.frozen import freeze_all_but
-    from model.training import Machine, Recipe, train
+    from model.training.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
+    from model.training.frozen import freeze_all_but
+    from model.training.trainer import Machine, Recipe, train
 
     tokenizer = make_tokenizer()
     model = make_model(tokenizer=tokenizer)

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a project of random tiny models, for all tests of a file, which run in it."""
-    from training_project import make_project  # with torch and transformers, which other files do not need
+    from tests.tasks.training_project import make_project  # with torch and transformers, which other files do not need
 
     root = tmp_path_factory.mktemp("root")
     make_project(root)

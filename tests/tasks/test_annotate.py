@@ -16,21 +16,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_registry import omni3d, render
+from data_registry import render
 from data_registry.annotate import pose as bins
 from data_registry.annotate import scenes
 from data_registry.annotate.detections import Detection
 from data_registry.errors import InputError
-from data_registry.shards import Images
-from flows.plan import annotation_of, write_plan
+from data_registry.readers import omni3d
+from data_registry.storage.shards import Images
+from flows.designs.plan import annotation_of, write_plan
 from tasks import annotate, pose
 from tasks import scenes as scenes_stage
-from tasks.annotators import Annotation, Annotators, Tags
-from tasks.claim import Paths
-from tasks.stage import StageRun, execute
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
-from tiny_annotators import NAMES, save_all
+from tasks.identity.paths import Paths
+from tasks.sources import pose_head
+from tasks.sources.annotators import Annotation, Annotators, Tags
+from tasks.stage.harness import StageRun, execute
+from tests.model.tiny_annotators import NAMES, save_all
 
 REPO = Path(__file__).parents[2]
 SIZE = 64
@@ -233,10 +233,10 @@ def test_the_pose_head_learns_azimuth(root):
 
 
 def test_a_head_of_another_encoder_is_refused(root):
-    from tiny_models import make_encoder
+    from tests.model.tiny_models import make_encoder
 
     with pytest.raises(InputError, match=r"config\.json: a head for dinov2 of width \d+, but the encoder is mae of"):
-        pose.load(root / "runs/tiny/pose/dinov2", make_encoder("mae"))
+        pose_head.load(root / "runs/tiny/pose/dinov2", make_encoder("mae"))
 
 
 def test_every_network_together_and_a_kill_in_between(root):

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_registry import benchmark, conversations, variants
+from data_registry import conversations
+from data_registry.benchmark import spatialvqa, variants
 from data_registry.errors import InputError
-from data_registry.shards import Images
-from tasks import baselines, data, scenes, stage
+from data_registry.storage.shards import Images
+from tasks import baselines, data, scenes
 from tasks import benchmark as benchmark_stage
+from tasks.stage import harness
 
 SETS = ("cc558k", "mix665k", "3di-pb-oi1m", "3di-pb-in166k", "3di-ft1m")
 CAPTIONS = {"3di-pb-oi1m": ["object_distance", "pair_distance", "depth_order"], "3di-pb-in166k": ["object_azimuth"]}
@@ -54,11 +56,11 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data_stages")
     configure(root)
     for split in ("train", "test"):
-        stage.execute("scenes", split, scenes.compute, root)
+        harness.execute("scenes", split, scenes.compute, root)
     for name in SETS:
-        assert stage.execute("data", name, data.compute, root)
-    assert stage.execute("benchmark", "spatialvqa", benchmark_stage.compute, root)
-    assert stage.execute("baselines", "spatialvqa", baselines.compute, root)
+        assert harness.execute("data", name, data.compute, root)
+    assert harness.execute("benchmark", "spatialvqa", benchmark_stage.compute, root)
+    assert harness.execute("baselines", "spatialvqa", baselines.compute, root)
     return root
 
 
@@ -84,7 +86,7 @@ def test_a_data_set_is_written_with_its_counts(root, name):
 def test_the_same_seed_gives_the_same_bytes(root, tmp_path):
     files = []
     for k in range(2):
-        run = stage.StageRun(
+        run = harness.StageRun(
             "tiny", "data", "3di-ft1m", {"seed": 3}, {}, 3, tmp_path / str(k), tmp_path,
             {"scenes": root / "runs" / "tiny" / "scenes" / "train"},
         )  # fmt: skip
@@ -96,7 +98,7 @@ def test_the_same_seed_gives_the_same_bytes(root, tmp_path):
 
 
 def test_the_benchmark_has_its_quotas_and_only_test_images(root):
-    questions = benchmark.read(root / "runs" / "tiny" / "benchmark" / "spatialvqa" / "questions.parquet")
+    questions = spatialvqa.read(root / "runs" / "tiny" / "benchmark" / "spatialvqa" / "questions.parquet")
     assert {c: sum(q.class_ == c for q in questions) for c in QUESTIONS} == QUESTIONS
     test = Images(root / "runs" / "tiny" / "scenes" / "test")
     assert all(q.image in test for q in questions)
@@ -110,13 +112,13 @@ def test_variants_stand_beside_the_questions_and_change_nothing(root, tmp_path):
     published = root / "runs" / "tiny" / "benchmark" / "spatialvqa"
     assert {path.name for path in published.iterdir()} == {"questions.parquet", "metrics.json", "MANIFEST.json"}
     params = {"seed": 4, "questions": QUESTIONS, "per_image": 4, "variants": True, "sheet": 5}
-    run = stage.StageRun(
+    run = harness.StageRun(
         "tiny", "benchmark", "spatialvqa", params, {}, 4, tmp_path, tmp_path,
         {"scenes": root / "runs" / "tiny" / "scenes" / "test", "train": root / "runs" / "tiny" / "scenes" / "train"},
     )  # fmt: skip
     counted = benchmark_stage.compute(run)
     assert (tmp_path / "questions.parquet").read_bytes() == (published / "questions.parquet").read_bytes()
-    questions = benchmark.read(tmp_path / "questions.parquet")
+    questions = spatialvqa.read(tmp_path / "questions.parquet")
     assert counted["variants"] == {"circular": len(questions), "flip": len(questions)}
     assert {one.id for one in variants.read(tmp_path / variants.FILE)} == {q.id for q in questions}
     sheet = json.loads((tmp_path / "datasheet.json").read_text())
@@ -141,7 +143,7 @@ def test_baselines_are_fractions_by_class_and_type(root):
 
 
 def test_scenes_in_both_splits_are_refused(root, tmp_path):
-    run = stage.StageRun(
+    run = harness.StageRun(
         "tiny", "benchmark", "spatialvqa", {"seed": 4, "questions": {"distance": 8, "orientation": 8, "relation": 8}},
         {}, 4, tmp_path, tmp_path, dict.fromkeys(("scenes", "train"), root / "runs" / "tiny" / "scenes" / "test"),
     )  # fmt: skip
@@ -151,7 +153,7 @@ def test_scenes_in_both_splits_are_refused(root, tmp_path):
 
 
 def test_too_few_test_scenes_publish_nothing(root, tmp_path):
-    run = stage.StageRun(
+    run = harness.StageRun(
         "tiny", "benchmark", "spatialvqa", {"seed": 4}, {}, 4, tmp_path, tmp_path,
         {"scenes": root / "runs" / "tiny" / "scenes" / "test", "train": root / "runs" / "tiny" / "scenes" / "train"},
     )  # fmt: skip
@@ -162,7 +164,7 @@ def test_too_few_test_scenes_publish_nothing(root, tmp_path):
 
 def test_a_class_without_questions_is_refused(tmp_path):
     params = {"seed": 4, "questions": {"orientation": 0}}
-    run = stage.StageRun("tiny", "benchmark", "spatialvqa", params, {}, 4, tmp_path, tmp_path)
+    run = harness.StageRun("tiny", "benchmark", "spatialvqa", params, {}, 4, tmp_path, tmp_path)
     with pytest.raises(InputError, match=r"benchmark\.tiny\.questions\.orientation is 0"):
         benchmark_stage.compute(run)
 
@@ -174,7 +176,7 @@ def test_a_class_without_questions_is_refused(tmp_path):
     ({"seed": 3, "images": 1000}, r"has 90 scenes, but .* asks for images: 1000"),
 ])  # fmt: skip
 def test_wrong_parameters_name_the_key_and_the_nearest(root, tmp_path, section, message):
-    run = stage.StageRun(
+    run = harness.StageRun(
         "tiny", "data", "3di-ft1m", section, {}, 3, tmp_path, tmp_path,
         {"scenes": root / "runs" / "tiny" / "scenes" / "train"},
     )  # fmt: skip
@@ -183,7 +185,7 @@ def test_wrong_parameters_name_the_key_and_the_nearest(root, tmp_path, section, 
 
 
 def test_an_unknown_data_set_names_the_nearest(tmp_path):
-    run = stage.StageRun("tiny", "data", "3di-ft", {"seed": 3}, {}, 3, tmp_path, tmp_path)
+    run = harness.StageRun("tiny", "data", "3di-ft", {"seed": 3}, {}, 3, tmp_path, tmp_path)
     with pytest.raises(InputError, match="did you mean 3di-ft1m"):
         data.compute(run)
 

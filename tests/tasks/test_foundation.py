@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from data_registry.errors import InputError
-from tasks import foundation, foundation_language, foundation_scenes, probe
-from tasks.stage import StageRun
+from tasks import foundation
+from tasks.pretraining import language, loop, scenes
+from tasks.stage.harness import StageRun
+from tasks.training import probing
 
 TOY = {
     "vicuna-7b": {"width": 16, "layers": 1, "heads": 2, "inner": 32, "vocabulary": 700, "rows": 2, "length": 160,
@@ -23,8 +25,8 @@ REVISION = "ce19dc912ca5cd21c8a653c79e251e808ccabcd1"
 
 @pytest.fixture(autouse=True)
 def few_scenes(monkeypatch):
-    monkeypatch.setattr(foundation_scenes, "CHUNK", 8)
-    monkeypatch.setattr(foundation_language, "_TOKENIZER_PASSAGES", 60)
+    monkeypatch.setattr(scenes, "CHUNK", 8)
+    monkeypatch.setattr(language, "_TOKENIZER_PASSAGES", 60)
 
 
 def stage_run(tmp_path, name: str, params: dict | None = None, label: str = "a") -> StageRun:
@@ -52,8 +54,8 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     whole = stage_run(tmp_path, "vicuna-7b", label="whole")
     foundation.compute(whole)
 
-    every_two = foundation.train
-    monkeypatch.setattr(foundation_language, "train", lambda *a, **k: every_two(*a, **k, every=2))
+    every_two = loop.train
+    monkeypatch.setattr(language, "train", lambda *a, **k: every_two(*a, **k, every=2))
     broken = stage_run(tmp_path, "vicuna-7b", label="broken")
 
     def die(done: int, total: int) -> None:
@@ -83,22 +85,22 @@ def test_a_probe_reads_what_is_there(tmp_path):
     """Features that hold the truth are read perfectly; noise is not."""
     import numpy as np
 
-    scenes = list(probe._rendered(11, 60, 48)), list(probe._rendered(12, 30, 48))
-    fit, held = (probe.objects(part, 48) for part in scenes)
+    scenes = list(probing._rendered(11, 60, 48)), list(probing._rendered(12, 30, 48))
+    fit, held = (probing.objects(part, 48) for part in scenes)
     rng = np.random.default_rng(0)
     names = sorted(set(fit.name))
 
-    def truth(of: probe.Objects) -> np.ndarray:
+    def truth(of: probing.Objects) -> np.ndarray:
         one_hot = of.name[:, None] == np.array(names)
         return np.c_[one_hot, np.cos(of.azimuth), np.sin(of.azimuth), np.log(of.distance)]
 
     known = np.isin(held.name, names)
     fields = (held.image, held.box, held.name, held.azimuth, held.distance)
-    held = probe.Objects(held.images, *(values[known] for values in fields))
-    perfect = probe.probe(truth(fit), fit, truth(held), held)
+    held = probing.Objects(held.images, *(values[known] for values in fields))
+    perfect = probing.probe(truth(fit), fit, truth(held), held)
     assert perfect["category_accuracy"] == 1 and perfect["azimuth_median_error_deg"] < 3 and perfect["depth_r2"] > 0.99
     rooms = [replace(each, azimuth=np.full_like(each.azimuth, np.nan)) for each in (fit, held)]  # no object has a front
-    indoors = probe.probe(truth(fit), rooms[0], truth(held), rooms[1])
+    indoors = probing.probe(truth(fit), rooms[0], truth(held), rooms[1])
     assert "azimuth_median_error_deg" not in indoors and indoors["depth_r2"] == perfect["depth_r2"]
-    blind = probe.probe(rng.normal(size=(len(fit.name), 4)), fit, rng.normal(size=(len(held.name), 4)), held)
+    blind = probing.probe(rng.normal(size=(len(fit.name), 4)), fit, rng.normal(size=(len(held.name), 4)), held)
     assert blind["category_accuracy"] < 0.3 and 60 < blind["azimuth_median_error_deg"] < 120 and blind["depth_r2"] < 0.1

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from data_registry import shards
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES, TABLE_2
+from data_registry.storage import shards
 from tasks.report import Entry, build_report, readme
 from tasks.report.terminal import table
 

@@ -2,10 +2,11 @@
 
 import pytest
 
-from data_registry import omni3d, shards
 from data_registry.errors import InputError
+from data_registry.readers import omni3d
+from data_registry.storage import shards
 from tasks import scenes
-from tasks.stage import StageRun
+from tasks.stage.harness import StageRun
 
 
 def _compute(out, workers: int, **params) -> dict:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_registry import shards
-from data_registry.benchmark import Question
-from data_registry.variants import Variant
+from data_registry.benchmark.spatialvqa import Question
+from data_registry.benchmark.variants import Variant
+from data_registry.storage import shards
 from tasks.score import consistency
 
 
@@ -35,7 +35,7 @@ def test_only_questions_right_in_all_forms_count_by_class():
 
 
 def test_a_mirrored_picture_is_the_picture_from_right_to_left(tmp_path):
-    from tasks.features import LiveImages, MirroredImages
+    from tasks.training.features import LiveImages, MirroredImages
 
     rgb = np.zeros((32, 32, 3), np.uint8)
     rgb[:, :8] = 255

@@ -4,21 +4,22 @@ The fixture `root` (conftest.py) makes one for each test file."""
 import io
 import json
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from data_registry import benchmark, conversations, shards
-from flows.design import choose
-from flows.plan import plan_of, write_plan
-from tasks import adapt, align, digest, instruct, score
-from tasks.stage import StageRun, execute, identify
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
-from tiny_models import make_llm, make_tokenizer
+from data_registry import conversations
+from data_registry.benchmark import spatialvqa
+from data_registry.storage import shards
+from flows.designs.design import choose
+from flows.designs.plan import plan_of, write_plan
+from tasks import adapt, align, instruct, score
+from tasks.identity import manifest
+from tasks.identity.identity import identify
+from tasks.stage.harness import StageRun, execute
+from tests.model.tiny_models import make_llm, make_tokenizer
 
 PARAMS = """
 scale: tiny
@@ -52,13 +53,13 @@ IMAGES = 12
 
 def publish(root: Path, stage: str, name: str, fill) -> Path:
     """A stage run of the plan, as its own command would leave it."""
-    from tasks import settings
+    from tasks.identity import settings
 
     out = root / "runs" / "tiny" / stage / name
     out.mkdir(parents=True)
     fill(out)
     identity, _ = identify(settings.load(root), stage, name)
-    digest.write_manifest(out, identity)
+    manifest.write_manifest(out, identity)
     return out
 
 
@@ -85,13 +86,13 @@ def fill_data(out: Path) -> None:
 def fill_benchmark(out: Path) -> None:
     kinds = [("distance", "closer"), ("orientation", "facing"), ("relation", "left")]
     questions = [
-        benchmark.Question(
+        spatialvqa.Question(
             f"q{k}", f"test/{k % IMAGES}.png", "which is closer ?", ("the car", "the chair"), k % 2, kinds[k % 3][1],
             kinds[k % 3][0], (), (), (),
         )
         for k in range(18)
     ]  # fmt: skip
-    benchmark.write(out / "questions.parquet", questions)
+    spatialvqa.write(out / "questions.parquet", questions)
 
 
 def fill_foundation(out: Path) -> None:
@@ -147,7 +148,7 @@ def metrics(root: Path, stage: str, name: str) -> dict:
 
 def stage_run(root: Path, stage: str, name: str, folder: Path) -> StageRun:
     """A run of a stage outside of the harness, to look at `compute` alone."""
-    from tasks import settings
+    from tasks.identity import settings
 
     found = settings.load(root)
     identity, inputs = identify(found, stage, name)

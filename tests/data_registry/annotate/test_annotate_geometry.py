@@ -6,12 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data_registry import omni3d, render
+from data_registry import render
 from data_registry.annotate import boxes, clouds, gravity, scenes
 from data_registry.annotate.detections import Detection, select
 from data_registry.annotate.filters import CloudFilters, DetectionFilters, GravityFilters
 from data_registry.annotate.pose import Pose, angles_of
 from data_registry.errors import InputError
+from data_registry.readers import omni3d
 
 SIZE = 96
 OFFSET = (0.75, 0.75)  # where a pixel of the renderer's maps is sampled

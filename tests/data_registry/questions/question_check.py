@@ -1,11 +1,10 @@
 """Checks of whole turns and benchmark questions against the second solver."""
 
-from question_reader import choices, lettered, readings
-from question_solver import Solver
-
-from data_registry.benchmark import Question
+from data_registry.benchmark.spatialvqa import Question
 from data_registry.questions.phrasing import wordings
 from data_registry.scene import Scene
+from tests.data_registry.questions.question_reader import choices, lettered, readings
+from tests.data_registry.questions.question_solver import Solver
 
 
 def check_turn(scene: Scene, type_: str, human: str, gpt: str) -> bool:

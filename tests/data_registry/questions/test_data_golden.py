@@ -8,11 +8,11 @@ import json
 from collections import Counter
 
 import pytest
-from question_worlds import random_scenes
 
-from data_registry.benchmark import Quotas, build
+from data_registry.benchmark.spatialvqa import Quotas, build
 from data_registry.questions import dialogue, general, probing
 from data_registry.questions.geometry import Margins
+from tests.data_registry.questions.question_worlds import random_scenes
 
 SCENES = random_scenes(60, seed=31)
 MARGINS = Margins()

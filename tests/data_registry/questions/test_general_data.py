@@ -4,14 +4,14 @@ import re
 from collections import Counter, defaultdict
 
 import pytest
-from question_reader import lettered, readings
-from question_worlds import random_scenes
 
 from data_registry.conversations import pairs
 from data_registry.questions import general, probing
 from data_registry.questions.geometry import Margins
 from data_registry.questions.phrasing import CLASS_OF, wordings
 from data_registry.questions.words import article, number, plural, words
+from tests.data_registry.questions.question_reader import lettered, readings
+from tests.data_registry.questions.question_worlds import random_scenes
 
 SPATIAL_WORDS = (
     r"\b(viewer|away|metres?|m|cm|closer|nearer|farther from|distance|fac\w+|behind|front|towards|perspective)\b"

@@ -5,17 +5,17 @@ import re
 from collections import Counter, defaultdict
 
 import pytest
-from question_reader import lettered
-from question_worlds import COLORS, random_scenes
 
-from data_registry.benchmark import Quotas, build
+from data_registry.benchmark.lookup import NameLookup, majority
+from data_registry.benchmark.spatialvqa import Quotas, build
 from data_registry.conversations import pairs
-from data_registry.lookup import NameLookup, majority
 from data_registry.questions.balance import Placed, couples
 from data_registry.questions.dialogue import DialogueRecipe, conversations
 from data_registry.questions.facts import Claim
 from data_registry.questions.geometry import Margins
 from data_registry.questions.phrasing import CLASS_OF
+from tests.data_registry.questions.question_reader import lettered
+from tests.data_registry.questions.question_worlds import COLORS, random_scenes
 
 MARGINS = Margins()
 

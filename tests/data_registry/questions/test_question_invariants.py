@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from question_worlds import random_scene
 
 from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.facts import Fact, fact
@@ -17,6 +16,7 @@ from data_registry.questions.general import question
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.phrasing import option_texts
 from data_registry.scene import Scene
+from tests.data_registry.questions.question_worlds import random_scene
 
 MARGINS = Margins()
 scenes = st.integers(0, 10**6).map(lambda seed: random_scene(random.Random(seed), seed))

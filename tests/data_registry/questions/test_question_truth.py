@@ -7,12 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from question_check import check_question, check_turn
-from question_reader import readings
-from question_solver import Solver
-from question_worlds import random_scenes
 
-from data_registry.benchmark import Quotas, build
+from data_registry.benchmark.spatialvqa import Quotas, build
 from data_registry.conversations import pairs
 from data_registry.errors import InputError
 from data_registry.questions import further, statements
@@ -23,6 +19,10 @@ from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.phrasing import CLASS_OF, wordings
 from data_registry.questions.probing import ProbingRecipe
 from data_registry.questions.words import elevation, quantity
+from tests.data_registry.questions.question_check import check_question, check_turn
+from tests.data_registry.questions.question_reader import readings
+from tests.data_registry.questions.question_solver import Solver
+from tests.data_registry.questions.question_worlds import random_scenes
 
 MARGINS = Margins()
 SIDES = ("front", "front left", "left", "behind left", "behind", "behind right", "right", "front right")

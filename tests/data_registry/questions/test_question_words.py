@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from question_worlds import random_scenes
 
 from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.facts import fact
@@ -15,6 +14,7 @@ from data_registry.questions.names import references
 from data_registry.questions.phrasing import CLASS_OF, ask, wordings
 from data_registry.questions.words import article, enumeration, number, plural, quantity, sector
 from data_registry.questions.words import words as small_words
+from tests.data_registry.questions.question_worlds import random_scenes
 
 
 def fields(phrasing: str) -> set[str]:

@@ -1,0 +1,171 @@
+"""Raw KITTI object labels (label_2, calib, image_2) as Scene records, by Omni3D's ignore rules.
+Format: KITTI's devkit; conventions checked against Omni3D's records of the same frames."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_registry.errors import InputError
+from data_registry.readers import omni3d
+from data_registry.scene import Scene, SceneObject
+from data_registry.storage.shards import UNDECODABLE
+
+SOURCE = "KITTI"
+_COLUMNS = ("type", "truncated", "occluded", "alpha", *("x1", "y1", "x2", "y2"), *"hwl", *"xyz", "rotation_y")
+_LARGELY_OCCLUDED = 2  # KITTI's levels: 0 visible, 1 partly, 2 largely occluded, 3 unknown
+_UNNAMED = "misc"  # KITTI's rest: things nobody could ask for by that name
+_PICTURES = (".png", ".jpg")
+
+
+def read(root: str | Path, drops: Counter[str] | None = None, rules: omni3d.Rules | None = None) -> Iterator[Scene]:
+    """Scenes of a KITTI folder in the order of its frames, one frame in memory at a time.
+
+    Boxes are in the frame of the left colour camera (P2), metres; the front is the heading. Objects that Omni3D's rules
+    drop, largely occluded ones and those of type Misc are counted, and their names stay in `others`; so do DontCare
+    regions, which have no 3D box.
+
+    Args:
+        root: has label_2, calib and image_2 (KITTI's `training`).
+        drops: filled with counts by reason, under "objects" and "images" with how many there were.
+
+    Raises:
+        InputError: a missing folder, calibration or picture, a line that is not KITTI's; named with its number.
+    """
+    root = Path(root)
+    drops = Counter() if drops is None else drops
+    labels = sorted((root / "label_2").glob("*.txt"))
+    if not labels:
+        raise InputError(f"{root}/label_2: no label files; name the folder that has label_2, calib and image_2")
+    for path in labels:
+        image, objects = records(root, path.stem)
+        scene = omni3d.scene(SOURCE, image, objects, path, drops, rules)
+        occluded = {record["id"] for record in objects if record["occlusion"] == _LARGELY_OCCLUDED}
+        reasons = [_reason(thing, occluded) for thing in scene.objects]
+        drops.update(reason for reason in reasons if reason)
+        yield replace(
+            scene,
+            objects=tuple(o for o, reason in zip(scene.objects, reasons, strict=True) if not reason),
+            others=scene.others + tuple(o.name for o, reason in zip(scene.objects, reasons, strict=True) if reason),
+        )
+
+
+def records(root: Path, frame: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The image and object records of one frame in Omni3D's form; ids count the label file's lines from 0."""
+    width, height, key = _picture(root, frame)
+    projection = _projection(root / "calib" / f"{frame}.txt")
+    intrinsics = projection[:, :3]
+    # P2 = K [I | t]: labels are in camera 0's frame, the picture is the left colour camera's
+    offset = np.linalg.solve(intrinsics, projection[:, 3])
+    image = {"id": 0, "width": width, "height": height, "file_path": key, "K": intrinsics.tolist()}
+    path = root / "label_2" / f"{frame}.txt"
+    lines = _lines(path)
+    named = [(f"{path}: line {n}", line.split()) for n, line in enumerate(lines, 1) if line.strip()]
+    return image, [
+        _record(number, words, where, intrinsics, offset, (width, height))
+        for number, (where, words) in enumerate(named)
+    ]
+
+
+def _record(
+    number: int, words: list[str], where: str, intrinsics: np.ndarray, offset: np.ndarray, size: tuple[int, int]
+) -> dict[str, Any]:
+    if len(words) != len(_COLUMNS):
+        hint = "; a sixteenth is a detector's score: these are results, no labels" if len(words) == 16 else ""
+        raise InputError(f"{where}: {len(words)} columns, a label has {len(_COLUMNS)} ({' '.join(_COLUMNS)}){hint}")
+    values = dict(zip(_COLUMNS[1:], _floats(words[1:], where), strict=True))
+    name = words[0].replace("_", " ").lower()
+    valid = min(values[key] for key in "hwl") > 0
+    dimensions = [values["w"], values["h"], values["l"]]
+    cos, sin = math.cos(values["rotation_y"]), math.sin(values["rotation_y"])
+    rotation = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+    bottom = np.array([values["x"], values["y"], values["z"]])
+    center = bottom - [0, values["h"] / 2, 0] + offset  # KITTI gives the centre of the bottom face; y points down
+    whole, behind = _projected(center, dimensions, rotation, intrinsics) if valid else (None, False)
+    record = {
+        "id": number,
+        "image_id": 0,
+        "category_name": name,
+        "valid3D": valid,
+        "bbox2D_tight": [values[key] for key in ("x1", "y1", "x2", "y2")],
+        "center_cam": center.tolist(),
+        "dimensions": dimensions,
+        "R_cam": rotation.tolist(),
+        "behind_camera": behind,
+        "truncation": values["truncated"],
+        "occlusion": int(values["occluded"]),
+    }
+    return record if whole is None else record | {"bbox2D_proj": whole}
+
+
+def _reason(thing: SceneObject, occluded: set[int]) -> str | None:
+    if thing.name == _UNNAMED:
+        return "no name to ask for (Misc)"
+    return "hidden" if thing.id in occluded else None
+
+
+def _projected(
+    center: np.ndarray, dimensions: list[float], rotation: np.ndarray, intrinsics: np.ndarray
+) -> tuple[list[float] | None, bool]:
+    """The 2D box of the eight corners, and whether one of them is behind the camera."""
+    half = np.array(dimensions[::-1]) / 2
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+    corners = center + (signs * half) @ rotation.T
+    if corners[:, 2].min() <= 0:
+        return None, True
+    pixels = corners @ intrinsics.T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    return [*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist()], False
+
+
+def _projection(path: Path) -> np.ndarray:
+    """P2 (3, 4) of a calibration file, pixels."""
+    for number, line in enumerate(_lines(path), 1):
+        if line.startswith("P2:"):
+            values = _floats(line.removeprefix("P2:").split(), f"{path}: line {number}")
+            if len(values) != 12:
+                raise InputError(f"{path}: line {number}: P2 has {len(values)} numbers, must have 12")
+            matrix = np.array(values).reshape(3, 4)
+            if abs(np.linalg.det(matrix[:, :3])) < 1e-6:
+                raise InputError(f"{path}: line {number}: P2 is singular, so no camera; fetch the file again")
+            return matrix
+    raise InputError(f"{path}: no line P2:, the left colour camera's projection; fetch the file again")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); every frame needs its label and its calibration"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text, so not KITTI's; unpack it, or fetch it again") from None
+
+
+def _picture(root: Path, frame: str) -> tuple[int, int, str]:
+    """Width, height and key of a frame's picture; only its header is read."""
+    for suffix in _PICTURES:
+        key = f"image_2/{frame}{suffix}"
+        if (root / key).is_file():
+            try:
+                with Image.open(root / key) as image:
+                    return *image.size, key
+            except UNDECODABLE as error:
+                raise InputError(f"{root / key}: does not decode ({error}); fetch it again") from None
+    raise InputError(f"{root}/image_2/{frame}.png: no such picture; fetch it, or remove label_2/{frame}.txt")
+
+
+def _floats(words: list[str], where: str) -> list[float]:
+    try:
+        values = [float(word) for word in words]
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; columns are numbers divided by spaces") from None
+    if not all(map(math.isfinite, values)):
+        raise InputError(f"{where}: a value is not finite; correct or remove the line")
+    return values

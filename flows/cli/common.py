@@ -1,0 +1,103 @@
+"""What every command shares: the consoles, errors as one message with exit code 2, and how a result is told."""
+
+import contextlib
+import errno
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+console = Console()
+errors = Console(stderr=True)
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+DesignName = Annotated[
+    str, typer.Argument(help="ENCODERS_LLM[_STAGE0]_STAGE1_STAGE2, e.g. clip_vicuna-7b_cc558k_mix665k")
+]
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Errors in what the user gave end with a message and code 2; a signal to end ends like Ctrl-C."""
+    from data_registry.errors import InputError
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except InputError as error:
+        errors.print(f"[red]error:[/red] {plain(str(error))}", soft_wrap=True, highlight=False)
+        raise typer.Exit(EXIT_INPUT) from None
+    except KeyboardInterrupt:
+        errors.print("stopped; run the same again to go on from here")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        from tasks.stage.full_disk import full_disk
+
+        said = full_disk(error, "spatialllm", root())
+        if said is None and isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            said = f"{error.filename or root()}: {error.strerror}; see who may write there"
+        if said is None:
+            raise
+        errors.print(f"[red]error:[/red] {plain(said)}", soft_wrap=True, highlight=False)
+        raise typer.Exit(EXIT_INPUT) from None
+
+
+def root() -> Path:
+    """The repository's root: the current folder."""
+    return Path.cwd()
+
+
+def settings() -> Any:
+    """params.yaml and plan.yaml."""
+    from tasks.identity.settings import load
+
+    return load(root())
+
+
+def summary(result: Any) -> None:
+    """How many stage runs there were, and what became of them."""
+    from flows.text import clock
+
+    counts = result.counts
+    text = f"{counts['planned']} stage runs: {counts['executed']} executed, {counts['restored']} there already"
+    failed = f", [red]{len(result.errors)} failed, {len(result.blame)} not run for that[/red]" if not result.ok else ""
+    console.print(f"{text}{failed} ({clock(result.seconds)})")
+
+
+def deliver_owed(plan: Any) -> None:
+    """Bring to MLflow what it may not have."""
+    from flows.tracking import flow_runs
+
+    flow_runs.deliver_owed(root(), plan, warn)
+
+
+def leave(result: Any) -> None:
+    """Exit with 1 if something failed."""
+    if not result.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def warn(text: str) -> None:
+    """A warning."""
+    errors.print(f"[yellow]warning:[/yellow] {plain(text)}", soft_wrap=True, highlight=False)
+
+
+def plain(text: str) -> str:
+    """Text in which brackets are brackets."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def print_json(value: Any) -> None:
+    """For machines."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))

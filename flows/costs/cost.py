@@ -1,0 +1,174 @@
+"""What a stage run will take and cost: seconds as recorded on this machine; at paper scale by FLOPs, calibrated on the
+published hours (`model/cost.py`). To choose by and to show remaining time with."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from flows.costs.graph import critical_path, makespan
+from flows.designs.design import read_value
+from flows.designs.plan import TRAINING, Plan
+from model import cost
+from tasks.identity import settings
+from tasks.identity.paths import Paths
+from tasks.stage.early_stop import FRAC, frac_of
+
+# Samples of the paper's data sets, and text tokens of each (assumed, as in model/cost.py: captions, dialogues).
+DATA = {
+    "cc558k": (558_000, cost.CAPTION_TOKENS),
+    "mix665k": (665_000, cost.DIALOGUE_TOKENS),
+    "3di-pb-oi1m": (1_000_000, 2 * cost.CAPTION_TOKENS),
+    "3di-pb-in166k": (166_000, 2 * cost.CAPTION_TOKENS),
+    "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
+}
+DATA_SLOT = {"adapt": "data", "align": "stage1", "instruct": "stage2"}  # of `parts`: the data sets of a training
+# Before anything is recorded: seconds on one core at tiny scale, of stages 1 and 2 per unit of `_WORK`.
+_FIRST_GUESS_S = {
+    "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
+    "adapt": 100, "align": 80, "instruct": 80, "score": 20, "pose": 180, "annotate": 600,
+}  # fmt: skip
+_FETCH_S = 60.0  # of a foundation model that is read from a package or the hub; the tiny ones are trained
+# What training on a data set takes beside the others, by the rounded seconds of a roadmap at tiny scale.
+_WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}
+
+
+class Recorded:
+    """One figure of the stage runs computed on this machine, and what it lets expect of others.
+
+    Args:
+        figures: {run: seconds}.
+    """
+
+    def __init__(self, figures: dict[str, float]) -> None:
+        self.of = figures
+        self._by_stage: dict[str, list[float]] = {}
+        self._stopped: dict[str, list[tuple[float, float]]] = {}
+        for run, seconds in figures.items():
+            self._by_stage.setdefault(run.partition("/")[0], []).append(seconds / _work(run))
+            whole, frac = _whole(run)
+            if frac < 1:
+                self._stopped.setdefault(whole, []).append((frac, seconds))
+
+    def expected(self, run: str) -> float:
+        """Its own, or the middle one of its stage's by the work to do, or a first guess."""
+        stage = run.partition("/")[0]
+        if run in self.of:
+            return self.of[run]
+        if stage in self._by_stage:
+            return median(self._by_stage[stage]) * _work(run)
+        return _FIRST_GUESS_S[stage] * _work(run)
+
+    def left(self, run: str, expected: float) -> float:
+        """Of what a stage run is expected to take from its first step: without what a rung has done of its training."""
+        whole, frac = _whole(run)
+        done = (seconds for stop, seconds in self._stopped.get(whole, ()) if stop < frac)
+        return expected if run in self.of else max(expected - max(done, default=0.0), 0.0)
+
+
+class Costs:
+    """What stage runs will take and cost on one slot, from what was recorded in `logs/` on this machine."""
+
+    def __init__(self, root: Path, plan: Plan) -> None:
+        self._plan = plan
+        found = settings.load(root)
+        self._root, self._scale, self._params = root, found.scale, found.params
+        # Accelerators of one slot; at tiny scale a slot is a CPU core.
+        self._gpus = 1 if found.scale == "tiny" else settings.gpus_per_run(found.runtime, found.scale)
+        self._clock, self._processor = Recorded({}), Recorded({})
+        self.look()
+
+    def look(self) -> bool:
+        """Read what has been recorded by now; returns whether any of it is new."""
+        before, clock, processor = self._clock.of, {}, {}
+        for path in sorted((self._root / "logs" / self._scale).glob("*/*.json")):
+            stage, name = path.parent.name, path.stem
+            record = json.loads(Paths(self._root, self._scale, stage, name).record.read_text())
+            # Of a training that went on with a stopped one: what it takes from its first step.
+            earlier, run = record.get("earlier", {}), f"{stage}/{name}"
+            clock[run] = record["seconds"] + earlier.get("seconds", 0.0)
+            if "processor_s" in record:
+                processor[run] = record["processor_s"] + earlier.get("processor_s", 0.0)
+        self._clock, self._processor = Recorded(clock), Recorded(clock | processor)
+        return self._clock.of != before
+
+    def seconds(self, run: str) -> float:
+        """Seconds that "stage/name" takes on one slot (one core at tiny scale, else `gpus_per_run` GPUs), from where a
+        rung stopped its training if one did."""
+        return self._clock.left(run, self._from_start(run, self._clock))
+
+    def recorded(self, run: str) -> float | None:
+        """Seconds that it took on this machine, if it was computed here when last looked."""
+        return self._clock.of.get(run)
+
+    def gpu_hours(self, runs: Iterable[str], from_start: bool = False) -> float:
+        """Accelerator hours of these runs; at tiny scale core hours, which are processor time: what else the machine
+        does meanwhile makes a design slower, and no dearer.
+
+        Args:
+            from_start: with nothing there of a training that a rung stopped.
+        """
+        figures = self._processor if self._scale == "tiny" else self._clock
+        whole = {run: self._from_start(run, figures) for run in runs}
+        seconds = whole.values() if from_start else (figures.left(run, value) for run, value in whole.items())
+        return sum(seconds) * self._gpus / 3600
+
+    def _from_start(self, run: str, figures: Recorded) -> float:
+        stage = run.partition("/")[0]
+        if run not in figures.of and self._scale == "paper" and stage in TRAINING:
+            params = self._params.get(stage, {}).get("paper", {})
+            return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / self._gpus
+        if run not in figures.of and self._scale != "tiny" and stage == "foundation":
+            return _FETCH_S
+        return figures.expected(run)
+
+    def finish_hours(
+        self, runs: Iterable[str], slots: int | Mapping[str, int], kind: Callable[[str], str] = lambda run: ""
+    ) -> float:
+        """Hours until all have ended, by the scheduler's own rule (the longest way to the end first); as `makespan`."""
+        return makespan({run: self._plan.needs(run) for run in runs}, self.all(runs), slots, kind) / 3600
+
+    def dollars(self, runs: Iterable[str], price: float | None) -> float | None:
+        """What they cost at a price per accelerator hour (core hour at tiny scale); None where no price is known."""
+        return None if price is None else self.gpu_hours(runs) * price
+
+    def critical_path(self, runs: Iterable[str]) -> list[str]:
+        """The longest chain among these runs, inputs first: no number of slots finishes sooner."""
+        return critical_path({run: self._plan.needs(run) for run in runs}, self.all(runs))
+
+    def all(self, runs: Iterable[str]) -> dict[str, float]:
+        """{run: seconds}."""
+        return {run: self.seconds(run) for run in runs}
+
+
+def _whole(run: str) -> tuple[str, float]:
+    """The stage run whose training goes to the end, and the share of it that this one does."""
+    whole, found, rest = run.partition(f"_{FRAC}=")
+    share, _, later = rest.partition("_")
+    return (f"{whole}_{later}" if later else whole), float(read_value(share)) if found else 1.0
+
+
+def _work(run: str) -> float:
+    """What a stage 1 or 2 run has to do beside others of its stage, by the data in its name; 1 for every other run."""
+    stage, _, name = run.partition("/")
+    if stage not in ("align", "instruct"):
+        return 1.0
+    fields = name.split("_")
+    chosen = dict(field.split("=", 1) for field in fields if "=" in field)
+    data = [field for field in fields if "=" not in field][-1].split("+")
+    share = float(read_value(chosen.get(FRAC, "1"))) * float(read_value(chosen.get("fraction", "1")))
+    return share * sum(_WORK.get(one, 1.0) * float(read_value(chosen.get(one, "1"))) for one in data)
+
+
+def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, Any]) -> float:
+    section = {**params, **(parts.get("set") or {})}
+    mixed, shares = section.get("mix") or {}, parts.get("shares") or {}
+    seconds = 0.0
+    for name in parts[DATA_SLOT[stage]]:
+        samples, tokens = DATA[name]
+        amount = mixed.get(name, float(section.get("fraction", 1.0)))
+        read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0) * frac_of(parts)
+        passes = read * float(section.get("epochs", 1.0))
+        seconds += cost.gpu_seconds(stage, parts["encoders"], parts["llm"], passes, tokens, bool(section.get("lora")))
+    return seconds

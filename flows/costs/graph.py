@@ -1,0 +1,69 @@
+"""Times of a graph of stage runs: until all is done on so many slots, and its longest chain."""
+
+import heapq
+from collections.abc import Callable, Mapping
+
+
+def makespan(
+    needs: Mapping[str, list[str]],
+    seconds: Mapping[str, float],
+    slots: int | Mapping[str, int],
+    kind: Callable[[str], str] = lambda run: "",
+) -> float:
+    """Seconds until every run of a graph has ended.
+
+    Args:
+        needs: {run: runs it reads}, inputs first; what is not a key counts as there.
+        slots: most runs at a time, by kind.
+        kind: of a run.
+    """
+    readers: dict[str, list[str]] = {run: [] for run in needs}
+    waiting: dict[str, int] = {}
+    for run, inputs in needs.items():
+        inside = [one for one in dict.fromkeys(inputs) if one in readers]
+        waiting[run] = len(inside)
+        for one in inside:
+            readers[one].append(run)
+    behind: dict[str, float] = {}
+    for run in reversed(list(needs)):
+        behind[run] = seconds[run] + max((behind[reader] for reader in readers[run]), default=0.0)
+    free = {"": slots} if isinstance(slots, int) else dict(slots)
+    ready: dict[str, list[tuple[float, str]]] = {one: [] for one in free}
+    for run in needs:
+        if not waiting[run]:
+            heapq.heappush(ready[kind(run)], (-behind[run], run))
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while running or any(ready.values()):
+        for one, queue in ready.items():
+            while queue and free[one]:
+                free[one] -= 1
+                _, run = heapq.heappop(queue)
+                heapq.heappush(running, (now + seconds[run], run))
+        now, ended = heapq.heappop(running)
+        free[kind(ended)] += 1
+        for reader in readers[ended]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready[kind(reader)], (-behind[reader], reader))
+    return now
+
+
+def critical_path(needs: Mapping[str, list[str]], seconds: Mapping[str, float]) -> list[str]:
+    """The chain of a graph that takes longest; what is not a key counts as there.
+
+    Args:
+        needs: {run: runs it reads}, inputs first.
+    """
+    until: dict[str, float] = {}
+    before: dict[str, str | None] = {}
+    for run, inputs in needs.items():
+        last = max((one for one in inputs if one in until), key=lambda one: until[one], default=None)
+        before[run] = last
+        until[run] = seconds[run] + (until[last] if last else 0.0)
+    chain: list[str] = []
+    run = max(until, key=lambda one: until[one], default=None)
+    while run is not None:
+        chain.append(run)
+        run = before[run]
+    return chain[::-1]

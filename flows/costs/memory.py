@@ -1,0 +1,102 @@
+"""Memory of an accelerator, from sizes alone: the least that a design's stage 2 needs, and what a training at paper
+scale takes. A sweep skips what cannot fit (`sweep.device_gb`), before anything of it is computed."""
+
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from data_registry.errors import InputError
+from flows.costs.cost import DATA, DATA_SLOT
+from flows.designs.design import Design
+from flows.designs.plan import TRAINING
+from model import cost
+from model.zoo import ENCODERS
+from tasks.identity import settings
+from tasks.identity.settings import Settings, gpus_per_run
+from tasks.training.machine import ROWS
+
+
+def memory_gb(root: Path, design: Design) -> float:
+    """GB of one accelerator that stage 2 of a design needs at least: weights, gradients and optimizer states.
+
+    Model states as in `model.cost.model_states_gib`, of the encoders and the LLM, whose parameters stage 2 trains, or
+    adapters on them. Activations come on top, so a design that does not fit by this count cannot fit.
+
+    Raises:
+        InputError: a foundation model of unknown size.
+    """
+    found = settings.load(root)
+    section: dict[str, Any] = {**found.params["instruct"][found.scale], **design.overrides}
+    llm = parameters(found, design.llm)
+    total = llm + sum(parameters(found, name) for name in design.encoders)
+    rank = int(section.get("lora", 0))
+    trained = cost.lora_parameters(_architecture(found, design.llm), rank) if rank else llm
+    return _states_gib(found, section, total, trained) * cost.GIB / 1e9
+
+
+def training_gib(found: Settings, run: str) -> float | None:
+    """GiB of each A100 that "stage/name" takes: model states and a pass over `runtime.batch_per_device` rows, with
+    gradient checkpointing; None for what does not train at paper scale."""
+    stage, _, name = run.partition("/")
+    if found.scale != cost.SCALE or stage not in TRAINING:
+        return None
+    section, parts = found.section(stage, name), found.entry(stage, name)["parts"]
+    encoders, llm = parts["encoders"], parts["llm"]
+    if not llm:
+        vision = sum(map(cost.encoder_parameters, encoders))
+        return _states_gib(found, section, vision, vision)
+    rank = int(section.get("lora", 0))
+    sizes = cost.sizes(encoders, llm)
+    trained = sizes.trained(stage, cost.lora_parameters(cost.architecture(llm), rank) if rank else 0)
+    share = int(section["global_batch"]) // gpus_per_run(found.runtime, found.scale)
+    rows = min(int(found.runtime.get("batch_per_device") or ROWS), share)
+    text = max(DATA[one][1] for one in parts[DATA_SLOT[stage]])
+    passing = cost.activations_gib(llm, rows * (cost.grid_of(encoders) ** 2 + text), rows * text)
+    return _states_gib(found, section, sizes.total, trained) + passing
+
+
+def _states_gib(found: Settings, section: Mapping[str, Any], total: int, trained: int) -> float:
+    ranks = gpus_per_run(found.runtime, found.scale)
+    return cost.model_states_gib(total, trained, int(section.get("zero_stage", 0)), ranks)
+
+
+def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:
+    """Says why a design cannot fit into `device_gb`; None (always, without a limit) where it may."""
+    if device_gb is None:
+        return lambda design: None
+
+    def fits(design: Design) -> str | None:
+        needed = memory_gb(root, design)
+        return f"needs at least {needed:.3g} GB of {device_gb:g}" if needed > device_gb else None
+
+    return fits
+
+
+def parameters(found: Settings, model: str) -> int:
+    """Number of parameters of a foundation model: of its files where they are there, else of its architecture."""
+    folder = _foundation(found, model)
+    files = sorted(folder.rglob("*.safetensors"))
+    if files:
+        return sum(_elements(path) for path in files)
+    if found.scale == "paper":
+        return cost.encoder_parameters(model) if model in ENCODERS else cost.llm_parameters(model)
+    raise InputError(f"{folder}: no weights, so the memory of a design cannot be told; `dvc repro foundation@{model}`")
+
+
+def _architecture(found: Settings, llm: str) -> dict[str, Any]:
+    config = _foundation(found, llm) / "config.json"
+    return json.loads(config.read_text()) if config.exists() else cost.architecture(llm)
+
+
+def _foundation(found: Settings, model: str) -> Path:
+    return found.root / "runs" / found.scale / "foundation" / model
+
+
+def _elements(path: Path) -> int:
+    """Number of values in a safetensors file, from its header."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return sum(math.prod(one["shape"]) for key, one in header.items() if key != "__metadata__")

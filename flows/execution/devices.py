@@ -1,0 +1,84 @@
+"""Slots by kind: what runs networks asks for GPUs where this machine has some, all else for the CPU.
+A stage run gets GPUs of its own: each is an operating-system lock, which a killed flow frees and two flows respect."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from data_registry.errors import InputError
+from flows.execution.stopping import pause
+from tasks.identity.settings import gpus_per_run
+
+CPU, GPU = "cpu", "gpu"
+_ON_GPU = ("foundation", "probe", "adapt", "align", "instruct", "score", "pose", "annotate")
+_POLL_S = 0.5
+
+
+class Devices:
+    """The GPUs of this machine, as `runtime` of params.yaml has them.
+
+    Args:
+        runtime: `gpus` (none or 0: everything takes CPU slots), `gpus_per_run`, and `slots` for the CPU.
+
+    Raises:
+        InputError: a stage run asks for more GPUs than there are, or a number is too small.
+    """
+
+    def __init__(self, root: Path, runtime: Mapping[str, Any], scale: str = "tiny") -> None:
+        self._locks = root / ".locks"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        count = _at_least(runtime, "gpus", 0)
+        here = [str(one) for one in range(count)] if visible is None else [one for one in visible.split(",") if one]
+        self._ids = here[:count]
+        _at_least(runtime, "gpus_per_run", 0)
+        self._per_run = gpus_per_run(runtime, scale)
+        if count and len(self._ids) < self._per_run:
+            raise InputError(
+                f"params.yaml: runtime.gpus_per_run: {self._per_run} GPUs for a stage run, of {len(self._ids)} here"
+            )
+        self.slots = {CPU: _at_least(runtime, "slots", 1)}
+        if self._ids:
+            self.slots[GPU] = len(self._ids) // self._per_run
+
+    def kind(self, run: str) -> str:
+        """What a stage run "stage/name" takes a slot of."""
+        return GPU if self._ids and run.partition("/")[0] in _ON_GPU else CPU
+
+    @contextlib.contextmanager
+    def hold(self, run: str) -> Iterator[dict[str, str]]:
+        """GPUs for a stage run as its environment; waits while another flow of this folder has them."""
+        if self.kind(run) == CPU:
+            yield {"CUDA_VISIBLE_DEVICES": ""} if self._ids else {}
+            return
+        held = self._take(run)
+        try:
+            yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}
+        finally:
+            for lock in held.values():
+                lock.release()
+
+    def _take(self, run: str) -> dict[str, FileLock]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        while True:
+            held: dict[str, FileLock] = {}
+            for one in self._ids:
+                lock = FileLock(self._locks / f"gpu.{one}.lock")
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=0)
+                    held[one] = lock
+                if len(held) == self._per_run:
+                    return held
+            for lock in held.values():  # all or nothing: two that wait for each other's half would wait for ever
+                lock.release()
+            pause(_POLL_S, run)
+
+
+def _at_least(runtime: Mapping[str, Any], key: str, least: int) -> int:
+    value = least if runtime.get(key) is None else runtime[key]
+    if value < least:
+        raise InputError(f"params.yaml: runtime.{key}: {value} is below {least}, the least there can be")
+    return value

@@ -1,0 +1,127 @@
+"""What a flow shows on a terminal: how far it is, what runs, how long it will take, and what failed.
+Into a file or pipe it writes one line per stage run instead."""
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from flows.costs.graph import makespan
+from flows.text import clock
+
+if TYPE_CHECKING:
+    from flows.costs.cost import Costs
+    from flows.execution.flow import Session
+    from flows.execution.schedule import Scheduler
+
+_MARKS = {"there": "·", "restored": "↺", "computed": "✓", "failed": "✗", "skipped": "–"}
+_COLORS = {"restored": "cyan", "computed": "green", "failed": "red", "skipped": "yellow"}
+
+
+class NoDisplay:
+    """Shows nothing."""
+
+    def __enter__(self) -> "NoDisplay":
+        return self
+
+    def __exit__(self, *exit: Any) -> None:
+        return None
+
+    def warn(self, text: str) -> None:
+        """Something that stops nothing but should be known."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def started(self, run: str) -> None:
+        """A stage run has begun."""
+
+    def ended(self, run: str, state: str, error: BaseException | None, blame: str | None) -> None:
+        """A stage run is there, or failed, or was skipped."""
+
+    def remaining(self, scheduler: "Scheduler", costs: "Costs", session: "Session") -> None:
+        """Called a few times a second while the flow works."""
+
+
+class Display(NoDisplay):
+    """A live view on a terminal, lines elsewhere.
+
+    Args:
+        console: where to write.
+        title: what runs, e.g. "roadmap".
+    """
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console, self.title = console, title
+        self._begun: dict[str, float] = {}
+        self._started = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "Display":
+        self._started = time.monotonic()
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def warn(self, text: str) -> None:
+        self.console.print(Text(f"warning: {text}", style="yellow"), soft_wrap=True)
+
+    def started(self, run: str) -> None:
+        self._begun[run] = time.monotonic()
+
+    def ended(self, run: str, state: str, error: BaseException | None, blame: str | None) -> None:
+        begun = self._begun.pop(run, None)
+        if state == "there" and begun is None:
+            return
+        took = f" in {clock(time.monotonic() - begun)}" if begun is not None and state == "computed" else ""
+        why = f": {blame} failed" if blame else ""
+        stage, _, name = run.partition("/")
+        line = Text(f" {_MARKS[state]} {stage:<10} {name}  {state}{took}{why}", style=_COLORS.get(state, ""))
+        self.console.print(line, soft_wrap=True)
+        if error is not None:
+            self.console.print(Text(str(error), style="red"), soft_wrap=True)
+
+    def remaining(self, scheduler: "Scheduler", costs: "Costs", session: "Session") -> None:
+        if not self._live:
+            return
+        done, total = len(session.result.states), len(session.result.states) + len(scheduler.open)
+        rows, left_of_running = [], {}
+        for run in scheduler.running:
+            note = progress_note(session, run)
+            elapsed = time.monotonic() - self._begun.get(run, time.monotonic())
+            left = note.get("remaining_s", max(costs.seconds(run) - elapsed, 1.0))
+            left_of_running[run] = left
+            rows.append((run, note, elapsed, left))
+        seconds = {run: left_of_running.get(run, costs.seconds(run)) for run in scheduler.open}
+        left_of_all = makespan(scheduler.open, seconds, session.devices.slots, session.devices.kind)
+        bar = Table.grid(padding=(0, 1))
+        worked = time.monotonic() - self._started
+        bar.add_row(
+            Text(self.title, style="bold"),
+            ProgressBar(total=max(total, 1), completed=done, width=30),
+            f"{done}/{total} stage runs",
+            Text(f"{clock(worked)} so far, about {clock(left_of_all)} left", style="dim"),
+        )
+        running = Table.grid(padding=(0, 1))
+        for run, note, elapsed, left in rows:
+            stage, _, name = run.partition("/")
+            share = f"{note['done'] / note['total']:4.0%}" if note.get("total") else "    "
+            running.add_row(" ▸", stage, name, share, Text(f"{clock(elapsed)}, {clock(left)} left", style="dim"))
+        self._live.update(Group(running, bar))
+
+
+def progress_note(session: "Session", run: str) -> dict[str, Any]:
+    """How far a running stage run says it is: {"done", "total", "remaining_s"}, or nothing yet."""
+    try:
+        return json.loads(session.store.paths(run).owner.read_text())
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,120 @@
+"""Which designs plan.yaml holds: those one wants to keep. A sweep's trials are in it while the sweep runs.
+Afterwards they leave it; DVC's run-cache still has them, and `spatialllm keep DESIGN` brings any back uncomputed."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from flows.designs.check import check
+from flows.designs.design import Design, kept, parse
+from flows.designs.plan import Plan, plan_of, read_plan, write_plan
+from tasks.identity import settings
+
+_TRIALS = "*.trials.json"  # in .optuna/: per study, the designs that only its sweep wanted in plan.yaml
+
+
+def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool = False) -> Plan:
+    """Add stage runs, and those of the designs that params.yaml keeps, to plan.yaml; returns all of it.
+
+    Args:
+        study: the sweep that wants them only for as long as it runs; None: they are to stay.
+        again: they are there and tried again, so that a sweep's trials among them stay what they are.
+
+    Raises:
+        InputError: params.yaml lacks what a stage run asks for; nothing is written then.
+    """
+    params = settings.load(root).params
+    wanted = plan_of(kept(params)).merge(plan)
+    check(settings.Settings(root, params, wanted.entries))
+    with _plan_lock(root):
+        before = read_plan(root)
+        if study is None:
+            _forget(root, [] if again else plan.entries["score"])
+        else:
+            _note(root, study, [name for name in plan.entries["score"] if name not in before.entries["score"]])
+        merged = before.merge(wanted)
+        write_plan(root, merged)
+    return merged
+
+
+@contextlib.contextmanager
+def in_flow(root: Path) -> Iterator[None]:
+    """Held by every flow while it works, so that no other takes its stage runs out of plan.yaml."""
+    lock = root / ".locks" / f"flow.{os.getpid()}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock):
+            yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
+    """Take the trials of sweeps out of plan.yaml, but for the best; returns the designs that left.
+
+    While another flow works nothing is taken out: the next sweep that ends does it.
+    """
+    from flows.store.dvc_store import Store
+
+    staying = {design.name for design in (*best, *kept(settings.load(root).params))}
+    with _plan_lock(root):
+        if others_work(root):
+            return []
+        trials = {name for path in (root / ".optuna").glob(_TRIALS) for name in json.loads(path.read_text())} - staying
+        plan = read_plan(root)
+        left = sorted(trials & plan.entries["score"].keys())
+        if left:
+            designs = plan_of(parse(name) for name in plan.entries["score"] if name not in trials)
+            staying_plan = designs.merge(plan.only(f"annotate/{name}" for name in plan.entries["annotate"]))
+            gone = sorted(set(plan.runs()) - set(staying_plan.runs()))
+            write_plan(root, staying_plan)
+            Store(root).forget(gone)
+        for path in (root / ".optuna").glob(_TRIALS):
+            path.unlink()
+    return left
+
+
+def others_work(root: Path) -> bool:
+    """Whether a flow works here, of another process."""
+    own = f"flow.{os.getpid()}.lock"
+    for lock in (root / ".locks").glob("flow.*.lock"):
+        if lock.name == own:
+            continue
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except Timeout:
+            return True
+    return False
+
+
+def _note(root: Path, study: str, names: list[str]) -> None:
+    if names:
+        path = root / ".optuna" / _TRIALS.replace("*", study)
+        path.parent.mkdir(exist_ok=True)
+        known = json.loads(path.read_text()) if path.exists() else []
+        _write(path, [*known, *names])
+
+
+def _forget(root: Path, names: Iterable[str]) -> None:
+    for path in (root / ".optuna").glob(_TRIALS):
+        listed = json.loads(path.read_text())
+        _write(path, [name for name in listed if name not in set(names)])
+
+
+def _write(path: Path, names: list[str]) -> None:
+    from tasks.identity.files import write_json
+
+    write_json(path, list(dict.fromkeys(names)))
+
+
+@contextlib.contextmanager
+def _plan_lock(root: Path) -> Iterator[None]:
+    path = root / ".locks" / "plan.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield

@@ -1,0 +1,86 @@
+"""What a sweep has found, from its trials: results.json, pictures and report.html under reports/sweep-<study>.
+A pure function of the trials, the space and the bill: writing it again after nothing was computed changes nothing."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.costs.prices import Bill
+from flows.designs.plan import Plan, plan_of, training_runs_naive
+from flows.designs.space import Space
+from flows.search.halving import WHOLE, at
+from flows.search.report.effects import effects
+from flows.search.report.plots import draw
+from flows.search.trials import Trial, rows_of
+from tasks.identity.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.search.loop import Config
+
+
+def results_of(
+    found: Settings, name: str, sampler: str, config: "Config", trials: Sequence[Trial], rungs: list[str], bill: Bill
+) -> dict[str, Any]:
+    """Everything that the report says.
+
+    Args:
+        name: of the study.
+        trials: its designs, best first.
+        rungs: fractions of a halving; [] without.
+        bill: what stage runs cost.
+    """
+    price = found.runtime.get("dollars_per_hour")
+    reached = [
+        (t.design, rungs[: len(t.rungs)] if rungs else [WHOLE]) for t in trials if t.rungs or t.value is not None
+    ]
+    # A training that goes on from rung to rung is one; what it took from its first step stands with its last rung.
+    plan = plan_of([at(design, fractions[-1]) for design, fractions in reached])
+    below = plan_of([at(design, fraction) for design, fractions in reached for fraction in fractions[:-1]])
+    alone = [design for design, _ in reached]
+    shared = bill.hours(plan, [*plan.training_runs(), *_scores(plan)]) + bill.hours(below, _scores(below))
+    return {
+        "study": name,
+        "scale": found.scale,
+        "metric": config.metric,
+        "sampler": sampler,
+        "rungs": rungs,
+        "space": config.space.choices(),
+        "size": config.space.size(),
+        "designs": len(trials),
+        "complete": sum(t.value is not None for t in trials),
+        "failed": sum(t.failed == "failed" for t in trials),
+        "training_runs": {"naive": training_runs_naive(alone), "shared": len(plan.training_runs())},
+        "unit": "core" if found.scale == "tiny" else "GPU",
+        "hours": {"naive": round(sum(map(bill.alone, alone)), 3), "shared": round(shared, 3)},
+        "dollars": None if price is None else round(shared * float(price), 2),
+        "best": next(({"design": t.design.name, "value": t.value} for t in trials if t.value is not None), None),
+        "effects": _effects(config.space, trials),
+        "trials": rows_of(trials),
+    }
+
+
+def write(
+    folder: Path, results: dict[str, Any], trials: Sequence[Trial], space: Space, importances: dict
+) -> list[Path]:
+    """Write the report; returns results.json, report.html and the pictures."""
+    from tasks.report.sweep import page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = draw(folder, trials, space, importances)
+    written = [folder / "results.json", folder / "report.html"]
+    written[0].write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    written[1].write_text(page(results, pictures), encoding="utf-8")
+    return [*written, *pictures]
+
+
+def _scores(plan: Plan) -> list[str]:
+    return [run for run in plan.runs() if run.startswith("score/")]
+
+
+def _effects(space: Space, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Of the first rung's values where there are rungs: those that are in full are the best ones only."""
+    by_rungs = any(trial.rungs for trial in trials)
+    known = [(t.design, t.rungs[0] if t.rungs else None if by_rungs else t.value) for t in trials]
+    known = [(design, value) for design, value in known if value is not None]
+    return effects([space.params_of(design) for design, _ in known], [value for _, value in known], space.choices())

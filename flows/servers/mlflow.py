@@ -1,0 +1,30 @@
+"""MLflow's server in one process on localhost: `python -m flows.servers.mlflow ROOT URI PORT`.
+MLflow's own command imports itself in two processes, one above the other, and so takes twice as long to answer."""
+
+import os
+import sys
+from pathlib import Path
+
+from flows.servers.local import HOST
+from tasks.stage.parent_watch import die_with_owner
+from tasks.tracking.mlflow import lock
+
+
+def _serve(root: Path, uri: str, port: int) -> None:
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # no jobs here, and no job runner left behind
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+    import uvicorn
+    from mlflow.server import constants
+    from mlflow.server.handlers import initialize_backend_stores
+
+    artifacts = (root / "mlartifacts").as_uri()
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = os.environ[constants.REGISTRY_STORE_URI_ENV_VAR] = uri
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = artifacts
+    with lock(root):  # a stage run may be creating the database at this moment
+        initialize_backend_stores(uri, uri, artifacts)
+    uvicorn.run("mlflow.server.fastapi_app:app", host=HOST, port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    die_with_owner()
+    _serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

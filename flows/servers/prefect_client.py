@@ -1,0 +1,72 @@
+"""What a flow leaves in Prefect's UI, and what it keeps out of the terminal."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+
+_gone = threading.Event()  # the flow's own server has died
+
+
+@contextlib.contextmanager
+def until_gone(process: "Popen") -> Iterator[None]:
+    """Watch the flow's own server: once it has died, Prefect's clients are to give up at once.
+
+    They would try each request for a minute and each event for eight seconds, one after the other, before this process
+    could end; and nobody comes back to answer.
+    """
+    over = threading.Event()
+    if _gone.is_set():  # an earlier one, of an earlier flow of this process
+        _gone.clear()
+        _set_patience(True)
+
+    def watch() -> None:
+        process.wait()
+        if not over.is_set():
+            _gone.set()
+            _set_patience(False)
+
+    threading.Thread(target=watch, name="watches Prefect's server", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _set_patience(patient: bool) -> None:
+    """Whether requests are tried again and log lines sent, as the user's settings have it; Prefect looks each time."""
+    from prefect.settings import Settings, get_current_settings
+
+    given, used = Settings(), get_current_settings()
+    used.client.max_retries = given.client.max_retries if patient else 0
+    used.logging.to_api.enabled = given.logging.to_api.enabled and patient
+
+
+def send_the_rest() -> None:
+    """Deliver Prefect's queued logs and events while its server still listens; drop them where it has died."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    gone = _gone.is_set()
+    for worker in (EventsWorker, APILogWorker):
+        for one in list(worker._instances.values()) if gone else []:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    one._queue.get_nowait()
+        worker.drain_all(timeout=0 if gone else 10, at_exit=False)
+
+
+def quiet_console() -> None:
+    """Prefect's log lines stay in its UI; the terminal has our own progress."""
+    import logging
+
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", None):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, PrefectConsoleHandler)]

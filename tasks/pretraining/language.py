@@ -1,0 +1,153 @@
+"""Foundation stage of the Llamas: a tokenizer, then pretraining on text about imagined scenes.
+Nothing here sees a picture or a question of the benchmark."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tasks.pretraining.loop import Schedule, rng, train
+from tasks.stage.harness import StageRun
+
+_NONE = Schedule(steps=0)  # a phase that a Llama goes without
+_TOKENIZER_PASSAGES = 1500
+# Which passages: the seeds of these never meet.
+_TOKENIZER, _TRAIN, _HELD_OUT, _QUIZ, _CAPTIONS, _ANSWERS, _STATEMENTS = range(7)
+
+
+@dataclass(frozen=True)
+class Params:
+    """Size and training of a Llama (params.yaml: foundation.tiny.each).
+
+    Attributes:
+        seed: of weights and text.
+        width, layers, heads, inner: see `model.pretrain.language.Size`.
+        vocabulary: tokens at most.
+        rows, length: of a batch, in positions.
+        schedule: of the notes, from which it learns to find things and to reason.
+        quizzes: of the second phase, in which it learns to answer lettered questions.
+        captions: of the third, in which it learns to say all that is there, each thing seen in several places.
+        answers: of the fourth, in which it learns to answer in common words.
+        statements: of the last one, in which it learns to state the same plainly, with metres and heights.
+        long: length of a batch in the last two, in positions.
+        noise: blur of word sets in the last one.
+        sets, chat: see `model.pretrain.language.Packer`.
+        held_out: batches of unseen passages that understanding is measured on.
+    """
+
+    seed: int
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    schedule: Schedule
+    quizzes: Schedule
+    captions: Schedule
+    answers: Schedule = _NONE
+    statements: Schedule = _NONE
+    vocabulary: int = 1600
+    rows: int = 8
+    length: int = 256
+    long: int = 256
+    noise: float = 1.0
+    sets: float = 0.8
+    chat: float = 0.5
+    held_out: int = 12
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Train and save a Llama; metrics: share right by kind of reasoning, on unseen passages."""
+    import torch
+
+    from data_registry.text.passages import passage
+    from model.pretrain import language
+    from model.pretrain.optimizer import Optimizer
+    from model.pretrain.tokenizer import train_tokenizer
+
+    p = run.parse(Params)
+    tokenizer = train_tokenizer(run.name, _words(p.seed), p.vocabulary)
+    torch.manual_seed(p.seed)
+    model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
+
+    def batch(
+        part: int,
+        step: int,
+        sets: float,
+        copies: int,
+        length: int = p.length,
+        chat: float = p.chat,
+        noise: float = 0.0,
+        **how: float,
+    ) -> language.Batch:
+        packer = language.Packer(tokenizer, run.name, p.rows, length, sets, chat, noise)
+        count = itertools.count()
+        return packer.pack(lambda: passage((p.seed, part, step, next(count)), **how), rng(p.seed, part, step), copies)
+
+    def notes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        ease, quiz = _lesson(step / p.schedule.steps)
+        sets = 1 - (1 - p.sets) * quiz
+        words = batch(_TRAIN, step, sets, round(1 - ease), chat=p.chat * quiz, ease=ease, quiz=quiz)
+        return language.loss(model, words), {}
+
+    def quizzes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        drills = 0.35 - 0.25 * step / p.quizzes.steps  # first to read options at all
+        return language.loss(model, batch(_QUIZ, step, p.sets, 1, chat=0.8 * p.chat, quiz=0.8, letters=drills)), {}
+
+    def captions(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        words = batch(_CAPTIONS, step, 1.0, 4, chat=0.6 * p.chat, quiz=0.6, letters=0.1, captions=0.4)
+        return language.loss(model, words), {}
+
+    def answers(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.7}
+        return language.loss(model, batch(_ANSWERS, step, 1.0, 4, p.long, **how)), {}
+
+    def statements(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.75, "statements": 0.45}
+        return language.loss(model, batch(_STATEMENTS, step, 1.0, 4, p.long, noise=p.noise, **how)), {}
+
+    phases = {
+        "train": (p.schedule, notes),
+        "quiz": (p.quizzes, quizzes),
+        "captions": (p.captions, captions),
+        "answers": (p.answers, answers),
+        "statements": (p.statements, statements),
+    }
+    for phase, (schedule, lesson) in phases.items():
+        optimizer = Optimizer([model], schedule.steps, schedule.matrix_lr, schedule.other_lr)
+        train(run, {"model": model}, optimizer, lesson, phase)
+
+    metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
+    for name, sets, common in (("text", 0.0, 0.0), ("word_sets", 1.0, 0.0), ("common_words", 1.0, 1.0)):
+        draw = partial(batch, _HELD_OUT, sets=sets, copies=1, quiz=1.0, everyday=common, statements=0.4 * common)
+        shares = language.understanding(model, map(draw, range(p.held_out)))
+        metrics[name] = {kind: round(share, 4) for kind, share in shares.items()}
+    model.config._attn_implementation = "sdpa"
+    model.half().save_pretrained(run.out)
+    tokenizer.save_pretrained(run.out)
+    return metrics
+
+
+def _lesson(done: float) -> tuple[float, float]:
+    """How easy and how much of a quiz passages are (see `passages.passage`), when a share of the training is done.
+
+    First to find things by name, then to reason in notes, which are a third as long as quizzes, then quizzes.
+    """
+    ease = min(1.0, max(0.0, (0.08 - done) / 0.05))  # 1 until 3 %, 0 from 8 %
+    quiz = min(1.0, max(0.1, (done - 0.5) / 0.15))  # 0.1 until 51.5 %, 1 from 65 %
+    return ease, quiz if ease == 0 else 0.0
+
+
+def _words(seed: int) -> Iterator[str]:
+    """What the tokenizer's words come from: passages, and common English words."""
+    from data_registry.text.lexicon import WORDS
+    from data_registry.text.passages import passage
+
+    for index in range(_TOKENIZER_PASSAGES):
+        told = passage((seed, _TOKENIZER, index))
+        yield told.description
+        yield from (f"{turn.question}\n\n{turn.answer}" for turn in told.talk)
+    for word in WORDS:
+        # Often enough to become a token of its own in both forms, whatever the passages hold.
+        yield from [f" {word}"] * 40
+        yield from [word.capitalize(), word] * 8

@@ -1,0 +1,144 @@
+"""Scenes that the user gives: Omni3D files and their pictures, checked and packed as the renderer's are.
+Where they lie is `runtime`, no part of the identity; what they are is `given`, a digest of every byte that is used."""
+
+import hashlib
+import io
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from data_registry.errors import InputError
+from data_registry.readers import omni3d
+from data_registry.scene import Scene
+from data_registry.storage import shards, streamed
+
+
+class Source(NamedTuple):
+    """An annotation file and the folder where its pictures' paths start."""
+
+    annotations: Path
+    pictures: Path
+
+
+def places(runtime: dict[str, Any], name: str) -> list[Source]:
+    """What `runtime.scenes.<name>` of params.yaml names: {annotations, pictures}, or a list of them."""
+    given = (runtime.get("scenes") or {}).get(name) or {}
+    found = []
+    for one in given if isinstance(given, list) else [given]:
+        for key in Source._fields:
+            if not isinstance(one, dict) or not one.get(key):
+                raise InputError(f"params.yaml: runtime.scenes.{name}.{key}: missing; say where the given scenes lie")
+        found.append(Source(*(Path(one[key]).expanduser() for key in Source._fields)))
+    return found
+
+
+def pack(sources: Sequence[Source], out: Path, given: str, key: str, progress: Callable[[int, int], None]) -> None:
+    """Copy the annotations to `out`, several as one file, and pack every picture they name into shards.
+
+    Args:
+        given: the expected digest, as this function's own error message prints it.
+        key: of params.yaml, where `given` stands; for messages.
+
+    Raises:
+        InputError: a file that is missing, is no picture, or has another size than annotated; annotations that break
+            Omni3D's format; another digest than `given`.
+    """
+    digest = hashlib.sha256()
+    with shards.Writer(out) as packed:
+        for done, (source, scene, of) in enumerate(_scenes(sources, digest), 1):
+            size = scene.camera.width, scene.camera.height
+            data, _ = picture(source.pictures, scene.image, source.annotations, size)
+            digest.update(hashlib.sha256(data).digest())
+            packed.add(scene.image, data, *size)
+            progress(done, of)
+    _keep(sources, out, digest.hexdigest(), given, key)
+
+
+def match(
+    sources: Sequence[Source],
+    where: streamed.Address,
+    pictures: Mapping[str, tuple[str, tuple[int, int]]],
+    out: Path,
+    given: str,
+    key: str,
+) -> None:
+    """Copy the annotations to `out`, whose pictures are shards on S3; the digest is as if they were packed.
+
+    Args:
+        where: of the shards; pictures: SHA-256 and (width, height) by key of what they hold.
+        given, key: as in `pack`.
+
+    Raises:
+        InputError: as `pack`.
+    """
+    digest = hashlib.sha256()
+    for source, scene, _ in _scenes(sources, digest):
+        if scene.image not in pictures:
+            raise InputError(f"{where}: no image {scene.image}, which {source.annotations} names; add it to a shard")
+        sha256, size = pictures[scene.image]
+        annotated = scene.camera.width, scene.camera.height
+        if size != annotated:
+            raise _other_size(f"{where}: image {scene.image}", size, source.annotations, annotated)
+        digest.update(bytes.fromhex(sha256))
+    _keep(sources, out, digest.hexdigest(), given, key)
+
+
+def _scenes(sources: Sequence[Source], digest: Any) -> Iterator[tuple[Source, Scene, int]]:
+    """Every scene with its source, and how many there are up to the end of that; annotations go into the digest."""
+    before = 0
+    for source in sources:
+        if not source.annotations.is_file():
+            raise InputError(
+                f"{source.annotations}: no such file; runtime.scenes in params.yaml says where the annotations are"
+            )
+        with source.annotations.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        counts: Counter[str] = Counter()
+        for scene in omni3d.read(source.annotations, counts):
+            yield source, scene, before + counts["images"]
+        before += counts["images"]
+
+
+def _keep(sources: Sequence[Source], out: Path, digest: str, given: str, key: str) -> None:
+    if digest != given:
+        names = ", ".join(str(source.annotations) for source in sources)
+        raise InputError(
+            f"params.yaml: {key}: is {given!r}, but {names} and {'its' if len(sources) == 1 else 'their'} pictures "
+            f"have {digest}; write that there if these are the files you mean"
+        )
+    if len(sources) == 1:
+        shutil.copyfile(sources[0].annotations, out / "annotations.json")
+    else:
+        omni3d.merge([source.annotations for source in sources], out / "annotations.json")
+
+
+def picture(
+    folder: Path, name: str, annotations: Path, size: tuple[int, int] | None = None
+) -> tuple[bytes, tuple[int, int]]:
+    """The bytes and the size of one picture, which must decode and be as large as annotated, if that is known."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{annotations}: images: file_path {name!r} leads out of {folder}; make it relative")
+    if not path.is_file():
+        raise InputError(f"{path}: no such picture; {annotations} names it as file_path {name!r}")
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            shards.to_rgb(image)
+    except shards.UNDECODABLE as error:
+        raise InputError(f"{path}: does not decode ({error}); replace it, or remove it from {annotations}") from None
+    if size is not None and image.size != size:
+        raise _other_size(str(path), image.size, annotations, size)
+    return data, image.size
+
+
+def _other_size(what: str, size: tuple[int, int], annotations: Path, annotated: tuple[int, int]) -> InputError:
+    return InputError(
+        f"{what}: is {size[0]}×{size[1]} pixels, {annotations} says {annotated[0]}×{annotated[1]}; "
+        "correct width, height and K there"
+    )

@@ -1,0 +1,87 @@
+"""One training, from conversations to a trained model, as stages 0, 1 and 2 share it."""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.stage.early_stop import frac_of
+from tasks.stage.harness import StageRun
+from tasks.training import batches
+from tasks.training.machine import machine_of
+from tasks.training.mix_reader import regroup
+from tasks.training.model_files import sample_encoder
+from tasks.training.params import TrainParams
+
+if TYPE_CHECKING:
+    from model.conversations.collate import ImageLookup
+    from model.conversations.samples import Conversation, SampleFault
+    from model.modeling import SpatialLLMForConditionalGeneration
+
+
+def fit(
+    run: StageRun,
+    params: TrainParams,
+    model: "SpatialLLMForConditionalGeneration",
+    tokenizer,
+    images: "ImageLookup | None",
+    found: "Sequence[Conversation]",
+    template: str,
+) -> dict[str, Any]:
+    """Train what has gradients on conversations; without `images` the same conversations go blind. Returns metrics."""
+    from model.conversations.collate import Collator
+    from model.training.trainer import train
+    from tasks.training.features import NamingImages, plain_errors
+
+    encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
+    counting = params.faults == "count"
+    found, faults = encoder.sift(found) if counting else (found, [])
+    if params.isolate_turns:
+        found = regroup(found, params.turns)  # before images go, so that a blind design sees the same rows
+    if images is None:
+        found = [dataclasses.replace(each, image=None) for each in found]
+    samples = encoder.encode_all(found)
+    if images is not None:
+        showing = defaultdict(list)
+        for sample in samples:
+            showing[sample.image].append(sample.id)
+        images = NamingImages(images, showing)
+    order = batches.batches(run, params, samples, images.ahead if images is not None else lambda keys: None)
+    with plain_errors():
+        result = train(
+            model,
+            samples,
+            Collator(tokenizer.pad_token_id, images, params.turns_alike),
+            params.recipe(),
+            run.work,
+            run.seed,
+            machine_of(run, params.zero_stage),
+            order,
+            on_log=run.tracker.log,
+            on_progress=run.progress,
+            count_faults=counting,
+            frac=frac_of(run.parts),
+        )
+    counted = _note_faults(run, faults, result.not_finite) if counting else {}
+    return {
+        **counted,
+        "loss": result.loss,
+        "steps": result.steps,
+        "samples": len(samples),
+        "samples_without_image": sum(sample.image is None for sample in samples),
+        "turns": sum(len(sample.turns) for sample in samples),
+        "target_tokens": sum(sum(turn.targets) for sample in samples for turn in sample.turns),
+    }
+
+
+def _note_faults(run: StageRun, faults: "Sequence[SampleFault]", not_finite: Sequence[str]) -> dict[str, Any]:
+    """faults.jsonl with a line for each thing that was left out, and how many there are by kind, as a metric."""
+    lines = [{"sample": fault.sample, "kind": fault.kind, "message": str(fault)} for fault in faults]
+    for id in dict.fromkeys(not_finite):  # once, however many epochs saw it
+        message = f"sample {id}: the loss of a micro-batch with it is not finite"
+        lines.append({"sample": id, "kind": "not_finite", "message": message})
+    if run.rank == 0:
+        (run.out / "faults.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kinds = ("no_answer", "too_long", "not_finite")
+    return {"faults": {kind: sum(line["kind"] == kind for line in lines) for kind in kinds}}

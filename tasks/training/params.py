@@ -1,0 +1,52 @@
+"""The keys of params.yaml that every training stage has."""
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from model.training.trainer import Recipe
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """Keys that every training stage has in params.yaml; `model.training.trainer.Recipe` explains the others.
+
+    Attributes:
+        max_length: most tokens of a sequence; a longer sample is an error that names it.
+        isolate_turns: whether each turn attends to the image and itself only.
+        turns: turns per row, where they are isolated.
+        turns_alike: whether every turn weighs the same in the loss, however long its answer is.
+        fraction: share of each data set.
+        zero_stage: DeepSpeed's ZeRO stage; 0 trains without DeepSpeed.
+        mix: by data set the exact number of samples (a whole number) or a fraction of all (`3di-ft1m: 0.25`); a data
+            set that is not named is taken by `fraction`.
+        shard_window: of how many shards at a time the samples are mixed, for pictures that come shard by shard from S3;
+            0: of all.
+        faults: what becomes of a sample without an answer or over the limit, or a loss that is not finite: `stop` ends
+            the run with an error that names the sample, `count` goes on without it and lists it in faults.jsonl.
+            With DeepSpeed a loss that is not finite ends the run in either case.
+    """
+
+    lr: float
+    muon_lr: float
+    optimizer: str
+    global_batch: int
+    epochs: float
+    warmup: float
+    weight_decay: float
+    max_length: int
+    isolate_turns: bool
+    turns: int
+    fraction: float
+    bf16: bool
+    zero_stage: int
+    turns_alike: bool = field(default=False, kw_only=True)
+    mix: dict[str, int | float] = field(default_factory=dict, kw_only=True)
+    shard_window: int = field(default=0, kw_only=True)
+    faults: Literal["stop", "count"] = field(default="stop", kw_only=True)
+
+    def recipe(self) -> "Recipe":
+        """The part that the model's training knows."""
+        from model.training.trainer import Recipe
+
+        return Recipe(**{each.name: getattr(self, each.name) for each in fields(Recipe) if hasattr(self, each.name)})

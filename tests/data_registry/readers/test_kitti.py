@@ -1,0 +1,136 @@
+"""Raw KITTI labels: the same scenes as Omni3D's records of the same frames; wrong files are named."""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_registry.errors import InputError
+from data_registry.readers import kitti, omni3d
+
+SAMPLES = Path(__file__).parents[4] / "shared/samples"
+CAR = "Car 0.00 0 1.85 100 80 180 140 1.5 1.7 4.0 0.0 1.6 10.0 0.0"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One frame of a camera with f = 100 px and an offset of 0.05 m to the left of camera 0."""
+    for name in ("label_2", "calib", "image_2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "calib/000007.txt").write_text("P0: 1\nP2: 100 0 150 5 0 100 100 0 0 0 1 0\n")
+    (tmp_path / "label_2/000007.txt").write_text(CAR + "\n")
+    Image.new("RGB", (300, 200)).save(tmp_path / "image_2/000007.png")
+    return tmp_path
+
+
+def _write(folder: Path, *lines: str) -> Path:
+    (folder / "label_2/000007.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
+def test_the_samples_agree_with_omni3d():
+    ours, theirs = Counter(), Counter()
+    raw = list(kitti.read(SAMPLES / "kitti_object", ours))
+    known = list(omni3d.read(SAMPLES / "omni3d_from_kitti/KITTI_sample_omni3d.json", theirs))
+    assert len(raw) == len(known) == 3
+    compared = 0
+    for scene, reference in zip(raw, known, strict=True):
+        assert reference.image.endswith(scene.image)
+        assert (scene.camera.width, scene.camera.height) == (reference.camera.width, reference.camera.height)
+        np.testing.assert_allclose(scene.camera.K, reference.camera.K, atol=1e-4)
+        np.testing.assert_array_equal(scene.camera.up, reference.camera.up)
+        expected = [o for o in reference.objects if o.name != "misc"]  # we do not keep what cannot be asked for
+        assert [o.name for o in scene.objects] == [o.name for o in expected]
+        misc = ["misc"] * (len(reference.objects) - len(expected))
+        assert sorted(scene.others) == sorted([*reference.others, *misc])
+        for mine, other in zip(scene.objects, expected, strict=True):
+            for key in ("center", "dimensions", "R", "front", "bbox"):
+                np.testing.assert_allclose(getattr(mine, key), getattr(other, key), atol=1e-5, err_msg=key)
+            assert mine.provenance == other.provenance
+            compared += 1
+    assert compared == 5
+    assert ours.pop("no name to ask for (Misc)") == 1
+    assert ours == theirs
+
+
+def test_a_car_ahead_by_hand(folder):
+    (scene,) = kitti.read(folder)
+    (car,) = scene.objects
+    np.testing.assert_allclose(car.center, [0.05, 1.6 - 0.75, 10.0])
+    np.testing.assert_allclose(car.dimensions, [1.7, 1.5, 4.0])
+    np.testing.assert_allclose(car.front, [1, 0, 0], atol=1e-12)  # rotation 0 looks along the camera's x
+    assert (scene.image, car.name, scene.camera.up.tolist()) == ("image_2/000007.png", "car", [0, -1, 0])
+
+
+def test_rotation_turns_the_front_towards_the_camera(folder):
+    (scene,) = kitti.read(_write(folder, CAR.removesuffix("0.0") + f"{math.pi / 2}"))
+    np.testing.assert_allclose(scene.objects[0].front, [0, 0, -1], atol=1e-12)
+
+
+def test_what_is_dropped_is_counted_and_still_named(folder):
+    drops = Counter()
+    lines = (
+        CAR,
+        CAR.replace("Car 0.00 0", "Person_sitting 0.00 2"),
+        CAR.replace("Car", "Misc"),
+        CAR.replace("Car 0.00", "Van 0.80"),
+        CAR.replace("Car", "Truck").replace("10.0 0.0", "1.0 0.0"),
+        "DontCare -1 -1 -10 5 5 20 20 -1 -1 -1 -1000 -1000 -1000 -10",
+    )
+    (scene,) = kitti.read(_write(folder, *lines), drops)
+    assert [o.name for o in scene.objects] == ["car"]
+    assert sorted(scene.others) == ["dontcare", "misc", "person sitting", "truck", "van"]
+    assert drops == {
+        "images": 1,
+        "objects": 6,
+        "hidden": 1,
+        "no name to ask for (Misc)": 1,
+        "truncated": 1,
+        "too large for the image": 1,
+        "no valid 3D box": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([CAR, CAR + " 0.9"], "line 2: 16 columns.*score"),
+        ([CAR.replace("10.0", "ten")], "line 1: .*ten"),
+        ([CAR.replace("10.0", "nan")], "line 1: a value is not finite"),
+    ],
+)
+def test_a_wrong_line_is_named(folder, lines, message):
+    with pytest.raises(InputError, match=rf"000007\.txt: {message}"):
+        list(kitti.read(_write(folder, *lines)))
+
+
+def test_missing_files_are_named(folder):
+    (folder / "image_2/000007.png").unlink()
+    with pytest.raises(InputError, match=r"000007\.png: no such picture"):
+        list(kitti.read(folder))
+    Image.new("RGB", (300, 200)).save(folder / "image_2/000007.png")
+    (folder / "calib/000007.txt").write_text("P0: 1\n")
+    with pytest.raises(InputError, match="no line P2"):
+        list(kitti.read(folder))
+    (folder / "calib/000007.txt").write_bytes(b"\x1f\x8b packed")
+    with pytest.raises(InputError, match=r"calib/000007\.txt: not UTF-8 text"):
+        list(kitti.read(folder))
+    (folder / "calib/000007.txt").unlink()
+    with pytest.raises(InputError, match=r"calib/000007\.txt: cannot be read"):
+        list(kitti.read(folder))
+    with pytest.raises(InputError, match="no label files"):
+        list(kitti.read(folder / "label_2"))
+
+
+def test_the_records_make_an_omni3d_file(folder, tmp_path):
+    image, objects = kitti.records(folder, "000007")
+    path = tmp_path / "kitti.json"
+    path.write_text(json.dumps({"info": {"source": "KITTI"}, "images": [image], "annotations": objects}))
+    (from_file,) = omni3d.read(path)
+    (raw,) = kitti.read(folder)
+    np.testing.assert_array_equal(from_file.objects[0].corners(), raw.objects[0].corners())

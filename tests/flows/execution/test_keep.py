@@ -1,0 +1,73 @@
+"""plan.yaml keeps what is wanted: a sweep's trials leave it when the sweep ends, nobody else's stage runs do."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from flows.designs.design import ROWS, parse
+from flows.designs.plan import annotation_of, plan_of, read_plan, write_plan
+from flows.execution.kept_designs import in_flow, keep_in_plan, release_trials
+
+TRIALS = [parse(f"clip_{llm}_cc558k_mix665k_lr=1e-3") for llm in ("vicuna-7b", "llama3-8b")]
+
+
+def scores(project) -> set[str]:
+    return set(read_plan(project.root).entries["score"])
+
+
+@pytest.fixture
+def swept(project):
+    """The plan of rows 1 and 8, and two trials of a sweep beside them."""
+    keep_in_plan(project.root, plan_of(TRIALS), study="s")
+    assert scores(project) == {ROWS[1].name, ROWS[8].name, *(one.name for one in TRIALS)}
+    return project
+
+
+def test_trials_leave_but_for_the_best(swept):
+    assert release_trials(swept.root, [TRIALS[0]]) == [TRIALS[1].name]
+    assert scores(swept) == {ROWS[1].name, ROWS[8].name, TRIALS[0].name}
+    assert read_plan(swept.root).entries == plan_of([ROWS[1], ROWS[8], TRIALS[0]]).entries
+    assert release_trials(swept.root) == [], "what stayed once is wanted"
+
+
+def test_an_annotation_of_pictures_stays(swept):
+    wanted = annotation_of("openimages")
+    write_plan(swept.root, read_plan(swept.root).merge(wanted))
+    assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
+    assert read_plan(swept.root).only(["annotate/openimages"]).entries == wanted.entries
+
+
+def test_who_asks_for_a_trial_keeps_it(swept):
+    keep_in_plan(swept.root, plan_of([TRIALS[1]]))
+    assert release_trials(swept.root) == [TRIALS[0].name]
+    assert TRIALS[1].name in scores(swept)
+
+
+def test_who_tries_all_again_keeps_no_trial(swept, monkeypatch):
+    monkeypatch.chdir(swept.root)
+    monkeypatch.setattr("flows.execution.flow.Session.settle", lambda self, runs: [])  # nothing is left to compute
+    monkeypatch.setattr("flows.tracking.flow_runs.deliver_owed", lambda *given: None)
+    assert CliRunner().invoke(app, ["retry"]).exit_code == 0
+    assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
+
+
+def test_what_the_plan_had_before_is_no_trial(project):
+    keep_in_plan(project.root, plan_of([ROWS[1], TRIALS[0]]), study="s")
+    assert release_trials(project.root) == [TRIALS[0].name]
+    assert ROWS[1].name in scores(project)
+
+
+def test_nothing_leaves_while_another_flow_works(swept):
+    work = "import pathlib, sys\nfrom flows.execution.kept_designs import in_flow\n"
+    work += "with in_flow(pathlib.Path.cwd()):\n    print('in', flush=True)\n    sys.stdin.read()\n"
+    other = swept.start(sys.executable, "-c", work, stdin=subprocess.PIPE)
+    assert other.stdout.readline() == "in\n"
+    with in_flow(swept.root):
+        assert release_trials(swept.root) == []
+        assert TRIALS[0].name in scores(swept)
+        other.communicate()
+        assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
+    assert not list((swept.root / ".locks").glob("flow.*"))
