@@ -25,9 +25,9 @@ _FLOW = """
 import sys
 from pathlib import Path
 from flows.cli_base import deliver_owed
-from flows.design import choose
-from flows.plan import plan_of
-from flows.run import run_plan
+from flows.designs.design import choose
+from flows.designs.plan import plan_of
+from flows.execution.flow import run_plan
 wanted = plan_of(choose(sys.argv[1:]))
 result = run_plan(Path.cwd(), wanted, "overhead")
 deliver_owed(wanted)

@@ -8,6 +8,7 @@ from typing import Any
 from flows.designs.design import BLIND_REFERENCE, Design, at_scale, parse
 from flows.designs.plan import Plan, plan_of
 from flows.execution.flow import run_plan
+from flows.execution.protocols import Display, Warn
 from flows.execution.result import AVAILABLE, Result
 from flows.store.dvc_store import is_current
 from flows.tracking.flow_runs import Tracking
@@ -30,7 +31,7 @@ class Roadmap:
     report: dict[str, Any] | None
 
 
-def run_roadmap(root: Path, designs: list[Design], display: Any, warn: Any) -> Roadmap:
+def run_roadmap(root: Path, designs: list[Design], display: Display, warn: Warn) -> Roadmap:
     """Compute what the designs and the blind reference need, record them in MLflow, and write reports/roadmap.
 
     Args:

@@ -3,7 +3,6 @@ What it leaves: a report with the plan and pictures, MLflow's tree, and in plan.
 
 import time
 from pathlib import Path
-from typing import Any
 
 from data_registry.errors import InputError
 from flows.costs.memory import memory_check
@@ -11,9 +10,11 @@ from flows.costs.prices import Bill
 from flows.designs.check import check
 from flows.designs.design import parse
 from flows.designs.plan import Plan, plan_of, write_plan
-from flows.execution.flow import Session, flow_over
-from flows.execution.kept_designs import in_flow, release_trials
+from flows.execution.flow import flow_over
+from flows.execution.plan_file import in_flow, release_trials
+from flows.execution.protocols import Display, Warn
 from flows.execution.result import Result
+from flows.execution.session import Session
 from flows.search.halving import WHOLE, at
 from flows.search.loop import Config, Sweep
 from flows.search.report import findings
@@ -48,8 +49,8 @@ def run_sweep(
     trials: int | None,
     workers: int,
     sampler: str | None,
-    display: Any,
-    warn: Any,
+    display: Display,
+    warn: Warn,
     halving: bool = False,
 ) -> tuple[list[Trial], Result]:
     """Evaluate designs until the study has `trials` of them; returns the best first, and what was run.

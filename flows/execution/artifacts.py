@@ -1,26 +1,29 @@
 """What a flow leaves in Prefect's UI: a table of its stage runs, and links."""
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from flows.execution.flow import Session
+from flows.costs.cost import Costs
+from flows.execution.result import Result
+from tasks.identity.paths import Paths
 
 
-def leave_artifacts(session: "Session") -> None:
-    """For Prefect's UI: what became of each stage run, and where the rest is."""
+def leave_artifacts(root: Path, result: Result, costs: Costs, paths: Callable[[str], Paths]) -> None:
+    """For Prefect's UI: what became of each stage run, and where the rest is.
+
+    Args:
+        paths: of a stage run "stage/name".
+    """
     from prefect.artifacts import create_link_artifact, create_table_artifact
 
-    from flows.costs.cost import Costs
-
-    result, costs = session.result, Costs(session.root, session.plan)
     rows = [
         {
             "stage run": run,
             "state": result.states.get(run, ""),
             "seconds": costs.recorded(run),
             "because of": result.blame.get(run, ""),
-            "log": str(session.store.paths(run).log.relative_to(session.root)),
+            "log": str(paths(run).log.relative_to(root)),
         }
         for run in result.planned
     ]

@@ -1,11 +1,10 @@
 """What a flow shows on a terminal: how far it is, what runs, how long it will take, and what failed.
 Into a file or pipe it writes one line per stage run instead."""
 
-import json
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,13 +12,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from flows.costs.cost import Costs
 from flows.costs.graph import makespan
+from flows.execution.devices import Devices
+from flows.execution.result import Result
+from flows.execution.schedule import Scheduler
 from flows.text import clock
-
-if TYPE_CHECKING:
-    from flows.costs.cost import Costs
-    from flows.execution.flow import Session
-    from flows.execution.schedule import Scheduler
+from tasks.identity.paths import Paths
+from tasks.stage.claim import read_note
 
 _MARKS = {"there": "·", "restored": "↺", "computed": "✓", "failed": "✗", "skipped": "–"}
 _COLORS = {"restored": "cyan", "computed": "green", "failed": "red", "skipped": "yellow"}
@@ -31,7 +31,9 @@ class NoDisplay:
     def __enter__(self) -> "NoDisplay":
         return self
 
-    def __exit__(self, *exit: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def warn(self, text: str) -> None:
@@ -44,7 +46,9 @@ class NoDisplay:
     def ended(self, run: str, state: str, error: BaseException | None, blame: str | None) -> None:
         """A stage run is there, or failed, or was skipped."""
 
-    def remaining(self, scheduler: "Scheduler", costs: "Costs", session: "Session") -> None:
+    def remaining(
+        self, scheduler: Scheduler, costs: Costs, result: Result, devices: Devices, paths: Callable[[str], Paths]
+    ) -> None:
         """Called a few times a second while the flow works."""
 
 
@@ -68,7 +72,9 @@ class Display(NoDisplay):
             self._live.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._live.stop()
 
@@ -90,38 +96,30 @@ class Display(NoDisplay):
         if error is not None:
             self.console.print(Text(str(error), style="red"), soft_wrap=True)
 
-    def remaining(self, scheduler: "Scheduler", costs: "Costs", session: "Session") -> None:
+    def remaining(
+        self, scheduler: Scheduler, costs: Costs, result: Result, devices: Devices, paths: Callable[[str], Paths]
+    ) -> None:
         if not self._live:
             return
-        done, total = len(session.result.states), len(session.result.states) + len(scheduler.open)
-        rows, left_of_running = [], {}
+        seconds = {run: costs.seconds(run) for run in scheduler.open}
+        running = Table.grid(padding=(0, 1))
         for run in scheduler.running:
-            note = progress_note(session, run)
+            progress = read_note(paths(run))
             elapsed = time.monotonic() - self._begun.get(run, time.monotonic())
-            left = note.get("remaining_s", max(costs.seconds(run) - elapsed, 1.0))
-            left_of_running[run] = left
-            rows.append((run, note, elapsed, left))
-        seconds = {run: left_of_running.get(run, costs.seconds(run)) for run in scheduler.open}
-        left_of_all = makespan(scheduler.open, seconds, session.devices.slots, session.devices.kind)
-        bar = Table.grid(padding=(0, 1))
-        worked = time.monotonic() - self._started
+            seconds[run] = progress.get("remaining_s", max(costs.seconds(run) - elapsed, 1.0))
+            share = f"{progress['done'] / progress['total']:4.0%}" if progress.get("total") else "    "
+            stage, _, name = run.partition("/")
+            times = Text(f"{clock(elapsed)}, {clock(seconds[run])} left", style="dim")
+            running.add_row(" ▸", stage, name, share, times)
+        left_s = makespan(scheduler.open, seconds, devices.slots, devices.kind)
+        self._live.update(Group(running, self._bar(len(result.states), len(scheduler.open), left_s)))
+
+    def _bar(self, done: int, still_open: int, left_s: float) -> Table:
+        bar, total = Table.grid(padding=(0, 1)), done + still_open
         bar.add_row(
             Text(self.title, style="bold"),
             ProgressBar(total=max(total, 1), completed=done, width=30),
             f"{done}/{total} stage runs",
-            Text(f"{clock(worked)} so far, about {clock(left_of_all)} left", style="dim"),
+            Text(f"{clock(time.monotonic() - self._started)} so far, about {clock(left_s)} left", style="dim"),
         )
-        running = Table.grid(padding=(0, 1))
-        for run, note, elapsed, left in rows:
-            stage, _, name = run.partition("/")
-            share = f"{note['done'] / note['total']:4.0%}" if note.get("total") else "    "
-            running.add_row(" ▸", stage, name, share, Text(f"{clock(elapsed)}, {clock(left)} left", style="dim"))
-        self._live.update(Group(running, bar))
-
-
-def progress_note(session: "Session", run: str) -> dict[str, Any]:
-    """How far a running stage run says it is: {"done", "total", "remaining_s"}, or nothing yet."""
-    try:
-        return json.loads(session.store.paths(run).owner.read_text())
-    except (OSError, ValueError):
-        return {}
+        return bar

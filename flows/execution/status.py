@@ -15,7 +15,7 @@ from rich.table import Table
 from data_registry.errors import InputError, nearest
 from flows.designs.design import parse
 from flows.designs.plan import plan_of, read_plan
-from flows.execution.kept_designs import others_work
+from flows.execution.plan_file import others_work
 from flows.store.dvc_store import is_current
 from flows.text import clock
 from tasks.identity import manifest, settings

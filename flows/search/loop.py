@@ -10,7 +10,7 @@ from flows.costs.prices import Bill
 from flows.designs.design import Design, parse
 from flows.designs.plan import plan_of
 from flows.designs.space import Space
-from flows.execution.flow import Session
+from flows.execution.protocols import Session
 from flows.execution.schedule import FAILED, SKIPPED
 from flows.search.halving import WHOLE, Halving, at
 from flows.search.trials import DESIGN, HOURS, LOST, UNFIT
@@ -62,7 +62,7 @@ class Sweep:
     """One study and what it has asked for.
 
     Args:
-        session: computes stage runs (`flows.execution.flow.Session`).
+        session: computes stage runs (`flows.execution.session.Session`).
         trials: distinct designs that the study shall have evaluated in all, earlier sessions included.
         workers: designs of the first rung in work at the same time; those promoted are in work together.
         bill: what designs cost.

@@ -4,7 +4,7 @@ A remote that does not answer costs a warning and a note of what is owed to it, 
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ class Remote:
         warn: called with a warning.
     """
 
-    def __init__(self, root: Path, warn: Any) -> None:
+    def __init__(self, root: Path, warn: Callable[[str], object]) -> None:
         self.root, self._warn = root, warn
         self._store = Store(root)
         self._exists: bool | None = None

@@ -9,7 +9,7 @@ from flows.designs.check import check
 from flows.designs.design import choose, parse
 from flows.designs.plan import plan_of
 from flows.designs.space import Space
-from flows.execution.kept_designs import keep_in_plan
+from flows.execution.plan_file import keep_in_plan
 from tasks.identity import settings
 from tasks.identity.settings import SCALES, Settings
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from flows.designs.design import ROWS, parse
 from flows.designs.plan import annotation_of, plan_of, read_plan, write_plan
-from flows.execution.kept_designs import in_flow, keep_in_plan, release_trials
+from flows.execution.plan_file import in_flow, keep_in_plan, release_trials
 
 TRIALS = [parse(f"clip_{llm}_cc558k_mix665k_lr=1e-3") for llm in ("vicuna-7b", "llama3-8b")]
 
@@ -61,7 +61,7 @@ def test_what_the_plan_had_before_is_no_trial(project):
 
 
 def test_nothing_leaves_while_another_flow_works(swept):
-    work = "import pathlib, sys\nfrom flows.execution.kept_designs import in_flow\n"
+    work = "import pathlib, sys\nfrom flows.execution.plan_file import in_flow\n"
     work += "with in_flow(pathlib.Path.cwd()):\n    print('in', flush=True)\n    sys.stdin.read()\n"
     other = swept.start(sys.executable, "-c", work, stdin=subprocess.PIPE)
     assert other.stdout.readline() == "in\n"

@@ -204,11 +204,13 @@ def test_kill_9_of_the_flow_loses_nothing_and_leaves_nobody(project):
 REFILL_FAILS = """
 from pathlib import Path
 from data_registry.errors import InputError
-from flows.design import choose
-from flows.keep import keep_in_plan
-from flows.plan import plan_of
-from flows.run import Result, Session, flow_over
-from flows.show import NoDisplay
+from flows.designs.design import choose
+from flows.execution.plan_file import keep_in_plan
+from flows.designs.plan import plan_of
+from flows.execution.flow import flow_over
+from flows.execution.result import Result
+from flows.execution.session import Session
+from flows.execution.display import NoDisplay
 
 def refill():
     raise InputError("params.yaml: sweep.metric: told to fail")
@@ -232,11 +234,13 @@ def test_what_goes_wrong_beside_the_stage_runs_is_raised(served):
 
 REFILL_IS_SKIPPED = """
 from pathlib import Path
-from flows.design import choose
-from flows.keep import keep_in_plan
-from flows.plan import Plan, plan_of
-from flows.run import Result, Session, flow_over
-from flows.show import NoDisplay
+from flows.designs.design import choose
+from flows.execution.plan_file import keep_in_plan
+from flows.designs.plan import Plan, plan_of
+from flows.execution.flow import flow_over
+from flows.execution.result import Result
+from flows.execution.session import Session
+from flows.execution.display import NoDisplay
 
 root = Path.cwd()
 llms = {"mix665k": ["llama3-8b", "vicuna-7b"], "3di-ft1m": ["vicuna-7b", "llama3-8b"]}
@@ -283,7 +287,7 @@ def test_kill_9_of_the_trainer_is_tried_again_from_its_checkpoint(served):
 DIE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from flows.store import Store
+from flows.store.dvc_store import Store
 
 def die(path, given, **options):
     if sys.argv[1] == "write_text":

@@ -15,10 +15,10 @@ from data_registry.errors import InputError
 from flows.designs.design import choose
 from flows.designs.plan import plan_of
 from flows.execution.display import NoDisplay
-from flows.execution.flow import Session
-from flows.execution.kept_designs import keep_in_plan
 from flows.execution.lease import Lapsed, Leases, shared_leases
+from flows.execution.plan_file import keep_in_plan
 from flows.execution.result import COMPUTED, Result
+from flows.execution.session import Session
 from flows.execution.stopping import Stopped, allow_children, stop_children
 from flows.store import remote
 from flows.store.dvc_store import RESTORED
@@ -299,12 +299,13 @@ def test_a_wrong_address_of_leases_is_named(address, monkeypatch):
 PERFORM = """
 import os, sys
 from pathlib import Path
-from flows.design import choose
-from flows.keep import keep_in_plan
-from flows.lease import Lapsed, Leases
-from flows.plan import plan_of
-from flows.run import Result, Session
-from flows.show import NoDisplay
+from flows.designs.design import choose
+from flows.execution.plan_file import keep_in_plan
+from flows.execution.lease import Lapsed, Leases
+from flows.designs.plan import plan_of
+from flows.execution.result import Result
+from flows.execution.session import Session
+from flows.execution.display import NoDisplay
 
 root = Path.cwd()
 session = Session(root, keep_in_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))

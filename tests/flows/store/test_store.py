@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from flows.designs.plan import plan_of
 from flows.execution.display import NoDisplay
-from flows.execution.flow import Session
-from flows.execution.kept_designs import keep_in_plan
+from flows.execution.plan_file import keep_in_plan
 from flows.execution.result import COMPUTED, Result
+from flows.execution.session import Session
 from flows.store.dvc_store import RESTORED, THERE
 from tasks.identity.settings import read_yaml
 from tests.flows.conftest import Project

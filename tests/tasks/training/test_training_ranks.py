@@ -42,7 +42,7 @@ AS_A_FLOW = """
 import sys
 from pathlib import Path
 from flows.execute import execute
-from flows.store import Store
+from flows.store.dvc_store import Store
 
 store = Store(Path.cwd())
 execute(store, *sys.argv[1:])
