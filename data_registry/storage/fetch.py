@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from data_registry.cards.card import Card, File
 from data_registry.errors import InputError
-from data_registry.registry import Card, File
 from data_registry.storage import hub, s3
 from data_registry.storage.ledger import Found, Ledger, count, digest
 

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from data_registry.cards.card import Card, File
 from data_registry.errors import InputError
-from data_registry.registry import Card, File
 from data_registry.storage.ledger import Ledger, digest
 
 _ASIDE = ".hub"

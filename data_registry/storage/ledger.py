@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from data_registry.cards.card import File, Pictures
 from data_registry.errors import InputError
-from data_registry.registry import File, Pictures
 
 RECORD = ".fetched.json"
 _BLOCK = 1 << 22

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from data_registry.cards.card import Card, File
 from data_registry.errors import InputError
-from data_registry.registry import Card, File
 
 _CHUNK = 1 << 20
 _PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"})

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from data_registry.cards.card import Card, File, Obtain
 from data_registry.errors import InputError
-from data_registry.registry import Card, File, Obtain
 from data_registry.storage import fetch, s3
 
 INDEX = "shards.json"  # in the folder of a set whose shards are elsewhere, beside the keys of its images

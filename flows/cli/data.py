@@ -25,7 +25,7 @@ from flows.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from data_registry.registry import Card
+    from data_registry.cards.card import Card
     from data_registry.storage.ledger import Found
 
 app = typer.Typer(
@@ -51,10 +51,10 @@ def list_(folder: Folder = DATA, as_json: Json = False) -> None:
     with reporting():
         from rich.table import Table
 
-        from data_registry import registry
+        from data_registry.cards import datasets
 
         rows = []
-        for card in map(registry.card, registry.names()):
+        for card in map(datasets.card, datasets.names()):
             places = [*card.files, *card.pictures]
             here = sum((folder / card.name / one.path).exists() for one in places)
             rows.append((card, here, len(places)))
@@ -82,9 +82,9 @@ def info(name: Name, folder: Folder = DATA, as_json: Json = False) -> None:
     with reporting():
         from dataclasses import asdict
 
-        from data_registry import registry
+        from data_registry.cards import datasets
 
-        card = registry.card(name)
+        card = datasets.card(name)
         if as_json:
             print_json(asdict(card))
             return
@@ -112,10 +112,10 @@ def fetch(
 ) -> None:
     """Bring what is missing, cut off or altered; go on where a transfer broke."""
     with reporting():
-        from data_registry import registry
+        from data_registry.cards import datasets
         from data_registry.storage import fetch as fetching
 
-        card = registry.card(name)
+        card = datasets.card(name)
         with _progress(f"fetch {name}", shown=card.obtain.how == "s3") as progress:  # the hub's library shows its own
             found = fetching.fetch(card, folder / name, only, workers, progress, warn)
         print_json(_rows(found)) if as_json else _show(card, folder, found)
@@ -125,10 +125,10 @@ def fetch(
 def verify(name: Name, folder: Folder = DATA, only: Only = "*", as_json: Json = False) -> None:
     """Hash every file and compare it with its card, or with the record of its download; ends with 1 if one is wrong."""
     with reporting():
-        from data_registry import registry
+        from data_registry.cards import datasets
         from data_registry.storage import fetch as fetching
 
-        card = registry.card(name)
+        card = datasets.card(name)
         with _progress(f"verify {name}") as progress:
             found = fetching.verify(card, folder / name, only, progress)
         print_json(_rows(found)) if as_json else _show(card, folder, found)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data_registry import extensions
 from data_registry.errors import InputError, nearest
 
 PARAMS_FILE = "params.yaml"
@@ -144,6 +145,7 @@ def load(root: Path | None = None) -> Settings:
     if not (root / PARAMS_FILE).is_file():
         raise InputError(f"{root / PARAMS_FILE}: not found; run this from the repository's root")
     params = read_yaml(root / PARAMS_FILE)
+    extensions.load(root, params.get("extensions"))
     return Settings(root, params, read_entries(root))
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_registry.cards.card import File
 from data_registry.errors import InputError
-from data_registry.registry import File
 from data_registry.storage import fetch, shards, streamed
 from tasks.identity import manifest
 

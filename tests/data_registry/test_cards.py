@@ -2,7 +2,8 @@
 
 import pytest
 
-from data_registry import registry
+from data_registry.cards import datasets
+from data_registry.cards.card import SCALES, File, Pictures, load
 from data_registry.errors import InputError, nearest
 from data_registry.paper import PRINTED, TABLE_2
 from data_registry.readers import omni3d
@@ -10,17 +11,17 @@ from data_registry.readers import omni3d
 
 def test_every_data_set_of_the_paper_has_a_card():
     used = {name for row in TABLE_2 for name in (*row.stage1, *row.stage2)}
-    assert used | {"spatialvqa"} <= set(registry.names())
+    assert used | {"spatialvqa"} <= set(datasets.names())
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", datasets.names())
 def test_a_card_is_complete(name):
-    card = registry.card(name)
+    card = datasets.card(name)
     assert card.name == name
     assert card.title == PRINTED.get(name, card.title)
     assert card.source and card.license and card.role and card.paper and card.format
     if card.used_in:  # a set of the study, not a raw source
-        assert set(card.recipe) == set(registry.SCALES)
+        assert set(card.recipe) == set(SCALES)
         assert all("from" in recipe and "samples" in recipe for recipe in card.recipe.values())
     else:
         assert card.splits and card.counts
@@ -28,13 +29,13 @@ def test_a_card_is_complete(name):
 
 def test_every_raw_source_has_a_card():
     omni3d = {f"omni3d-{name}" for name in ("kitti", "nuscenes", "sunrgbd", "arkitscenes", "hypersim", "objectron")}
-    assert omni3d | {"imagenet3d", "openimages", "cc558k", "mix665k", "rendered"} <= set(registry.names())
+    assert omni3d | {"imagenet3d", "openimages", "cc558k", "mix665k", "rendered"} <= set(datasets.names())
 
 
 def test_omni3d_files_are_named_as_the_reader_knows_their_source():
-    for name in registry.names():
+    for name in datasets.names():
         if name.startswith("omni3d-"):
-            stems = {file.path.removesuffix(f"_{file.split}.json") for file in registry.card(name).files}
+            stems = {file.path.removesuffix(f"_{file.split}.json") for file in datasets.card(name).files}
             assert stems <= set(omni3d.sources())
 
 
@@ -46,18 +47,18 @@ def test_many_known_names_are_cut_short():
 
 def test_an_unknown_data_set_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 3di-ft1m"):
-        registry.card("3di-ft")
+        datasets.card("3di-ft")
 
 
 def test_a_card_with_a_wrong_key_names_it(tmp_path, monkeypatch):
-    text = (registry.FOLDER / "cc558k.yaml").read_text()
+    text = (datasets.FOLDER / "cc558k.yaml").read_text()
     (tmp_path / "cc558k.yaml").write_text(text.replace("license:", "licence:"))
-    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    monkeypatch.setattr(datasets, "FOLDER", tmp_path)
     with pytest.raises(InputError, match="licence: unknown key, did you mean license"):
-        registry.card("cc558k")
+        datasets.card("cc558k")
     (tmp_path / "cc558k.yaml").write_text(text.replace("title: CC558K\n", ""))
     with pytest.raises(InputError, match="title: missing"):
-        registry.card("cc558k")
+        datasets.card("cc558k")
 
 
 TOY = """
@@ -78,9 +79,9 @@ pictures:
 
 def test_a_card_is_read(tmp_path):
     (tmp_path / "toy.yaml").write_text(TOY)
-    card = registry.load(tmp_path / "toy.yaml")
-    assert card.files == (registry.File("g.tar", 12, None, split="train"),)
-    assert card.pictures == (registry.Pictures("images", None),)
+    card = load(tmp_path / "toy.yaml")
+    assert card.files == (File("g.tar", 12, None, split="train"),)
+    assert card.pictures == (Pictures("images", None),)
     assert (card.obtain.how, card.obtain.bucket, card.recipe) == ("s3", "f", {})
 
 
@@ -110,4 +111,4 @@ def test_a_wrong_card_is_named_with_its_place(tmp_path, old, new, message):
     assert old in TOY
     (tmp_path / "toy.yaml").write_text(TOY.replace(old, new, 1))
     with pytest.raises(InputError, match=rf"toy\.yaml: .*{message}"):
-        registry.load(tmp_path / "toy.yaml")
+        load(tmp_path / "toy.yaml")

@@ -6,7 +6,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from data_registry import registry
+from data_registry.cards import datasets
 from flows.cli.main import app
 from tests.data_registry import s3_server
 
@@ -22,12 +22,12 @@ def data(monkeypatch, tmp_path):
 
 def test_list_and_info(data):
     rows = json.loads(data("list", "--json").stdout)
-    assert [row["name"] for row in rows] == registry.names()
-    assert all(name in data("list").stdout for name in registry.names())
+    assert [row["name"] for row in rows] == datasets.names()
+    assert all(name in data("list").stdout for name in datasets.names())
     assert "open-images-dataset, unsigned" in data("info", "openimages").stdout
     card = json.loads(data("info", "cc558k", "--json").stdout)
     assert card["files"][1]["size"] == 27356108382
-    for name in registry.names():
+    for name in datasets.names():
         assert data("info", name).exit_code == 0
 
 
@@ -50,7 +50,7 @@ def test_wrong_words_end_with_2_and_name_the_nearest(data):
 def test_fetch_and_verify(data, monkeypatch, tmp_path):
     (tmp_path / "buckets/bucket").mkdir(parents=True)
     (tmp_path / "buckets/bucket/a.tar").write_bytes(CONTENT)
-    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    monkeypatch.setattr(datasets, "FOLDER", tmp_path)
     with s3_server.serve(tmp_path / "buckets", signed=False) as address:
         (tmp_path / "toy.yaml").write_text(
             "{name: toy, title: Toy, role: a, paper: b, source: c, license: d, format: e,\n"

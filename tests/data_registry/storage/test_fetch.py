@@ -19,9 +19,9 @@ from botocore.exceptions import (
 )
 from filelock import FileLock
 
-from data_registry import registry
+from data_registry.cards import datasets
+from data_registry.cards.card import Card, File, Obtain, Pictures
 from data_registry.errors import InputError
-from data_registry.registry import Card, File, Obtain, Pictures
 from data_registry.storage import fetch, ledger, s3
 from tests.data_registry import s3_server
 
@@ -117,7 +117,8 @@ def test_a_killed_fetch_goes_on(wire, tmp_path):
     wire.cuts = [2_000_000]
     card = _card(wire.address, FILES[0])
     program = (
-        "import os, sys\nfrom data_registry import fetch\nfrom data_registry.registry import Card, File, Obtain\n"
+        "import os, sys\nfrom data_registry.storage import fetch\n"
+        "from data_registry.cards.card import Card, File, Obtain\n"
         f"card = {card!r}\n"
         "die = lambda done, total: done > 1_500_000 and os.kill(os.getpid(), 9)\n"
         f"fetch.fetch(card, {str(tmp_path)!r}, progress=die)\n"
@@ -377,7 +378,7 @@ def test_verify_makes_no_folder(tmp_path):
 
 def test_what_is_made_is_not_fetched(tmp_path):
     with pytest.raises(InputError, match=r"rendered: is made, not fetched: .*tasks\.scenes"):
-        fetch.fetch(registry.card("rendered"), tmp_path)
+        fetch.fetch(datasets.card("rendered"), tmp_path)
 
 
 def test_the_record_is_plain_json(tmp_path):

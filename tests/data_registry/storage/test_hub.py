@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from data_registry.cards.card import Card, File, Obtain
 from data_registry.errors import InputError
-from data_registry.registry import Card, File, Obtain
 from data_registry.storage import fetch
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -1,5 +1,5 @@
-"""Dataset cards: what each data set is in the paper, where it comes from, and how it is made at each scale.
-One YAML file each in `cards`; a key that is not known is an error that names the nearest one."""
+"""What a data set's card says: what it is, where it comes from, and how it is made at each scale.
+A YAML file; a key that is not known is an error that names the nearest one."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,6 @@ import yaml
 
 from data_registry.errors import InputError, nearest
 
-FOLDER = Path(__file__).parent / "cards"
 SCALES = ("tiny", "small", "paper")
 UNKNOWN = "unknown"  # what a card says of a size, digest or count that its source does not publish
 
@@ -109,18 +108,6 @@ class Card:
     files: tuple[File, ...] = ()
     pictures: tuple[Pictures, ...] = ()
     notes: str = ""
-
-
-def card(name: str) -> Card:
-    """The card of a data set; InputError names the nearest one there is, or the key that a card lacks."""
-    if name not in names():
-        raise InputError(f"{name}: no such data set, {nearest(name, names())} (data_registry/cards)")
-    return load(FOLDER / f"{name}.yaml")
-
-
-def names() -> list[str]:
-    """Names of all cards."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load(path: str | Path) -> Card:
