@@ -2,7 +2,7 @@
 It is the only thing a question generator sees; every source of data is a reader that yields these."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -77,6 +77,18 @@ _CORNERS = (
 )
 
 
+class Region(NamedTuple):
+    """A part of an image that its annotators left out: it may hold any number of objects of any name.
+
+    Attributes:
+        name: the source's word for it: "dontcare", "ignore" (objects that nobody labelled) or "void" (no object's).
+        bbox: (4,) x1, y1, x2, y2 in pixels, clipped to the image; the whole image where the source does not say.
+    """
+
+    name: str
+    bbox: np.ndarray
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """An image with its camera and the objects that survived the reader's ignore rules.
@@ -88,6 +100,7 @@ class Scene:
         objects: every kept object; names need not be unique.
         others: names of objects that were dropped but are in the image; a name is unique only if absent here too.
         kind: "street", "room", "table" or "" where unknown.
+        ignored: regions that were left out of the annotation; a name is unique only where none of them may hold it.
     """
 
     source: str
@@ -96,3 +109,4 @@ class Scene:
     objects: tuple[SceneObject, ...]
     others: tuple[str, ...] = ()
     kind: str = ""
+    ignored: tuple[Region, ...] = ()

@@ -76,6 +76,11 @@ def read(path: str | Path, drops: Counter[str] | None = None, statuses: tuple[st
         yield _scene(key, list(rows), drops, statuses, path)
 
 
+def scenes(annotations: Path, pictures: Path, drops: Counter[str]) -> Iterator[Scene]:
+    """`read` as every reader is called (`reader.Reader`): annotations is the converted table."""
+    return read(annotations, drops)
+
+
 def _scene(key: str, rows: list[dict[str, Any]], drops: Counter[str], statuses: tuple[str, ...], path: Path) -> Scene:
     width, height = rows[0]["width"], rows[0]["height"]
     if not (width and height and width > 0 and height > 0):

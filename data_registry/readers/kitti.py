@@ -55,6 +55,13 @@ def read(root: str | Path, drops: Counter[str] | None = None, rules: omni3d.Rule
         )
 
 
+def scenes(annotations: Path, pictures: Path, drops: Counter[str]) -> Iterator[Scene]:
+    """`read` as every reader is called (`reader.Reader`): both are the folder that has label_2, calib and image_2."""
+    if annotations.resolve() != pictures.resolve():
+        raise InputError(f"{pictures}: KITTI's pictures lie beside its labels; name {annotations} for both")
+    return read(annotations, drops)
+
+
 def records(root: Path, frame: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The image and object records of one frame in Omni3D's form; ids count the label file's lines from 0."""
     width, height, key = _picture(root, frame)

@@ -83,6 +83,11 @@ def read(path: str | Path, drops: Counter[str] | None = None, rules: Rules | Non
     return table.scenes()
 
 
+def scenes(annotations: Path, pictures: Path, drops: Counter[str]) -> Iterator[Scene]:
+    """`read` as every reader is called (`reader.Reader`): annotations is the JSON file."""
+    return read(annotations, drops)
+
+
 def scene(
     source: str,
     image: Mapping[str, Any],

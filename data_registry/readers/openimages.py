@@ -61,6 +61,22 @@ def read(boxes: str | Path, classes: str | Path, sizes: Sizes, drops: Counter[st
             yield _scene(f"{key}.jpg", size, rows, names, drops, boxes)
 
 
+def scenes(annotations: Path, pictures: Path, drops: Counter[str]) -> Iterator[Scene]:
+    """`read` as every reader is called (`reader.Reader`): annotations is the folder with one box file and one of class
+    descriptions, as they are published."""
+    boxes, classes = (_only(annotations, pattern) for pattern in ("*bbox*.csv", "*class-descriptions*.csv"))
+    return read(boxes, classes, folder_sizes(pictures), drops)
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    paths = sorted(folder.glob(pattern))
+    if len(paths) != 1:
+        raise InputError(
+            f"{folder}: {len(paths)} files {pattern}, must be one; name the folder of OpenImages' CSV files"
+        )
+    return paths[0]
+
+
 def folder_sizes(folder: str | Path) -> Sizes:
     """Sizes from the headers of the pictures in a folder."""
     folder = Path(folder)
