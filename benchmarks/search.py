@@ -17,13 +17,14 @@ from benchmarks.bench import record
 from data_registry.paper import TABLE_2
 from flows.costs.prices import Bill
 from flows.designs.design import ROWS, Design
-from flows.designs.plan import TRAINING, Plan
+from flows.designs.plan import Plan
 from flows.designs.space import Space
 from flows.execution.result import Result
 from flows.search.halving import WHOLE, Halving, at
 from flows.search.loop import Config, Sweep
 from flows.search.samplers.registry import make_sampler
 from tasks.stage.early_stop import FRAC, frac_of
+from tasks.stages import spec_of
 
 SEEDS = 150
 NEAR = 0.5  # points
@@ -92,7 +93,7 @@ class Replay:
 
     def promised(self, run: str) -> bool:
         """Data and foundation models are there; training and scores are once they are computed."""
-        return run in self.result.states or run.partition("/")[0] not in (*TRAINING, "score")
+        return run in self.result.states or not (spec_of(run).trains_on or run.startswith("score/"))
 
     def want(self, plan: Plan) -> None:
         """Compute what is new."""
@@ -103,7 +104,7 @@ class Replay:
             if run in new:
                 left = self._left(plan, run)
                 self.hours += left * self.bill.hours(plan, [run])
-                if stage in TRAINING:
+                if spec_of(run).trains_on:
                     self.samples[run] = left * samples(plan.entry(run)["parts"], stage)
             if stage == "score" and f"{FRAC}=" not in name:
                 best = max(self.metrics(run)["average"], self.curve[-1][1] if self.curve else -math.inf)

@@ -9,11 +9,12 @@ from typing import Any
 
 from flows.costs.graph import critical_path, makespan
 from flows.designs.design import read_value
-from flows.designs.plan import TRAINING, Plan
+from flows.designs.plan import Plan
 from model import cost
 from tasks.identity import settings
 from tasks.identity.paths import Paths
 from tasks.stage.early_stop import FRAC, frac_of
+from tasks.stages import spec
 
 # Samples of the paper's data sets, and text tokens of each (assumed, as in model/cost.py: captions, dialogues).
 DATA = {
@@ -23,12 +24,6 @@ DATA = {
     "3di-pb-in166k": (166_000, 2 * cost.CAPTION_TOKENS),
     "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
 }
-DATA_SLOT = {"adapt": "data", "align": "stage1", "instruct": "stage2"}  # of `parts`: the data sets of a training
-# Before anything is recorded: seconds on one core at tiny scale, of stages 1 and 2 per unit of `_WORK`.
-_FIRST_GUESS_S = {
-    "scenes": 60, "data": 15, "benchmark": 10, "baselines": 5, "foundation": 3600, "probe": 20,
-    "adapt": 100, "align": 80, "instruct": 80, "score": 20, "pose": 180, "annotate": 600,
-}  # fmt: skip
 _FETCH_S = 60.0  # of a foundation model that is read from a package or the hub; the tiny ones are trained
 # What training on a data set takes beside the others, by the rounded seconds of a roadmap at tiny scale.
 _WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}
@@ -58,7 +53,7 @@ class Recorded:
             return self.of[run]
         if stage in self._by_stage:
             return median(self._by_stage[stage]) * _work(run)
-        return _FIRST_GUESS_S[stage] * _work(run)
+        return spec(stage).guess_s * _work(run)
 
     def left(self, run: str, expected: float) -> float:
         """Of what a stage run is expected to take from its first step: without what a rung has done of its training."""
@@ -116,7 +111,7 @@ class Costs:
 
     def _from_start(self, run: str, figures: Recorded) -> float:
         stage = run.partition("/")[0]
-        if run not in figures.of and self._scale == "paper" and stage in TRAINING:
+        if run not in figures.of and self._scale == "paper" and spec(stage).trains_on:
             params = self._params.get(stage, {}).get("paper", {})
             return _paper_gpu_seconds(stage, self._plan.entry(run)["parts"], params) / self._gpus
         if run not in figures.of and self._scale != "tiny" and stage == "foundation":
@@ -165,7 +160,7 @@ def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, A
     section = {**params, **(parts.get("set") or {})}
     mixed, shares = section.get("mix") or {}, parts.get("shares") or {}
     seconds = 0.0
-    for name in parts[DATA_SLOT[stage]]:
+    for name in parts[spec(stage).trains_on]:
         samples, tokens = DATA[name]
         amount = mixed.get(name, float(section.get("fraction", 1.0)))
         read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0) * frac_of(parts)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from data_registry.errors import InputError
-from flows.costs.cost import DATA, DATA_SLOT
+from flows.costs.cost import DATA
 from flows.designs.design import Design
-from flows.designs.plan import TRAINING
 from model import cost
 from model.zoo import ENCODERS
 from tasks.identity import settings
 from tasks.identity.settings import Settings, gpus_per_run
+from tasks.stages import spec
 from tasks.training.machine import ROWS
 
 
@@ -41,7 +41,7 @@ def training_gib(found: Settings, run: str) -> float | None:
     """GiB of each A100 that "stage/name" takes: model states and a pass over `runtime.batch_per_device` rows, with
     gradient checkpointing; None for what does not train at paper scale."""
     stage, _, name = run.partition("/")
-    if found.scale != cost.SCALE or stage not in TRAINING:
+    if found.scale != cost.SCALE or not spec(stage).trains_on:
         return None
     section, parts = found.section(stage, name), found.entry(stage, name)["parts"]
     encoders, llm = parts["encoders"], parts["llm"]
@@ -53,7 +53,7 @@ def training_gib(found: Settings, run: str) -> float | None:
     trained = sizes.trained(stage, cost.lora_parameters(cost.architecture(llm), rank) if rank else 0)
     share = int(section["global_batch"]) // gpus_per_run(found.runtime, found.scale)
     rows = min(int(found.runtime.get("batch_per_device") or ROWS), share)
-    text = max(DATA[one][1] for one in parts[DATA_SLOT[stage]])
+    text = max(DATA[one][1] for one in parts[spec(stage).trains_on])
     passing = cost.activations_gib(llm, rows * (cost.grid_of(encoders) ** 2 + text), rows * text)
     return _states_gib(found, section, sizes.total, trained) + passing
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.costs.cost import Costs
 from flows.designs.design import Design
-from flows.designs.plan import TRAINING, Plan, plan_of
+from flows.designs.plan import Plan, design_runs, plan_of
 from flows.store.dvc_store import is_current
 from tasks.identity import settings
 from tasks.identity.settings import Settings
@@ -43,8 +43,8 @@ class Bill:
 
     def alone(self, design: Design) -> float:
         """Accelerator hours of its training and score runs with nothing there."""
-        own = (run for run in self._runs_of(design) if run.partition("/")[0] in (*TRAINING, "score"))
-        return sum(self._price(run)[0] for run in own)
+        self._runs_of(design)
+        return sum(self._price(run)[0] for run in design_runs(design).values())
 
     def hours(self, plan: Plan, runs: Iterable[str]) -> float:
         """Accelerator hours of some stage runs of a plan."""

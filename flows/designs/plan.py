@@ -6,22 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_registry.errors import InputError
+from data_registry.errors import InputError, nearest
 from flows.designs.design import DATASETS, ENCODERS, LLMS, Design, stage0_parts
-from tasks.identity.settings import PLAN_FILE, read_entries
+from tasks.identity import settings
+from tasks.identity.settings import PARAMS_FILE, PLAN_FILE, read_entries
 from tasks.stage.early_stop import FRAC
+from tasks.stages import LIST, STAGES, Entry, spec, spec_of
 
-STAGES = (
-    "scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score",
-    "pose", "annotate",
-)  # fmt: skip
-TRAINING = ("adapt", "align", "instruct")
-SLOTS = 3  # most encoders or data sets that an entry holds; dvc.yaml lists as many
 POSE_ENCODER = "dinov2"  # whose features pseudo-annotation reads poses from
 BENCHMARK, BASELINES = "benchmark/spatialvqa", "baselines/spatialvqa"
 _HEADER = "# Written by `spatialllm`: the stage runs of the designs asked for, each once. Delete it to begin anew.\n"
-
-Entry = dict[str, Any]
 
 
 @dataclass
@@ -38,12 +32,13 @@ class Plan:
     def add(self, run: str, entry: Entry) -> str:
         """Add the stage run "stage/name" unless it is there; returns `run`."""
         stage, _, name = run.partition("/")
-        self.entries[stage].setdefault(name, entry)
+        spec(stage)
+        self.entries.setdefault(stage, {}).setdefault(name, entry)
         return run
 
     def runs(self) -> list[str]:
         """Every stage run "stage/name", inputs before what reads them."""
-        return [f"{stage}/{name}" for stage in STAGES for name in self.entries[stage]]
+        return [f"{stage}/{name}" for stage in STAGES for name in self.entries.get(stage, {})]
 
     def entry(self, run: str) -> Entry:
         """The entry of "stage/name"."""
@@ -68,7 +63,7 @@ class Plan:
 
     def training_runs(self) -> list[str]:
         """Its stage 0, 1 and 2 runs."""
-        return [run for run in self.runs() if run.partition("/")[0] in TRAINING]
+        return [run for run in self.runs() if spec_of(run).trains_on]
 
     def only(self, targets: Iterable[str]) -> "Plan":
         """The part of it that some stage runs need."""
@@ -81,7 +76,7 @@ class Plan:
         """Both plans' stage runs; an entry of `other` replaces one of the same name."""
         merged = Plan()
         for stage in STAGES:
-            merged.entries[stage] = {**self.entries[stage], **other.entries[stage]}
+            merged.entries[stage] = {**self.entries.get(stage, {}), **other.entries.get(stage, {})}
         return merged
 
 
@@ -90,6 +85,7 @@ def plan_of(designs: Iterable[Design]) -> Plan:
     plan = Plan()
     for design in designs:
         _add_score(plan, design)
+        _add_from_outside(plan, design)
     for encoder in ENCODERS:
         if encoder in plan.entries["foundation"]:
             slots = {"encoder": f"foundation/{encoder}", "train": "scenes/train", "test": "scenes/test"}
@@ -135,8 +131,16 @@ def design_runs(design: Design) -> dict[str, str]:
 
 def read_plan(root: Path) -> Plan:
     """plan.yaml, or an empty plan where there is none."""
+    if (root / PARAMS_FILE).is_file():
+        settings.load(root)  # with the extensions that it names, whose stages the plan may have
     plan = Plan()
-    plan.entries.update(read_entries(root))
+    for stage, entries in read_entries(root).items():
+        if stage not in STAGES and entries:
+            raise InputError(
+                f"{PLAN_FILE}: plan.{stage}: unknown stage, {nearest(stage, STAGES)}; name the folder that brings it "
+                f"in {PARAMS_FILE} (extensions), or delete it from {PLAN_FILE} and dvc.yaml"
+            )
+        plan.entries[stage] = entries
     return plan
 
 
@@ -204,6 +208,15 @@ def _add_score(plan: Plan, design: Design) -> None:
     )
 
 
+def _add_from_outside(plan: Plan, design: Design) -> None:
+    """What stages that are no part of this repository do with a design (`StageSpec.entries`)."""
+    runs = design_runs(design)
+    for stage, each in STAGES.items():
+        if each.entries is not None:
+            for name, entry in each.entries(design, runs).items():
+                plan.add(f"{stage}/{name}", entry)
+
+
 def _align(plan: Plan, design: Design, encoders: list[str], llm: str) -> str:
     entry = {
         "parts": {
@@ -262,9 +275,9 @@ def _benchmark(plan: Plan) -> str:
 
 def _padded(runs: list[str], padding: str | None = None) -> list[str]:
     filler = runs[0] if runs else padding
-    if len(runs) > SLOTS:
-        raise ValueError(f"dvc.yaml has {SLOTS} slots, not {len(runs)}")
-    return runs + [filler] * (SLOTS - len(runs))
+    if len(runs) > LIST:
+        raise ValueError(f"dvc.yaml has {LIST} slots, not {len(runs)}")
+    return runs + [filler] * (LIST - len(runs))
 
 
 def _inputs(entry: Entry) -> Iterator[str]:
@@ -278,6 +291,6 @@ def _ordered(plan: Plan) -> Plan:
     order = {name: i for i, name in enumerate(("train", "test", *ENCODERS, *LLMS, *DATASETS))}
     ordered = Plan()
     for stage in STAGES:
-        names = sorted(plan.entries[stage], key=lambda name: (order.get(name, len(order)), name))
+        names = sorted(plan.entries.get(stage, {}), key=lambda name: (order.get(name, len(order)), name))
         ordered.entries[stage] = {name: plan.entries[stage][name] for name in names}
     return ordered

@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 from data_registry.errors import InputError
 from flows.execution.stopping import pause
 from tasks.identity.settings import gpus_per_run
+from tasks.stages import spec_of
 
 CPU, GPU = "cpu", "gpu"
-_ON_GPU = ("foundation", "probe", "adapt", "align", "instruct", "score", "pose", "annotate")
 _POLL_S = 0.5
 
 
@@ -46,7 +46,7 @@ class Devices:
 
     def kind(self, run: str) -> str:
         """What a stage run "stage/name" takes a slot of."""
-        return GPU if self._ids and run.partition("/")[0] in _ON_GPU else CPU
+        return GPU if self._ids and spec_of(run).gpu else CPU
 
     @contextlib.contextmanager
     def hold(self, run: str) -> Iterator[dict[str, str]]:

@@ -12,13 +12,14 @@ from flows.costs.cost import Costs
 from flows.costs.memory import training_gib
 from flows.designs.check import check
 from flows.designs.design import Design
-from flows.designs.plan import STAGES, Plan, plan_of, training_runs_naive
+from flows.designs.plan import Plan, plan_of, training_runs_naive
 from flows.execution.devices import CPU, GPU, Devices
 from flows.store.dvc_store import is_current
 from flows.text import clock
 from model.cost import CARDS_GIB
 from tasks.identity import settings
 from tasks.identity.settings import Settings
+from tasks.stages import STAGES
 
 if TYPE_CHECKING:
     pass

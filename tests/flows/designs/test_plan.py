@@ -9,12 +9,13 @@ import pytest
 import yaml
 from rich.console import Console
 
+from data_registry.errors import InputError
 from flows.costs.cost import Costs
 from flows.costs.graph import critical_path, makespan
 from flows.designs.design import ROWS, kept, parse
 from flows.designs.plan import (
     BASELINES,
-    STAGES,
+    Plan,
     adapt_name,
     align_name,
     annotation_of,
@@ -25,12 +26,14 @@ from flows.designs.plan import (
     write_plan,
 )
 from flows.designs.space import Range, Space
+from flows.execution.devices import Devices
 from flows.execution.estimate import outlook, show
 from flows.execution.status import status_of
 from tasks.identity import settings
 from tasks.identity.files import write_json
 from tasks.identity.paths import Paths
 from tasks.stage.harness import execute
+from tasks.stages import STAGES
 from tests.flows.designs.test_design import grid
 
 REPO = Path(__file__).resolve().parents[3]
@@ -138,6 +141,27 @@ def test_the_file_is_the_same_for_the_same_designs(tmp_path):
     assert b"&id" not in first
 
 
+def stages_slots(do: dict) -> tuple[set[str], dict[str, int]]:
+    """The slots that a stage of dvc.yaml reads: those of one stage run, and how many places of each list."""
+    deps = " ".join(do.get("deps", []))
+    several = re.findall(r"\$\{item\.(\w+)\[(\d)\]\}", deps)
+    places = {slot: 1 + max(int(place) for name, place in several if name == slot) for slot, _ in several}
+    assert {(slot, str(place)) for slot, count in places.items() for place in range(count)} == set(several)
+    return set(re.findall(r"\$\{item\.(\w+)\}", deps)), places
+
+
+def test_a_stage_that_no_table_has_is_named(tmp_path):
+    """Not a bare KeyError, and not a stage run on the CPU of a machine with GPUs."""
+    devices = Devices(tmp_path, {"gpus": 1})
+    known = r"unknown stage 'aligm', did you mean align"
+    for ask in (lambda: devices.kind("aligm/x"), lambda: Plan().add("aligm/x", {"parts": {}})):
+        with pytest.raises(InputError, match=known):
+            ask()
+    (tmp_path / "plan.yaml").write_text("plan: {aligm: {x: {parts: {}}}}")
+    with pytest.raises(InputError, match=r"plan\.yaml: plan\.aligm: unknown stage, did you mean align.*extensions"):
+        read_plan(tmp_path)
+
+
 def test_dvc_yaml_reads_every_slot_and_tracks_every_identity():
     """What the harness puts into an identity is what DVC watches, stage by stage."""
     pipeline = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
@@ -149,9 +173,13 @@ def test_dvc_yaml_reads_every_slot_and_tracks_every_identity():
         do = definition["do"]
         assert definition["foreach"] == f"${{plan.{stage}}}"
         assert do["cmd"] == f"python -m tasks.{stage} ${{key}}"
-        named = set(re.findall(r"\$\{item\.(\w+)", " ".join(do.get("deps", []))))
+        single, several = stages_slots(do)
+        assert single == set(STAGES[stage].slots), f"{stage}: tasks/stages.py and dvc.yaml name other slots"
+        assert several == STAGES[stage].lists, f"{stage}: tasks/stages.py and dvc.yaml name other places of lists"
         for entry in plan.entries[stage].values():
-            assert named == set(entry) - {"parts", "empty"}, stage
+            assert single | set(several) == set(entry) - {"parts", "empty"}, stage
+            assert all(isinstance(entry[slot], str) for slot in single), stage
+            assert all(len(entry[slot]) >= places for slot, places in several.items()), stage
         watched = [one for one in do["params"] if isinstance(one, str)]
         assert f"versions.{stage}" in watched
         assert {"plan.yaml": [f"plan.{stage}.${{key}}.parts"]} in do["params"]

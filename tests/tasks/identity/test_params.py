@@ -13,13 +13,10 @@ from tasks.data import DATASETS
 from tasks.identity import settings
 from tasks.pretraining.hub import HubParams
 from tasks.stage.harness import StageRun
+from tasks.stages import STAGES
 from tasks.training import machine
 
 ROOT = Path(__file__).parents[3]
-STAGES = (
-    "scenes", "data", "benchmark", "baselines", "foundation", "probe", "adapt", "align", "instruct", "score", "pose",
-    "annotate",
-)  # fmt: skip
 REVISION = "0" * 40
 PARAMS = settings.read_yaml(ROOT / settings.PARAMS_FILE)
 
