@@ -23,7 +23,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 _COMMON = """
 import json, os, pathlib, sys, time
-from tasks.stage import main
+from tasks.stage.harness import main
 
 def compute(run):
     key = f"{run.stage}/{run.name}"

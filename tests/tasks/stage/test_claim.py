@@ -19,7 +19,7 @@ REPO = Path(__file__).resolve().parents[3]
 _HOLDER = """
 import os, sys
 from pathlib import Path
-from tasks.stage import execute
+from tasks.stage.harness import execute
 
 def compute(run):
     (run.out / "half").write_text("half")

@@ -17,14 +17,14 @@ REPO = Path(__file__).resolve().parents[3]
 _SCENARIO = """
 import contextlib, io, json, os, sys
 from pathlib import Path
-from tasks import stage
+from tasks.stage import harness
 
 def run(compute):
     '''Exit code and error message of `python -m tasks.scenes train`, and what it left in runs/.'''
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         try:
-            stage.main("scenes", compute, ["train"])
+            harness.main("scenes", compute, ["train"])
         except SystemExit as ended:
             code = ended.code
         else:

@@ -20,7 +20,7 @@ REPO = Path(__file__).resolve().parents[3]
 SCRIPT = """
 import os, signal
 from pathlib import Path
-from tasks.stage import main
+from tasks.stage.harness import main
 
 def compute(run):
     Path(f"pid-{run.rank}").write_text(str(os.getpid()))

@@ -24,7 +24,7 @@ ALIGN = "clip+dinov2_vicuna-7b_cc558k"
 DYING = """
 import os, signal
 from tasks import align
-from tasks.stage import main
+from tasks.stage.harness import main
 
 def compute(run):
     def progress(done, total):
