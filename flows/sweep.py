@@ -104,7 +104,7 @@ def run_sweep(
             "sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()}, study=name
         )
         sweep.on_complete = lambda design: tracking.child(parent, design)
-        sweep.on_stopped = lambda variant: early_stop.forget(Paths(root, given.scale, "instruct", variant.name))
+        sweep.on_stopped = lambda variant: early_stop.drop_scratch(Paths(root, given.scale, "instruct", variant.name))
         sweep.advance()
         if session.pending:
             with prefect_server(root):

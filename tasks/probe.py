@@ -3,13 +3,10 @@
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.stage.harness import StageRun, main
-from tasks.training.probing import _given, objects, pooled, probe
-
-if TYPE_CHECKING:
-    pass
+from tasks.training.probing import given_scenes, objects, pooled, probe
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,8 @@ def compute(run: StageRun) -> dict[str, Any]:
     p = run.parse(Params)
     encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]).to(device_of(run.runtime))
     spec = encoder.spec
-    fit = objects(islice(_given(run, "train"), p.train), spec.image_size)
-    held = objects(islice(_given(run, "test"), p.test), spec.image_size)
+    fit = objects(islice(given_scenes(run, "train"), p.train), spec.image_size)
+    held = objects(islice(given_scenes(run, "test"), p.test), spec.image_size)
     return probe(pooled(encoder, fit), fit, pooled(encoder, held), held)
 
 

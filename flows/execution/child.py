@@ -14,9 +14,9 @@ from pathlib import Path
 from flows.execution.stopping import Stopped, children, guard, kill, stopping
 from flows.store.dvc_store import Store
 from tasks.identity import settings
-from tasks.stage.claim import owner_note
+from tasks.stage.claim import holder_of
 from tasks.stage.harness import EXIT_DAMAGED, EXIT_PASSING
-from tasks.stage.parent_watch import OWNER
+from tasks.stage.parent_watch import PARENT
 
 
 class StageRunFailed(RuntimeError):
@@ -49,7 +49,7 @@ def execute(store: Store, run: str, command: str, extra: Mapping[str, str] | Non
     with guard, log.open("a") as output:
         if stopping.is_set():
             raise Stopped(run)
-        if owner_note(store.paths(run)) is None:
+        if holder_of(store.paths(run)) is None:
             output.truncate(0)  # else this one waits for who computes it, and whose log it is
         child = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}"],
@@ -85,7 +85,7 @@ def environment(root: Path) -> dict[str, str]:
         "PATH": path,
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(runtime.get("threads", 1)),
-        OWNER: str(os.getpid()),
+        PARENT: str(os.getpid()),
     }
 
 

@@ -20,7 +20,7 @@ from flows.store.dvc_store import is_current
 from flows.text import clock
 from tasks.identity import manifest, settings
 from tasks.identity.paths import Paths
-from tasks.stage.claim import end_holder, holder, is_free, owner_note, read_note
+from tasks.stage.claim import end_holder, holder_in_words, holder_of, is_free, read_holder
 
 _WATCH_SECONDS = 2
 _END_SECONDS = 30  # a killed process may have to write out what the kernel holds of it
@@ -34,7 +34,7 @@ def status_of(root: Path) -> list[dict[str, Any]]:
     for run in read_plan(root).runs():
         stage, _, name = run.partition("/")
         paths = Paths(root, found.scale, stage, name)
-        note = owner_note(paths)
+        note = holder_of(paths)
         state = {"state": _state(found, paths, run, note, False, known)}
         state |= {k: note[k] for k in ("pid", "host", "done", "total", "remaining_s") if note and k in note}
         with contextlib.suppress(OSError, ValueError):
@@ -88,7 +88,7 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
     about: dict[str, Any] = {
         "run": run,
         "output": str(paths.out.relative_to(root)),
-        "state": _state(found, paths, run, owner_note(paths), True, {}),
+        "state": _state(found, paths, run, holder_of(paths), True, {}),
         "version": found.version(stage),
         "seed": found.seed(stage, short),
         "parts": plan.entry(run).get("parts") or {},
@@ -148,7 +148,7 @@ def claims(root: Path) -> list[dict[str, Any]]:
         scale, stage, name = lock.name.removesuffix(".lock").split(".", 2)
         if scale not in settings.SCALES:
             continue  # of a study with a dot in its name
-        note = owner_note(Paths(root, scale, stage, name))
+        note = holder_of(Paths(root, scale, stage, name))
         if note is not None:
             silent = round(time.time() - note["updated"]) if "updated" in note else None
             who = {key: note.get(key) for key in ("pid", "host")}
@@ -167,10 +167,10 @@ def end_owner(root: Path, run: str) -> None:
     if is_free(paths):
         held = [one["run"] for one in claims(root)]
         raise InputError(f"{run}: nobody holds its claim" + (f", {nearest(run, held)}" if held else ""))
-    ended = read_note(paths).get("pid")
+    ended = read_holder(paths).get("pid")
     end_holder(paths)
     deadline = time.monotonic() + _END_SECONDS
-    while not is_free(paths) and read_note(paths).get("pid") == ended:  # another one may have waited for it
+    while not is_free(paths) and read_holder(paths).get("pid") == ended:  # another one may have waited for it
         if time.monotonic() > deadline:
-            raise InputError(f"{run}: {holder(paths)} was killed but has not ended after {_END_SECONDS} s")
+            raise InputError(f"{run}: {holder_in_words(paths)} was killed but has not ended after {_END_SECONDS} s")
         time.sleep(0.05)

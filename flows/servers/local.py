@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from data_registry.errors import InputError
-from tasks.stage.parent_watch import OWNER
+from tasks.stage.parent_watch import PARENT
 
 HOST = "127.0.0.1"
 _START_SECONDS = 900  # the first start creates a database, and trainings of a higher priority may leave little time
@@ -27,7 +27,7 @@ class LocalServer:
 
     Args:
         name: "MLflow" or "Prefect", for messages and for its log, e.g. logs/mlflow-server.log.
-        module: what `python -m` runs, followed by `arguments`; it calls `tasks.stage.parent_watch.die_with_owner`.
+        module: what `python -m` runs, followed by `arguments`; it calls `tasks.stage.parent_watch.die_with_parent`.
         health: path that answers 200 once it serves.
         option: how a user chooses the port, for messages; None where the port was chosen for them.
 
@@ -56,7 +56,7 @@ class LocalServer:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=root,
-                env={**os.environ, **(environment or {}), OWNER: str(os.getpid())},
+                env={**os.environ, **(environment or {}), PARENT: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from flows.servers.local import HOST
-from tasks.stage.parent_watch import die_with_owner
+from tasks.stage.parent_watch import die_with_parent
 from tasks.tracking.mlflow import lock
 
 
@@ -26,5 +26,5 @@ def _serve(root: Path, uri: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    die_with_owner()
+    die_with_parent()
     _serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.servers.local import HOST, LocalServer, free_port
 from flows.servers.prefect_client import until_gone
-from tasks.stage.parent_watch import die_with_owner
+from tasks.stage.parent_watch import die_with_parent
 
 _SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -80,5 +80,5 @@ def _serve(root: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    die_with_owner()
+    die_with_parent()
     _serve(Path(sys.argv[1]), int(sys.argv[2]))

@@ -16,7 +16,7 @@ from flows.designs.plan import read_plan
 from flows.store.dvc_store import Store
 from tasks.identity import settings
 from tasks.identity.paths import Paths
-from tasks.stage.claim import owner_note
+from tasks.stage.claim import holder_of
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -62,7 +62,7 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
                 continue
             leftover = folder.name.startswith(".")
             unneeded = f"{paths.stage}/{paths.name}" not in needed or paths.scale != own_scale
-            if (leftover or unneeded) and owner_note(paths) is None:
+            if (leftover or unneeded) and holder_of(paths) is None:
                 files = (Path(where, name) for where, _, names in os.walk(folder) for name in names)
                 folders[folder.relative_to(root).as_posix()] = _bytes(files)
     if not cache:

@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Paths:
         return self.root / ".locks" / f"{self.scale}.{self.stage}.{self.name}.lock"
 
     @property
-    def owner(self) -> Path:
+    def holder(self) -> Path:
         """Who holds the claim and how far the work is."""
         return self.lock.with_suffix(".json")
 

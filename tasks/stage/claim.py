@@ -1,8 +1,7 @@
-"""Where a stage run's files are, and its claim: an operating-system lock, which the kernel frees with its owner.
-Beside the lock a note says who holds it, how far the work is, and that its holder is not frozen: it beats."""
+"""The claim of a stage run: an operating-system lock, which the kernel frees with the process that holds it.
+Beside the lock a file says who holds it and how far the work is; its heartbeat shows that the holder is not frozen."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -10,23 +9,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from data_registry.errors import InputError
-from tasks.identity.files import write_json
+from tasks.identity.files import read_json, write_json
 from tasks.identity.paths import Paths
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 LEASE_S = 300.0  # a claim whose holder gives no sign of life for so long lapses; `runtime.lease_s` overrides it
 _BEATS_PER_LEASE = 10
 
 
 @contextlib.contextmanager
-def claim(paths: Paths, lease_s: float = LEASE_S) -> Iterator["Note"]:
+def claim(paths: Paths, lease_s: float = LEASE_S) -> Iterator["Heartbeat"]:
     """Hold the stage run's claim; waits while another process has it, however that one was started.
 
     A holder on this machine that gives no sign of life for a lease (stopped, paused, hung) is killed and its claim
@@ -34,29 +30,27 @@ def claim(paths: Paths, lease_s: float = LEASE_S) -> Iterator["Note"]:
     for; the kernel frees the claim when it dies.
 
     Yields:
-        The note beside the lock, for progress.
+        The holder's heartbeat, for progress.
     """
-    from filelock import FileLock, Timeout
-
     paths.lock.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(paths.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         _wait(lock, paths, lease_s)
-    note = Note(paths.owner, lease_s / _BEATS_PER_LEASE)
+    heartbeat = Heartbeat(paths.holder, lease_s / _BEATS_PER_LEASE)
     try:
-        with note:
-            yield note
+        with heartbeat:
+            yield heartbeat
     finally:
         lock.release()
 
 
-class Note(threading.Thread):
-    """What the holder of a claim says about itself, rewritten at every beat, gone with the `with` block.
+class Heartbeat(threading.Thread):
+    """What the holder of a claim says about itself: a JSON file, rewritten at every beat, gone with the `with` block.
 
     Args:
-        path: of the note.
+        path: of the file.
         beat_s: seconds between signs of life.
     """
 
@@ -68,17 +62,17 @@ class Note(threading.Thread):
         self._content = {"pid": pid, "started": _started(pid), "host": socket.gethostname(), "since": time.time()}
 
     def say(self, **more: Any) -> None:
-        """Write the note with these keys added."""
+        """Write the file with these keys added."""
         with self._guard:
             self._content |= {**more, "updated": time.time()}
-            write_json(self._path, self._content)
+            write_json(self._path, self._content, durable=False)
 
     def run(self) -> None:
         while not self._over.wait(self._beat_s):
             with contextlib.suppress(OSError):  # a full disk fails the work itself, with a message
                 self.say()
 
-    def __enter__(self) -> "Note":
+    def __enter__(self) -> "Heartbeat":
         self.say()
         self.start()
         return self
@@ -89,7 +83,7 @@ class Note(threading.Thread):
         self._path.unlink(missing_ok=True)
 
 
-class Patience:
+class Silence:
     """Whether a holder has given no sign of life for a lease, as seen by one who waits.
 
     It counts what the waiter itself has seen on its own clock, which stands still while the machine sleeps, so that
@@ -101,29 +95,27 @@ class Patience:
         self._sign: Any = object()
         self._since = 0.0
 
-    def over(self, sign: Any, now: float) -> bool:
+    def too_long(self, sign: Any, now: float) -> bool:
         """Take in the holder's latest sign of life at a time in seconds."""
         if sign != self._sign:
             self._sign, self._since = sign, now
         return now - self._since > self._lease_s
 
 
-def _wait(lock: "BaseFileLock", paths: Paths, lease_s: float) -> None:
-    from filelock import Timeout
-
+def _wait(lock: BaseFileLock, paths: Paths, lease_s: float) -> None:
     def say(text: str) -> None:
         print(f"{paths.stage} {paths.name}: {text}", flush=True)
 
-    say(f"{holder(paths)} is computing it; waiting")
-    patience = Patience(lease_s)
+    say(f"{holder_in_words(paths)} is computing it; waiting")
+    silence = Silence(lease_s)
     while True:
         with contextlib.suppress(Timeout):
             lock.acquire(timeout=min(5.0, lease_s), poll_interval=0.2)
             return
-        if not patience.over(read_note(paths).get("updated"), time.monotonic()):
+        if not silence.too_long(read_holder(paths).get("updated"), time.monotonic()):
             continue
-        patience = Patience(lease_s)
-        who = holder(paths)
+        silence = Silence(lease_s)
+        who = holder_in_words(paths)
         try:
             end_holder(paths)
         except InputError as error:
@@ -132,18 +124,15 @@ def _wait(lock: "BaseFileLock", paths: Paths, lease_s: float) -> None:
             say(f"no sign of life from {who} for {lease_s:.0f} s: ended it, its claim has lapsed")
 
 
-def read_note(paths: Paths) -> dict[str, Any]:
+def read_holder(paths: Paths) -> dict[str, Any]:
     """What the holder of a claim says about itself: {"pid", "host", "updated"...}; empty while it says nothing."""
-    try:
-        return json.loads(paths.owner.read_text())
-    except (OSError, ValueError):
-        return {}
+    return read_json(paths.holder, dict, {})
 
 
-def holder(paths: Paths) -> str:
+def holder_in_words(paths: Paths) -> str:
     """Who holds the claim, in words."""
-    note = read_note(paths)
-    return f"process {note['pid']} on {note['host']}" if "pid" in note else "another process"
+    said = read_holder(paths)
+    return f"process {said['pid']} on {said['host']}" if "pid" in said else "another process"
 
 
 def end_holder(paths: Paths) -> None:
@@ -152,13 +141,13 @@ def end_holder(paths: Paths) -> None:
     Raises:
         InputError: it runs on another machine, or is not known.
     """
-    note = read_note(paths)
-    if "pid" not in note:
+    said = read_holder(paths)
+    if "pid" not in said:
         raise InputError(f"{paths.lock}: its holder has not said who it is; `fuser {paths.lock}` names the process")
-    pid, host = note["pid"], note["host"]
+    pid, host = said["pid"], said["host"]
     if host != socket.gethostname():
         raise InputError(f"its holder runs on {host}; end process {pid} there")
-    if _started(pid) != note["started"]:
+    if _started(pid) != said["started"]:
         raise InputError(f"process {pid} is gone and left one behind that holds {paths.lock}; `fuser` names it")
     with contextlib.suppress(ProcessLookupError):
         if os.getpgid(pid) == pid:
@@ -176,12 +165,13 @@ def _started(pid: int) -> str | None:
         return None
 
 
-def owner_note(paths: Paths) -> dict[str, Any] | None:
+def holder_of(paths: Paths) -> dict[str, Any] | None:
     """What the holder of a claim says about itself; None when nobody holds it."""
-    return None if is_free(paths) else read_note(paths)
+    return None if is_free(paths) else read_holder(paths)
 
 
 def is_free(paths: Paths) -> bool:
+    """Whether nobody holds the claim."""
     if not paths.lock.exists():
         return True
     try:

@@ -1,20 +1,19 @@
-"""Training that a rung of a sweep stopped early, and that the next rung goes on with.
+"""The scratch of a training that successive halving stopped early, kept so that the next rung goes on with it.
 A stage run whose `parts` have `frac` trains as the whole one would and stops after that share of its steps. Its last
-checkpoint is kept under what both have in common, so that whichever of them comes next and goes further resumes there.
-That changes no result: without it the same weights are trained from the first step."""
+checkpoint is kept under what both have in common, so that whichever of them comes next and goes on longer resumes
+there. That changes no result: without it the same weights are trained from the first step."""
 
 import contextlib
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from tasks.identity import manifest
-from tasks.identity.files import write_json
+from tasks.identity.files import read_json, write_json
 from tasks.identity.paths import Paths
 
 FRAC = "frac"
-_NOTE = "stopped.json"  # in the folder: how far the training came, and what it took
+_RUNG = "rung.json"  # in the folder: how far the training came, and what it took
 Took = dict[str, float]  # "seconds" of the clock and "processor_s" of this machine's processors
 
 
@@ -23,40 +22,40 @@ def frac_of(parts: dict[str, Any]) -> float:
     return float(parts.get(FRAC, 1.0))
 
 
-def folder_of(work: Path, identity: dict[str, Any]) -> Path:
-    """Where the scratch of this training is kept once it was stopped, beside that of its stage runs."""
+def kept_scratch(work: Path, identity: dict[str, Any]) -> Path:
+    """Where the scratch of this training is kept between two rungs, beside that of its stage runs."""
     parts = {key: value for key, value in identity["parts"].items() if key != FRAC}
     common = {**identity, "name": "", "parts": parts}  # the name only repeats what parts, parameters and inputs say
-    return work.with_name(f".{manifest.digest_of(common)[:16]}.stopped")
+    return work.with_name(f".{manifest.digest_of(common)[:16]}.rung")
 
 
-def take(work: Path, identity: dict[str, Any]) -> bool:
+def adopt_scratch(work: Path, identity: dict[str, Any]) -> bool:
     """Make the kept scratch of the same training this stage run's own, if it was stopped before where this one ends.
 
-    The folder goes to one taker at most: it is renamed.
+    The folder goes to one stage run at most: it is renamed.
     """
-    kept = folder_of(work, identity)
+    kept = kept_scratch(work, identity)
+    if not 0 < _reached(kept) < frac_of(identity["parts"]):
+        return False
     try:
-        if _note(kept)["frac"] >= frac_of(identity["parts"]):
-            return False
         kept.rename(work)
-    except FileNotFoundError:
+    except FileNotFoundError:  # another was faster
         return False
     return True
 
 
-def leave(work: Path, identity: dict[str, Any], took: Took) -> None:
-    """Keep a published stage run's scratch for those that train further; nothing does beyond a whole one's.
+def keep_scratch(work: Path, identity: dict[str, Any], took: Took) -> None:
+    """Keep a published stage run's scratch for the rungs above; there is none above a whole training's.
 
     Args:
         took: this stage run's own part.
     """
-    kept, frac = folder_of(work, identity), frac_of(identity["parts"])
-    if frac < 1 and (not kept.exists() or _note(kept)["frac"] < frac):
+    kept, frac = kept_scratch(work, identity), frac_of(identity["parts"])
+    if frac < 1 and _reached(kept) < frac:
         shutil.rmtree(kept, ignore_errors=True)
-        before = earlier(work)
+        before = time_before(work)
         whole = {key: round(value + before.get(key, 0.0), 2) for key, value in took.items()}
-        write_json(work / _NOTE, {"frac": frac, "took": whole})
+        write_json(work / _RUNG, {"frac": frac, "took": whole})
         work.rename(kept)
     else:
         shutil.rmtree(work, ignore_errors=True)
@@ -64,17 +63,18 @@ def leave(work: Path, identity: dict[str, Any], took: Took) -> None:
             shutil.rmtree(kept, ignore_errors=True)
 
 
-def forget(paths: Paths) -> None:
-    """Remove what a published stage run left for those that train further: its design was stopped for good."""
+def drop_scratch(paths: Paths) -> None:
+    """Remove what a published stage run left for the rungs above: its design goes no further."""
     with contextlib.suppress(manifest.Damaged):
         identity = manifest.read_manifest(paths.out)["identity"]
-        shutil.rmtree(folder_of(paths.work, identity), ignore_errors=True)
+        shutil.rmtree(kept_scratch(paths.work, identity), ignore_errors=True)
 
 
-def earlier(work: Path) -> Took:
+def time_before(work: Path) -> Took:
     """What the stage runs took whose training this scratch goes on with; empty where it begins."""
-    return _note(work)["took"] if (work / _NOTE).exists() else {}
+    return dict(read_json(work / _RUNG, dict, {}).get("took", {}))
 
 
-def _note(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / _NOTE).read_text())
+def _reached(folder: Path) -> float:
+    """The share of its training that a kept scratch has behind it; 0 where none is kept or its record is damaged."""
+    return float(read_json(folder / _RUNG, dict, {}).get("frac", 0.0))

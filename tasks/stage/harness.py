@@ -3,11 +3,8 @@
 
 import json
 import os
-import resource
 import shutil
-import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,19 +12,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_registry.errors import InputError
-from tasks.identity import manifest, settings
+from tasks.identity import manifest
+from tasks.identity import settings as config
 from tasks.identity.files import write_json
-from tasks.identity.identity import identify, is_whole, with_remedy
+from tasks.identity.identity import identify, is_whole
 from tasks.identity.manifest import Damaged
 from tasks.identity.paths import Paths
 from tasks.identity.settings import Settings
 from tasks.stage import early_stop, ranks
-from tasks.stage.claim import LEASE_S, Note, claim
-from tasks.stage.environment import environment
+from tasks.stage.claim import LEASE_S, Heartbeat, claim
 from tasks.stage.full_disk import full_disk
-from tasks.stage.parent_watch import die_with_owner
+from tasks.stage.live_curves import LiveCurves
+from tasks.stage.parent_watch import die_with_parent
 from tasks.stage.progress import Progress
+from tasks.stage.publishing import Inputs, clear_leftovers, prepare_scratch, publish, verify_inputs
 from tasks.stage.ranks import EXIT_PASSING, FirstFailed, Ranks
+from tasks.stage.record import Stopwatch, write_record
 from tasks.tracking.tracker import Tracker, owe
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class StageRun:
     seed: int
     out: Path
     work: Path
-    inputs: dict[str, Path | list[Path]] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=dict)
     tracker: Tracker = field(default_factory=Tracker)
     runtime: dict[str, Any] = field(default_factory=dict)
     report_progress: Callable[[int, int], None] = field(default=lambda done, total: None, repr=False)
@@ -73,7 +73,7 @@ class StageRun:
 
     def parse(self, kind: type[T]) -> T:
         """The parameters as a dataclass; InputError names an unknown, missing or wrong key."""
-        return settings.parse(kind, self.params, settings.section_name(self.stage, self.scale))
+        return config.parse(kind, self.params, config.section_name(self.stage, self.scale))
 
     def progress(self, done: int, total: int) -> None:
         """Say how far the work is, as often as one likes."""
@@ -100,12 +100,12 @@ def main(
     if len(argv) != 1 or argv[0] in ("-h", "--help"):
         print(f"usage: python -m tasks.{stage} NAME   (a stage run of plan.yaml)", file=sys.stderr)
         raise SystemExit(0 if argv in (["-h"], ["--help"]) else EXIT_INPUT)
-    die_with_owner()
+    die_with_parent()
     try:
-        found = settings.load()
-        if shared(found.entry(stage, argv[0]).get("parts") or {}):
-            if not ranks.launched() and found.processes > 1:
-                raise SystemExit(ranks.launch(argv[0], found.processes))
+        settings = config.load()
+        if shared(settings.entry(stage, argv[0]).get("parts") or {}):
+            if not ranks.launched() and settings.processes > 1:
+                raise SystemExit(ranks.launch(argv[0], settings.processes))
         elif ranks.launched() > 1:
             raise InputError(f"{stage} {argv[0]} is computed by one process; start it without a launcher")
         execute(stage, argv[0], compute)
@@ -158,19 +158,47 @@ def execute(stage: str, name: str, compute: Callable[[StageRun], Metrics], root:
     return computed
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A stage run as it is asked for at this moment, and where its files are."""
+
+    settings: Settings
+    paths: Paths
+    identity: dict[str, Any]
+    inputs: Inputs
+
+    @property
+    def title(self) -> str:
+        return f"{self.paths.stage} {self.paths.name}"
+
+    def stage_run(self) -> StageRun:
+        return StageRun(
+            scale=self.paths.scale,
+            stage=self.paths.stage,
+            name=self.paths.name,
+            params=self.identity["params"],
+            parts=self.identity["parts"],
+            seed=self.identity["seed"],
+            out=self.paths.partial,
+            work=self.paths.work,
+            inputs=self.inputs,
+            runtime=self.settings.runtime,
+        )
+
+
 def _execute(together: Ranks, stage: str, name: str, compute: Callable[[StageRun], Metrics], root: Path | None) -> bool:
-    found = settings.load(root)
-    found.entry(stage, name)
-    paths = Paths(found.root, found.scale, stage, name)
-    _set_threads(found)
-    with claim(paths, float(found.runtime.get("lease_s", LEASE_S))) as note:
-        identity, inputs = identify(found, stage, name)
-        _clear_leftovers(paths, identity)
+    settings = config.load(root)
+    settings.entry(stage, name)
+    paths = Paths(settings.root, settings.scale, stage, name)
+    _set_threads(settings)
+    with claim(paths, float(settings.runtime.get("lease_s", LEASE_S))) as heartbeat:
+        identity, inputs = identify(settings, stage, name)
+        clear_leftovers(paths, identity)
         if is_whole(paths.out, identity):
             print(f"{stage} {name}: already computed")
             return False
-        _verify_inputs(inputs)
-        _compute(found, paths, note, identity, inputs, compute, together)
+        verify_inputs(inputs)
+        _compute(_Job(settings, paths, identity, inputs), compute, heartbeat, together)
         return True
 
 
@@ -181,165 +209,72 @@ def _take_part(
     agreed = together.wait_for_begin()
     if agreed is None:
         return False
-    found = settings.load(root)
-    _set_threads(found)
-    identity, inputs = identify(found, stage, name)
+    settings = config.load(root)
+    _set_threads(settings)
+    identity, inputs = identify(settings, stage, name)
     if json.loads(json.dumps(identity)) != agreed:
-        raise Changed(f"{stage} {name}: {settings.PARAMS_FILE} or {settings.PLAN_FILE} was edited as it started")
-    run = _stage_run(found, Paths(found.root, found.scale, stage, name), identity, inputs)
+        raise Changed(f"{stage} {name}: {config.PARAMS_FILE} or {config.PLAN_FILE} was edited as it started")
+    run = _Job(settings, Paths(settings.root, settings.scale, stage, name), identity, inputs).stage_run()
     run.rank = together.rank
     compute(run)
     together.wait_for_end()
     return True
 
 
-def _set_threads(found: Settings) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(found.runtime.get("threads", 1))
+def _set_threads(settings: Settings) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(settings.runtime.get("threads", 1))
     # oneDNN keeps a kernel with its scratch memory for each of 1024 shapes: gigabytes where lengths vary.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
-def _processor_s() -> float:
-    """Of this process and of those that it waited for."""
-    used = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-def _compute(
-    found: Settings,
-    paths: Paths,
-    note: Note,
-    identity: dict[str, Any],
-    inputs: dict[str, Path | list[Path]],
-    compute: Callable[[StageRun], Metrics],
-    together: Ranks,
-) -> None:
-    started, worked = time.time(), _processor_s()
-    _prepare_work(paths.work, identity)
-    earlier = early_stop.earlier(paths.work)
+def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heartbeat, together: Ranks) -> None:
+    """Compute, publish, record; the claim is ours and the inputs are whole."""
+    paths, stopwatch = job.paths, Stopwatch()
+    prepare_scratch(paths.work, job.identity)
+    before = early_stop.time_before(paths.work)
     paths.partial.mkdir(parents=True)
-    history = paths.work / "history.jsonl"
-    mlflow = _MlflowWhenNeeded(found, identity, started)
-    tracker = mlflow.tracker = Tracker(history, on_first=mlflow.start)
-    run = _stage_run(found, paths, identity, inputs)
-    run.tracker, run.report_progress = tracker, Progress(f"{paths.stage} {paths.name}", note)
-    together.begin(identity)
+    curves = LiveCurves(job.settings, job.identity, paths.work / "history.jsonl", stopwatch.started)
+    run = job.stage_run()
+    run.tracker, run.report_progress = curves.tracker, Progress(job.title, heartbeat)
+    together.begin(job.identity)
     try:
-        metrics = compute(run)
-        if tracker.lines:
-            tracker.publish(paths.partial / "history.jsonl")
-        write_json(paths.partial / "metrics.json", metrics)
-        _unchanged(identity, found, paths)
-        manifest.write_manifest(paths.partial, identity)
-        publish(paths)
+        _compute_whole(job, run, compute)
     except Exception as error:
-        full = full_disk(error, f"{paths.stage} {paths.name}", found.root)  # before removing makes room
+        full = full_disk(error, job.title, job.settings.root)  # before removing makes room
         shutil.rmtree(paths.partial, ignore_errors=True)
-        mlflow.finish(published=False)
+        curves.finish(published=False)
         if full:
             raise InputError(full) from error
         raise
-    took = {"seconds": round(time.time() - started, 2), "processor_s": round(_processor_s() - worked, 2)}
-    write_json(
-        paths.record,
-        {
-            "identity": manifest.digest_of(identity),
-            **took,
-            **({"earlier": earlier} if earlier else {}),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "host": socket.gethostname(),
-            "environment": environment(),
-            **({"speed": speed} if (speed := tracker.speed()) else {}),
-        },
-    )
-    owe(found.root)
-    mlflow.finish(published=True)
-    if found.runtime.get("keep_stopped", True):
-        early_stop.leave(paths.work, identity, took)
+    took = stopwatch.took()
+    write_record(paths, job.identity, took, before, curves.tracker.speed())
+    owe(job.settings.root)
+    curves.finish(published=True)
+    if job.settings.runtime.get("keep_stopped", True):
+        early_stop.keep_scratch(paths.work, job.identity, took)
     else:
         shutil.rmtree(paths.work, ignore_errors=True)
-    print(f"{paths.stage} {paths.name}: computed in {took['seconds']:.1f} s")
-    if identify(settings.load(found.root), paths.stage, paths.name)[0] != identity:
-        # The output is whole and says what it is; but DVC would record it under the parameters of this moment.
+    print(f"{job.title}: computed in {took['seconds']:.1f} s")
+    _still_asked_for(job)
+
+
+def _compute_whole(job: _Job, run: StageRun, compute: Callable[[StageRun], Metrics]) -> None:
+    """Compute into the folder beside the output, and put it in its place once all of it is written."""
+    metrics = compute(run)
+    if run.tracker.lines:
+        run.tracker.publish(run.out / "history.jsonl")
+    write_json(run.out / "metrics.json", metrics)
+    now, _ = identify(job.settings, run.stage, run.name)
+    if now["inputs"] != job.identity["inputs"]:
+        raise Damaged(f"{job.title}: an input was recomputed meanwhile; run it again")
+    manifest.write_manifest(run.out, job.identity)
+    publish(job.paths)
+
+
+def _still_asked_for(job: _Job) -> None:
+    """Changed where parameters were edited meanwhile: DVC would record the output under those of this moment."""
+    if identify(config.load(job.settings.root), job.paths.stage, job.paths.name)[0] != job.identity:
         raise Changed(
-            f"{paths.stage} {paths.name}: {settings.PARAMS_FILE} or {settings.PLAN_FILE} was edited while it was "
-            "computed; run it again for what they ask for now"
+            f"{job.title}: {config.PARAMS_FILE} or {config.PLAN_FILE} was edited while it was computed; "
+            "run it again for what they ask for now"
         )
-
-
-def _stage_run(
-    found: Settings, paths: Paths, identity: dict[str, Any], inputs: dict[str, Path | list[Path]]
-) -> StageRun:
-    return StageRun(
-        scale=paths.scale,
-        stage=paths.stage,
-        name=paths.name,
-        params=identity["params"],
-        parts=identity["parts"],
-        seed=identity["seed"],
-        out=paths.partial,
-        work=paths.work,
-        inputs=inputs,
-        runtime=found.runtime,
-    )
-
-
-def publish(paths: Paths) -> None:
-    """Exchange the published output for the finished one. A kill in between leaves one of the two, whole."""
-    shutil.rmtree(paths.replaced, ignore_errors=True)
-    if paths.out.exists():
-        paths.out.replace(paths.replaced)
-    paths.partial.replace(paths.out)
-    shutil.rmtree(paths.replaced, ignore_errors=True)
-
-
-def _clear_leftovers(paths: Paths, identity: dict[str, Any]) -> None:
-    """What a killed run left behind; its claim is ours now. A finished output that only missed its rename is kept."""
-    shutil.rmtree(paths.replaced, ignore_errors=True)
-    if is_whole(paths.partial, identity):
-        publish(paths)
-    shutil.rmtree(paths.partial, ignore_errors=True)
-
-
-def _prepare_work(work: Path, identity: dict[str, Any]) -> None:
-    """Keep checkpoints of the same identity, or take those of the same training stopped earlier; drop all others."""
-    stamp, wanted = work / "identity", manifest.digest_of(identity)
-    if not stamp.exists() or stamp.read_text() != wanted:
-        shutil.rmtree(work, ignore_errors=True)
-        if not early_stop.take(work, identity):
-            work.mkdir(parents=True)
-        stamp.write_text(wanted)
-
-
-def _verify_inputs(inputs: dict[str, Path | list[Path]]) -> None:
-    for value in inputs.values():
-        for folder in value if isinstance(value, list) else [value]:
-            with with_remedy():
-                manifest.verify(folder)
-
-
-def _unchanged(identity: dict[str, Any], found: Settings, paths: Paths) -> None:
-    """Refuse to publish what was computed from inputs that were replaced meanwhile."""
-    now, _ = identify(found, paths.stage, paths.name)
-    if now["inputs"] != identity["inputs"]:
-        raise Damaged(f"{paths.stage} {paths.name}: an input was recomputed meanwhile; run it again")
-
-
-class _MlflowWhenNeeded:
-    """Streams a stage run's curves to MLflow from its first step on. A run without curves is left to the flow, which
-    delivers it from its files: importing MLflow takes longer than many a stage run."""
-
-    def __init__(self, found: Settings, identity: dict[str, Any], started: float) -> None:
-        self._found, self._identity, self._started = found, identity, started
-        self._live: Any = None
-        self.tracker = Tracker()
-
-    def start(self) -> None:
-        from tasks.tracking.mlflow import Live
-
-        self._live = Live(self._found, self._identity, self.tracker, self._started)
-        self._live.start()
-
-    def finish(self, published: bool) -> None:
-        if self._live is not None:
-            self._live.finish(published)

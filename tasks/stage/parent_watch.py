@@ -1,5 +1,5 @@
 """No orphans: a stage run dies with the flow or `dvc repro` that started it, however that one died.
-After kill -9 of an owner its child would go on writing (DVC leaves it running), so the child watches."""
+After kill -9 of a parent its child would go on writing (DVC leaves it running), so the child watches."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ import threading
 import time
 from pathlib import Path
 
-OWNER = "SPATIALLLM_OWNER"  # the flow's process id, in the environment of its children
+PARENT = "SPATIALLLM_PARENT"  # the flow's process id, in the environment of its children
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 
 
-def die_with_owner() -> None:
+def die_with_parent() -> None:
     """Watch whoever started this stage run, and end this process (and its group, if it leads one) when it ends.
 
-    The owner is the flow (by environment variable), a launcher of several processes, or, under `dvc repro`, DVC: our
-    parent, or our parent's parent where DVC's shell stands between. A command typed by hand has no owner and is the
+    That is the flow (by environment variable), a launcher of several processes, or, under `dvc repro`, DVC: our
+    parent, or our parent's parent where DVC's shell stands between. A command typed by hand has none and is the
     shell's to end.
     """
-    if os.environ.get(OWNER):
-        watched = [int(os.environ[OWNER])]
+    if os.environ.get(PARENT):
+        watched = [int(os.environ[PARENT])]
     elif "RANK" in os.environ:
         watched = [os.getppid()]
     elif os.environ.get("DVC_STAGE"):
@@ -35,7 +35,7 @@ def die_with(*pids: int) -> None:
     """Watch these processes, and end this one (and its group, if it leads one) as soon as one of them ends."""
     if any(not _alive(pid) for pid in pids):
         _end()
-    threading.Thread(target=_watch, args=(list(pids),), name="owner watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(list(pids),), name="parent watch", daemon=True).start()
 
 
 def _parents() -> list[int]:
@@ -81,7 +81,7 @@ def _watch(pids: list[int]) -> None:
 
 
 def _end() -> None:
-    with contextlib.suppress(OSError):  # the pipe may have died with the owner
+    with contextlib.suppress(OSError):  # the pipe may have died with the parent
         os.write(2, b"whoever started this process is gone; it stops too (checkpoints stay)\n")
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from tasks.stage.parent_watch import OWNER
+from tasks.stage.parent_watch import PARENT
 
 EXIT_PASSING = 75  # EX_TEMPFAIL: a connection, a time limit, a killed process, which may pass
 _PATIENCE = timedelta(days=30)  # of those who wait: the first may itself wait for another's claim, or train for weeks
@@ -108,7 +108,7 @@ def launch(name: str, processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    os.environ[OWNER] = str(os.getpid())  # whom they watch; this process watches its own
+    os.environ[PARENT] = str(os.getpid())  # whom they watch; this process watches its own
     spec = sys.modules["__main__"].__spec__
     command = [sys.argv[0]] if spec is None else ["-m", spec.name]
     here = [

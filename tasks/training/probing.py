@@ -111,7 +111,7 @@ def objects(scenes: "Iterable[tuple[Scene, np.ndarray]]", size: int) -> Objects:
     return Objects(np.stack(images), image, box, name, azimuth, distance)
 
 
-def _given(run: StageRun, split: str) -> "Iterator[tuple[Scene, np.ndarray]]":
+def given_scenes(run: StageRun, split: str) -> "Iterator[tuple[Scene, np.ndarray]]":
     from data_registry.readers import omni3d
 
     images = open_images(run.runtime, run.inputs[split])

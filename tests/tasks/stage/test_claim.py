@@ -11,7 +11,7 @@ import pytest
 from data_registry.errors import InputError
 from tasks.identity.files import write_json
 from tasks.identity.paths import Paths
-from tasks.stage.claim import Note, Patience, claim, end_holder, read_note
+from tasks.stage.claim import Heartbeat, Silence, claim, end_holder, read_holder
 from tasks.stage.harness import execute
 from tests.tasks.stage.test_stage import PARAMS, PLAN
 
@@ -58,7 +58,7 @@ def held(root):
 
 def test_a_frozen_holder_lapses_and_cannot_publish(root, held):
     paths = Paths(root, "tiny", "scenes", "train")
-    assert read_note(paths)["pid"] == held.pid
+    assert read_holder(paths)["pid"] == held.pid
     os.kill(held.pid, signal.SIGSTOP)
     seen = []
 
@@ -72,42 +72,42 @@ def test_a_frozen_holder_lapses_and_cannot_publish(root, held):
     assert seen == ["3"], "its last checkpoint is what the work goes on from"
     assert sorted(path.name for path in paths.out.iterdir()) == ["MANIFEST.json", "metrics.json", "whole"]
     assert not list(paths.out.parent.glob(".*")), "nothing half-written"
-    assert not paths.owner.exists()
+    assert not paths.holder.exists()
 
 
 def test_only_silence_as_long_as_a_lease_ends_patience():
-    patience = Patience(lease_s=10)
-    assert not patience.over(sign=1, now=100)
-    assert not patience.over(sign=1, now=109)
-    assert not patience.over(sign=2, now=115), "a beat, however late"
-    assert not patience.over(sign=2, now=125)
-    assert patience.over(sign=2, now=126)
+    silence = Silence(lease_s=10)
+    assert not silence.too_long(sign=1, now=100)
+    assert not silence.too_long(sign=1, now=109)
+    assert not silence.too_long(sign=2, now=115), "a beat, however late"
+    assert not silence.too_long(sign=2, now=125)
+    assert silence.too_long(sign=2, now=126)
 
 
 def test_a_holder_beats_while_its_work_says_nothing(tmp_path):
     reads = Paths(tmp_path, "tiny", "scenes", "train")
-    with Note(reads.owner, beat_s=0.01) as note:
+    with Heartbeat(reads.holder, beat_s=0.01) as note:
         note.say(done=1, total=4)
-        first = read_note(reads)["updated"]
-        while read_note(reads)["updated"] == first:
+        first = read_holder(reads)["updated"]
+        while read_holder(reads)["updated"] == first:
             os.sched_yield()
-        assert read_note(reads)["done"] == 1
-    assert not reads.owner.exists()
+        assert read_holder(reads)["done"] == 1
+    assert not reads.holder.exists()
 
 
 def test_nobody_but_the_holder_is_killed(tmp_path):
     """A note from another machine, and one whose process number belongs to somebody else by now."""
     paths = Paths(tmp_path, "tiny", "scenes", "train")
     with claim(paths):
-        note = read_note(paths)
+        note = read_holder(paths)
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         with pytest.raises(InputError, match="has not said who it is"):
             end_holder(paths)
-        write_json(paths.owner, {**note, "pid": bystander.pid, "host": "elsewhere"})
+        write_json(paths.holder, {**note, "pid": bystander.pid, "host": "elsewhere"})
         with pytest.raises(InputError, match=rf"runs on elsewhere; end process {bystander.pid} there"):
             end_holder(paths)
-        write_json(paths.owner, {**note, "pid": bystander.pid})
+        write_json(paths.holder, {**note, "pid": bystander.pid})
         with pytest.raises(InputError, match="is gone and left one behind"):
             end_holder(paths)
         assert bystander.poll() is None

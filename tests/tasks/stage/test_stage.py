@@ -82,7 +82,7 @@ def test_an_output_is_computed_once_and_has_its_manifest(root):
     assert json.loads((paths.out / "metrics.json").read_text()) == {"rows": 3}
     assert not paths.partial.exists()
     assert not paths.work.exists()
-    assert not paths.owner.exists()
+    assert not paths.holder.exists()
 
 
 def test_inputs_are_given_without_padding(scenes):

@@ -56,7 +56,7 @@ def run(root: Path, name: str) -> int:
 
 
 def kept(root: Path) -> list[Path]:
-    return list((root / ".work").rglob("*.stopped"))
+    return list((root / ".work").rglob("*.rung"))
 
 
 def record(root: Path, name: str) -> dict:
@@ -102,9 +102,9 @@ def test_nothing_is_kept_where_that_is_not_wanted(root):
 
 def test_a_design_that_does_not_go_on_leaves_nothing(root):
     paths = Paths(root, "tiny", "instruct", "d_frac=1of9")
-    early_stop.forget(paths)  # one that was never computed
+    early_stop.drop_scratch(paths)  # one that was never computed
     run(root, "d_frac=1of9")
-    early_stop.forget(paths)
+    early_stop.drop_scratch(paths)
     assert not kept(root)
     assert run(root, "d") == 0
 
@@ -119,7 +119,7 @@ def test_a_kill_between_taking_and_training_on_loses_nothing_but_time(root):
     run(root, "d_frac=1of9")
     identity, _ = identify(settings.load(root), "instruct", "d")
     work = Paths(root, "tiny", "instruct", "d").work
-    assert early_stop.take(work, identity)  # and then the power went
+    assert early_stop.adopt_scratch(work, identity)  # and then the power went
     assert (work / "identity").read_text() != manifest.digest_of(identity)
     assert run(root, "d") == 0
     assert "earlier" not in record(root, "d")

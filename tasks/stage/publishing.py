@@ -1,0 +1,60 @@
+"""How an output comes to be there whole or not at all: it is computed beside its place and put there by one rename.
+What a kill left behind is cleared first, and what it had finished is kept."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tasks.identity import manifest
+from tasks.identity.files import remove, sync, sync_files
+from tasks.identity.identity import is_whole, with_remedy
+from tasks.identity.paths import Paths
+from tasks.stage import early_stop
+
+Inputs = dict[str, Path | list[Path]]  # by slot of the plan's entry
+
+
+def publish(paths: Paths) -> None:
+    """Exchange the published output for the finished one. A kill in between leaves one of the two, whole."""
+    sync_files(paths.partial)  # its checkpoints are removed next: a power loss must not take the output too
+    remove(paths.replaced)
+    if paths.out.exists():
+        paths.out.replace(paths.replaced)
+    paths.partial.replace(paths.out)
+    sync(paths.out.parent)
+    remove(paths.replaced)
+
+
+def clear_leftovers(paths: Paths, identity: dict[str, Any]) -> None:
+    """What a killed run left behind; its claim is ours now. A finished output that only missed its rename is kept."""
+    remove(paths.replaced)
+    if is_whole(paths.partial, identity):
+        publish(paths)
+    remove(paths.partial)
+
+
+def prepare_scratch(work: Path, identity: dict[str, Any]) -> None:
+    """Keep checkpoints of the same identity, or take those of the same training stopped earlier; drop all others."""
+    stamp, wanted = work / "identity", manifest.digest_of(identity)
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        shutil.rmtree(work, ignore_errors=True)
+        if not early_stop.adopt_scratch(work, identity):
+            work.mkdir(parents=True)
+        stamp.write_text(wanted, encoding="utf-8")
+
+
+def verify_inputs(inputs: Inputs) -> None:
+    """Digest every file of every input.
+
+    Raises:
+        Damaged: one is missing, truncated or altered; the message has the command that recomputes it.
+    """
+    for folder in _folders(inputs):
+        with with_remedy():
+            manifest.verify(folder)
+
+
+def _folders(inputs: Inputs) -> Iterable[Path]:
+    for value in inputs.values():
+        yield from value if isinstance(value, list) else [value]

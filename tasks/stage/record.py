@@ -1,0 +1,61 @@
+"""The record of a stage run: when, where and how long it was computed, all that may differ between equal outputs."""
+
+import resource
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.identity import manifest
+from tasks.identity.files import write_json
+from tasks.identity.paths import Paths
+from tasks.stage.early_stop import Took
+from tasks.stage.environment import environment
+
+
+def processor_s() -> float:
+    """Processor seconds of this process and of those that it waited for."""
+    used = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Time since it was made.
+
+    Attributes:
+        started: the clock's time, seconds since 1970.
+        worked: processor seconds of this process by then.
+    """
+
+    started: float = field(default_factory=time.time)
+    worked: float = field(default_factory=processor_s)
+
+    def took(self) -> Took:
+        """Seconds of the clock and of the processors until now."""
+        return {
+            "seconds": round(time.time() - self.started, 2),
+            "processor_s": round(processor_s() - self.worked, 2),
+        }
+
+
+def write_record(
+    paths: Paths, identity: dict[str, Any], took: Took, before: Took, speed: dict[str, float] | None
+) -> None:
+    """Write the record of a published stage run.
+
+    Args:
+        took: this stage run's own part.
+        before: what the stage runs took whose training it went on with; empty where it began.
+        speed: the machine's figures over the training, if it was one.
+    """
+    record = {
+        "identity": manifest.digest_of(identity),
+        **took,
+        **({"earlier": before} if before else {}),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "host": socket.gethostname(),
+        "environment": environment(),
+        **({"speed": speed} if speed else {}),
+    }
+    write_json(paths.record, record)
