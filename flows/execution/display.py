@@ -19,7 +19,7 @@ from flows.execution.result import Result
 from flows.execution.schedule import Scheduler
 from flows.text import clock
 from tasks.identity.paths import Paths
-from tasks.stage.claim import read_note
+from tasks.stage.claim import read_holder
 
 _MARKS = {"there": "·", "restored": "↺", "computed": "✓", "failed": "✗", "skipped": "–"}
 _COLORS = {"restored": "cyan", "computed": "green", "failed": "red", "skipped": "yellow"}
@@ -104,7 +104,7 @@ class Display(NoDisplay):
         seconds = {run: costs.seconds(run) for run in scheduler.open}
         running = Table.grid(padding=(0, 1))
         for run in scheduler.running:
-            progress = read_note(paths(run))
+            progress = read_holder(paths(run))
             elapsed = time.monotonic() - self._begun.get(run, time.monotonic())
             seconds[run] = progress.get("remaining_s", max(costs.seconds(run) - elapsed, 1.0))
             share = f"{progress['done'] / progress['total']:4.0%}" if progress.get("total") else "    "
