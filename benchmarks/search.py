@@ -15,13 +15,14 @@ import optuna
 
 from benchmarks.bench import record
 from data_registry.paper import TABLE_2
-from flows.costs.prices import Bill
+from flows.costs.prices import DesignCosts
 from flows.designs.design import ROWS, Design
 from flows.designs.plan import Plan
 from flows.designs.space import Space
 from flows.execution.result import Result
+from flows.search.config import Config
 from flows.search.halving import WHOLE, Halving, at
-from flows.search.loop import Config, Sweep
+from flows.search.loop import Sweep
 from flows.search.samplers.registry import make_sampler
 from tasks.stage.early_stop import FRAC, frac_of
 from tasks.stages import spec_of
@@ -80,12 +81,12 @@ class Surface:
 
 
 class Replay:
-    """A session whose stage runs end at once; it keeps the bill, on which a stage run stands once."""
+    """A session whose stage runs end at once; it adds up hours, each stage run's once."""
 
     def __init__(self, root: Path, surface: Any, after: Callable[[], None] = lambda: None) -> None:
         self.root, self.surface, self.after = root, surface, after
         self.plan, self.result = Plan(), Result([])
-        self.bill = Bill(root, taken=self.promised)
+        self.costs = DesignCosts(root, taken=self.promised)
         self.hours = 0.0
         self.curve: list[tuple[float, float]] = []  # A100-hours paid, best accuracy so far on all of the data
         self.samples: dict[str, float] = {}
@@ -103,7 +104,7 @@ class Replay:
             stage, _, name = run.partition("/")
             if run in new:
                 left = self._left(plan, run)
-                self.hours += left * self.bill.hours(plan, [run])
+                self.hours += left * self.costs.hours(plan, [run])
                 if spec_of(run).trains_on:
                     self.samples[run] = left * samples(plan.entry(run)["parts"], stage)
             if stage == "score" and f"{FRAC}=" not in name:
@@ -148,7 +149,7 @@ def search(
     replay = Replay(root, surface or Surface(space, seed))
     study = optuna.create_study(direction="maximize")
     first = halving.fractions[0] if halving else WHOLE
-    study.sampler = make_sampler(name, space, lambda one: replay.bill.left(at(one, first)), replay.bill.alone, seed)
+    study.sampler = make_sampler(name, space, lambda one: replay.costs.left(at(one, first)), replay.costs.alone, seed)
     if name == "grid":  # in an order of its own per seed: the space's would be one draw
         order = np.random.default_rng(seed).permutation(space.size())
         designs = list(space.designs())
@@ -157,7 +158,7 @@ def search(
     config = Config(space=space)
     wanted = space.size() if halving else LEAST_DESIGNS
     while True:
-        Sweep(replay, study, config, wanted, 1, replay.bill, halving).advance()
+        Sweep(replay, study, config, wanted, 1, replay.costs, halving).advance()
         if halving or replay.surface.best - replay.curve[-1][1] <= NEAR:
             return replay
         wanted += 8

@@ -2,23 +2,28 @@
 What it leaves: a report with the plan and pictures, MLflow's tree, and in plan.yaml the best design."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from data_registry.errors import InputError
 from flows.costs.memory import memory_check
-from flows.costs.prices import Bill
+from flows.costs.prices import DesignCosts
 from flows.designs.check import check
-from flows.designs.design import parse
+from flows.designs.design import Design
 from flows.designs.plan import Plan, plan_of, write_plan
 from flows.execution.flow import flow_over
 from flows.execution.plan_file import in_flow, release_trials
 from flows.execution.protocols import Display, Warn
 from flows.execution.result import Result
 from flows.execution.session import Session
-from flows.search.halving import WHOLE, at
-from flows.search.loop import Config, Sweep
-from flows.search.report import findings
-from flows.search.samplers.registry import check_sampler, make_sampler
+from flows.search.config import Config, read_config
+from flows.search.halving import WHOLE, Halving, at
+from flows.search.loop import Sweep
+from flows.search.report import results as report
+from flows.search.samplers.registry import SAMPLERS, check_sampler, make_sampler
 from flows.search.study import agree_on, open_study
 from flows.search.trials import Trial, importances_of, trials_of
 from flows.servers.prefect import prefect_server
@@ -26,21 +31,59 @@ from flows.tracking.flow_runs import Tracking
 from tasks.identity import manifest, settings
 from tasks.identity.files import write_json
 from tasks.identity.paths import Paths
+from tasks.identity.settings import Settings
 from tasks.stage import early_stop
 from tasks.stage.early_stop import FRAC
+
+if TYPE_CHECKING:
+    import optuna
 
 DEFAULT_TRIALS = 20
 
 
-def read_config(root: Path) -> Config:
-    """The `sweep` section of params.yaml, checked."""
-    return settings.parse(Config, settings.load(root).params.get("sweep") or {}, "params.yaml: sweep")
+@dataclass(frozen=True)
+class Request:
+    """A sweep that was asked for, checked.
 
+    Attributes:
+        study: its name.
+        trials: distinct designs that the study shall have in all.
+        rungs: of a halving; None without.
+        space_plan: params.yaml with the stage runs of every design of the space.
+    """
 
-def _terms_of(found: settings.Settings, stage: str) -> dict[str, str]:
-    """What params.yaml says of a stage at this scale, as a digest."""
-    section = (found.params.get(stage) or {}).get(found.scale)
-    return {"digest": manifest.digest_of([found.version(stage), section])}
+    root: Path
+    study: str
+    config: Config
+    sampler: str
+    trials: int
+    workers: int
+    rungs: Halving | None
+    space_plan: Settings
+
+    @property
+    def fractions(self) -> list[str]:
+        """Of stage 2's data, by rung."""
+        return self.rungs.fractions if self.rungs else [WHOLE]
+
+    @cached_property
+    def terms(self) -> dict[str, Any]:
+        """What makes the values of a study comparable."""
+        params = self.space_plan.params
+        return {
+            "scale": self.space_plan.scale,
+            "seed": params.get("seed"),
+            "metric": self.config.metric,
+            "rungs": self.fractions,
+            "space": self.config.space.choices(),
+            "sweep.space.when": self.config.space.when or None,
+            **{f"section or version of {stage} in params.yaml": self._digest(stage) for stage in self.space_plan.plan},
+        }
+
+    def _digest(self, stage: str) -> dict[str, str]:
+        """What params.yaml says of a stage at this scale."""
+        section = (self.space_plan.params.get(stage) or {}).get(self.space_plan.scale)
+        return {"digest": manifest.digest_of([self.space_plan.version(stage), section])}
 
 
 def run_sweep(
@@ -55,6 +98,8 @@ def run_sweep(
 ) -> tuple[list[Trial], Result]:
     """Evaluate designs until the study has `trials` of them; returns the best first, and what was run.
 
+    Stopped by Ctrl-C or an error, it publishes what there is, and in plan.yaml none of its trials is left.
+
     Args:
         name: of the study; the same name goes on with it (`.optuna/<name>.log`).
         trials: distinct designs in all; None: 20, with `halving` every design of the space.
@@ -65,69 +110,145 @@ def run_sweep(
         InputError: unknown sampler or part of the space; params.yaml lacks what a design asks for; another process is
             running this study, or it was begun with another scale, seed, space, metric, rungs or parameters.
     """
+    started = time.monotonic()
+    request = validate(root, name, trials, workers, sampler, halving)
+    with open_study(root, name, request.config.objectives) as study, in_flow(root):
+        agree_on(study, request.terms)
+        result = Result([])
+        session = Session(root, Plan(), display, result, study=name)
+        record = _Record(request, Tracking(root, warn))
+        ended = "FAILED"
+        try:
+            evaluate(request, study, session, record)
+            ended = "FINISHED"
+        except KeyboardInterrupt:
+            ended = "KILLED"
+            raise
+        finally:
+            publish(request, study, session, record, ended)
+        result.seconds = time.monotonic() - started
+        return trials_of(study), result
+
+
+def validate(root: Path, name: str, trials: int | None, workers: int, sampler: str | None, halving: bool) -> Request:
+    """Check all that can be known before a trial proposes a design: one that cannot be planned would be taken up again
+    by every later session. Arguments and errors as for `run_sweep`."""
     config = read_config(root)
-    trials = trials or (None if halving else DEFAULT_TRIALS)
     sampler = check_sampler(sampler or config.sampler)
     if halving and len(config.objectives) > 1:
         raise InputError("params.yaml: sweep.objectives: halving ranks by accuracy alone; leave [accuracy]")
     if halving and FRAC in config.space.settings:
         raise InputError(f"params.yaml: sweep.space.settings.{FRAC}: with --halving its rungs say where stage 2 stops")
-    started = time.monotonic()
-    rungs = config.halving if halving else None
-    given = settings.load(root)
-    # Before a trial proposes it: one that cannot be planned would be taken up again by every later session.
-    whole = settings.Settings(root, given.params, plan_of(config.space.designs()).entries)
+    wanted = trials or (config.space.size() if halving else DEFAULT_TRIALS)
+    whole = Settings(root, settings.load(root).params, plan_of(config.space.designs()).entries)
     check(whole)
-    terms = {
-        "scale": given.scale,
-        "seed": given.params.get("seed"),
-        "metric": config.metric,
-        "rungs": rungs.fractions if rungs else [WHOLE],
-        "space": config.space.choices(),
-        "sweep.space.when": config.space.when or None,
-        **{f"section or version of {stage} in params.yaml": _terms_of(whole, stage) for stage in whole.plan},
-    }
-    with open_study(root, name, config.objectives) as study, in_flow(root):
-        agree_on(study, terms)
-        result = Result([])
-        session = Session(root, Plan(), display, result, study=name)
-        first = rungs.fractions[0] if rungs else WHOLE
-        bill = Bill(root, taken=session.promised)
-        # A sampler restarted with the same seed would repeat its draws.
-        seed = len(study.get_trials(deepcopy=False))
-        study.sampler = make_sampler(sampler, config.space, lambda one: bill.left(at(one, first)), bill.alone, seed)
-        wanted = trials if trials is not None else config.space.size()
-        fits = memory_check(root, config.device_gb)
-        sweep = Sweep(session, study, config, wanted, workers, bill, rungs, fits, in_order=sampler == "grid")
-        tracking = Tracking(root, warn)
-        parent = tracking.parent(
-            "sweep", name, {"study": name}, {"sampler": sampler, "space": config.space.size()}, study=name
-        )
-        sweep.on_complete = lambda design: tracking.child(parent, design)
-        sweep.on_stopped = lambda variant: early_stop.drop_scratch(Paths(root, given.scale, "instruct", variant.name))
-        sweep.advance()
-        if session.pending:
-            with prefect_server(root):
-                flow_over(session, f"sweep {name}", sweep.advance)
-        session.remote.settle()
-        tracking.deliver(session.plan)
-        for design in sweep.values:
-            tracking.child(parent, parse(design))
-        result.seconds = time.monotonic() - started
-        found = trials_of(study)
-        folder = root / "reports" / f"sweep-{name}"
-        bill.look()
-        results = findings.results_of(given, name, sampler, config, found, rungs.fractions if rungs else [], bill)
-        figures, page, *pictures = findings.write(folder, results, found, config.space, importances_of(study))
-        best = {"best." + config.metric: found[0].value} if found and found[0].value is not None else {}
-        tracking.settle()
-        answered = plan_of(one.design for one in found if one.value is not None)  # of earlier sessions too
-        write_plan(folder, answered)
-        tracking.picture(parent, pictures)
-        if best:
-            tracking.register(found[0].design, answered)
-        tracking.finish(parent, {**best, "designs": len(sweep.values), "failed": len(sweep.failed)}, [figures, page])
-        if tree := tracking.tree(parent):
-            write_json(folder / "mlflow.json", tree)
-        release_trials(root, [one.design for one in found[:1] if one.value is not None])
-    return found, result
+    return Request(root, name, config, sampler, wanted, workers, config.halving if halving else None, whole)
+
+
+class _Record:
+    """What MLflow gets of a sweep: a parent run, and one below it per design."""
+
+    def __init__(self, request: Request, tracking: Tracking) -> None:
+        self.tracking = tracking
+        self._request = request
+
+    @cached_property
+    def parent(self) -> str | None:
+        """The parent run's id, opened when first asked for; None while MLflow is down."""
+        params = {"sampler": self._request.sampler, "space": self._request.config.space.size()}
+        study = self._request.study
+        return self.tracking.parent("sweep", study, {"study": study}, params, study=study)
+
+    def begin(self) -> None:
+        """Open it, so that MLflow's UI shows the sweep while it runs."""
+        _ = self.parent
+
+    def design(self, design: Design) -> None:
+        """Record a design below it."""
+        self.tracking.child(self.parent, design)
+
+
+def evaluate(request: Request, study: "optuna.Study", session: Session, record: _Record) -> None:
+    """Let the sampler propose designs and compute their scores, until the study has as many as were asked for."""
+    config, root = request.config, request.root
+    record.begin()
+    costs = DesignCosts(root, taken=session.promised)
+    seed = len(study.get_trials(deepcopy=False))  # a sampler restarted with the same seed would repeat its draws
+    study.sampler = make_sampler(
+        request.sampler, config.space, lambda design: costs.left(at(design, request.fractions[0])), costs.alone, seed
+    )
+    sweep = Sweep(
+        session,
+        study,
+        config,
+        request.trials,
+        request.workers,
+        costs,
+        request.rungs,
+        memory_check(root, config.device_gb),
+        in_order=SAMPLERS[request.sampler].in_order,
+    )
+    scale = request.space_plan.scale
+    sweep.on_complete = record.design
+    sweep.on_pruned = lambda variant: early_stop.drop_scratch(Paths(root, scale, "instruct", variant.name))
+    sweep.advance()
+    if session.pending:
+        with prefect_server(root):
+            flow_over(session, f"sweep {request.study}", sweep.advance)
+    session.remote.settle()
+
+
+def publish(request: Request, study: "optuna.Study", session: Session, record: _Record, ended: str) -> None:
+    """Record the study in MLflow, write its report, and take its trials out of plan.yaml.
+
+    Args:
+        ended: MLflow's word for how: FINISHED, FAILED, or KILLED by Ctrl-C; the best design stays in plan.yaml, and
+            enters the model registry, where it finished.
+    """
+    trials = trials_of(study)
+    complete = [trial.design for trial in trials if trial.value is not None]
+    best = complete[:1] if ended == "FINISHED" else []
+    try:
+        record.tracking.deliver(session.plan)
+        for design in complete:
+            record.design(design)
+        record.tracking.settle()
+        files = write_report(request, study, trials)
+        _finish(record, request, trials, best, files, ended)
+    finally:  # also where a second Ctrl-C ends the rest
+        release_trials(request.root, best)
+
+
+def write_report(request: Request, study: "optuna.Study", trials: Sequence[Trial]) -> list[Path]:
+    """reports/sweep-<study>: results.json, report.html, the pictures, and the plan of the designs that were answered,
+    those of earlier sessions too."""
+    folder = request.root / "reports" / f"sweep-{request.study}"
+    costs = DesignCosts(request.root)
+    rungs = request.rungs.fractions if request.rungs else []
+    content = report.results_of(
+        request.space_plan, request.study, request.sampler, request.config, trials, rungs, costs
+    )
+    written = report.write(folder, content, trials, request.config.space, importances_of(study))
+    write_plan(folder, _answered(trials))
+    return written
+
+
+def _answered(trials: Sequence[Trial]) -> Plan:
+    return plan_of(trial.design for trial in trials if trial.value is not None)
+
+
+def _finish(
+    record: _Record, request: Request, trials: Sequence[Trial], best: list[Design], files: list[Path], ended: str
+) -> None:
+    """Close the parent run in MLflow, with the report and its pictures."""
+    figures, page, *pictures = files
+    tracking, parent = record.tracking, record.parent
+    tracking.picture(parent, pictures)
+    if best:
+        tracking.register(best[0], _answered(trials))
+    values = [trial.value for trial in trials if trial.value is not None]
+    metrics = {"best." + request.config.metric: values[0]} if values else {}
+    counts = {"designs": len(values), "failed": sum(trial.failed == "failed" for trial in trials)}
+    tracking.finish(parent, {**metrics, **counts}, [figures, page], ended)
+    if tree := tracking.tree(parent):
+        write_json(figures.parent / "mlflow.json", tree)

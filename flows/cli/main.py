@@ -1,11 +1,13 @@
 """The command line. Every verb is a thin wrapper; what it needs is imported when it runs, so that --help is instant.
 An error in what the user gave is one message and exit code 2."""
 
+import contextlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from flows.cli import data, upkeep
 from flows.cli.common import (
@@ -103,16 +105,29 @@ def roadmap(
         leave(made.result)
 
 
-@app.command()
+class _NamesSamplers(TyperCommand):
+    """Help that names the samplers there are, those of the project's own folders too."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from data_registry.errors import InputError
+        from flows.search.samplers.registry import sampler_help
+
+        with contextlib.suppress(InputError):  # help is shown outside a project, too
+            settings()
+        for param in self.params:
+            if isinstance(param, TyperOption) and param.name == "sampler":
+                param.help = f"{sampler_help()}; default: sweep.sampler."
+        super().format_help(ctx, formatter)
+
+
+@app.command(cls=_NamesSamplers)
 def sweep(
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="Distinct designs to evaluate in all; default: 20, with --halving the whole space."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Designs in work at the same time.")] = 2,
-    sampler: Annotated[
-        str | None, typer.Option(help="prefix (cost- and prefix-aware), tpe, random or grid; default: sweep.sampler.")
-    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="Who proposes designs; default: sweep.sampler.")] = None,
     halving: Annotated[
         bool, typer.Option("--halving", help="Rungs of stage 2 data (sweep.halving): all on a little, the best on all.")
     ] = False,
@@ -242,7 +257,7 @@ def _chosen(names: list[str] | None, rows: list[int] | None, all: bool) -> list:
 
     designs = choose([*(rows or []), *(names or [])], settings().scale)
     if all:
-        from flows.sweep import read_config
+        from flows.search.config import read_config
 
         designs += list(read_config(root()).space.designs())
     return list(dict.fromkeys(designs or kept(settings().params)))

@@ -11,8 +11,8 @@ from tasks.identity import settings
 from tasks.identity.settings import Settings
 
 
-class Bill:
-    """Prices of designs.
+class DesignCosts:
+    """What designs cost in accelerator hours.
 
     Args:
         root: whose records and outputs count.

@@ -157,15 +157,21 @@ class Tracking:
 
         return self._try(work) if parent else None
 
-    def finish(self, parent: str | None, metrics: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
-        """Close a parent run with its metrics and the files that go with it (the report, the plan)."""
+    def finish(
+        self, parent: str | None, metrics: Mapping[str, Any], files: Iterable[Path] = (), status: str = "FINISHED"
+    ) -> None:
+        """Close a parent run with its metrics and the files that go with it (the report, the plan).
+
+        Args:
+            status: FINISHED, FAILED or KILLED, in MLflow's words.
+        """
         from tasks.tracking import mlflow
 
         def work(client: "MlflowClient") -> None:
             for path in files:
                 client.log_artifact(parent, str(path))
             mlflow.log_metrics(client, parent, metrics)
-            client.set_terminated(parent, "FINISHED")
+            client.set_terminated(parent, status)
 
         if parent:
             self._try(work)

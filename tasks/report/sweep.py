@@ -29,7 +29,7 @@ def page(results: dict[str, Any], pictures: Sequence[Path]) -> str:
     """The whole report as one HTML text.
 
     Args:
-        results: as `flows.search.report.findings` writes them.
+        results: as `flows.search.report.results` writes them.
         pictures: PNG files by the names of `flows.search.report.plots`.
     """
     inside = {path.stem: base64.b64encode(path.read_bytes()).decode() for path in pictures}

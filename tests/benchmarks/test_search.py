@@ -1,4 +1,4 @@
-"""The surface that samplers are measured on agrees with the paper; the bill has every stage run once."""
+"""The surface that samplers are measured on agrees with the paper; a stage run is paid for once."""
 
 from pathlib import Path
 

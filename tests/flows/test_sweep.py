@@ -8,14 +8,15 @@ import pytest
 
 from data_registry.errors import InputError
 from flows.costs.memory import memory_check, memory_gb
-from flows.costs.prices import Bill
+from flows.costs.prices import DesignCosts
 from flows.designs.design import parse
 from flows.designs.plan import Plan
 from flows.designs.space import Range, Space
 from flows.execution.result import Result
 from flows.execution.schedule import FAILED
+from flows.search.config import Config
 from flows.search.halving import Halving
-from flows.search.loop import Config, Sweep
+from flows.search.loop import Sweep
 from flows.search.samplers.registry import SAMPLERS, make_sampler
 from flows.search.study import open_study
 from flows.search.trials import front, trials_of
@@ -68,13 +69,13 @@ def sweep(root, trials, sampler="prefix", space=SMALL, config=None, worker=None,
     """Run to the end; returns the session, the trials and the study."""
     worker = worker or Instant(root, **session)
     config = replace(config or Config(), space=space)
-    bill = Bill(root, taken=worker.promised)
+    costs = DesignCosts(root, taken=worker.promised)
     with open_study(root, "s", config.objectives) as study:
-        study.sampler = make_sampler(sampler, space, bill.left, bill.alone, len(study.trials))
+        study.sampler = make_sampler(sampler, space, costs.left, costs.alone, len(study.trials))
         fits = memory_check(root, config.device_gb)
-        made = Sweep(worker, study, config, trials, workers, bill, halving, fits, in_order=sampler == "grid")
+        made = Sweep(worker, study, config, trials, workers, costs, halving, fits, in_order=SAMPLERS[sampler].in_order)
         worker.left = []
-        made.on_stopped = lambda variant: worker.left.append(dict(variant.settings)["frac"])
+        made.on_pruned = lambda variant: worker.left.append(dict(variant.settings)["frac"])
         made.advance()
         return worker, trials_of(study), study
 
@@ -178,7 +179,7 @@ def test_a_halving_killed_over_its_last_answer_still_gives_it(root, monkeypatch)
 
     rungs = Halving(["1of9", "1of3", "1"], 3)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Sweep, "_complete", killed)
+        patch.setattr(Sweep, "_tell_complete", killed)
         sweep(root, 9, "grid", halving=rungs)
     _, trials, study = sweep(root, 9, "grid", halving=rungs)
     assert [trial.value is not None for trial in trials] == [True] + [False] * 8

@@ -47,7 +47,7 @@ class PrefixSampler(BaseSampler):
 
     Example::
 
-        sampler = PrefixSampler(space, bill.left, bill.alone, seed=0)
+        sampler = PrefixSampler(space, costs.left, costs.alone, seed=0)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         design = space.suggest(study.ask())
     """

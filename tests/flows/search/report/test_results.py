@@ -1,4 +1,4 @@
-"""What a sweep has found: effects that do not credit a part with the company it kept, and a report that shows them."""
+"""The report of a sweep: effects that do not credit a part with the company it kept, and a report that shows them."""
 
 import itertools
 import json
@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from flows.cli.tables import trials_table
-from flows.costs.prices import Bill
+from flows.costs.prices import DesignCosts
 from flows.designs.space import Space
-from flows.search.loop import Config
-from flows.search.report import findings
+from flows.search.config import Config
+from flows.search.report import results as report_of
 from flows.search.report.effects import effects
 from flows.search.trials import Trial
 from tasks.identity import settings
@@ -88,8 +88,8 @@ def accuracy(design) -> float:
 def report(root, space, trials, rungs=()):
     found = settings.load(root)
     config = Config(space=space)
-    results = findings.results_of(found, "s", "grid", config, trials, list(rungs), Bill(root))
-    written = findings.write(root / "reports", results, trials, space, {"stage2": 0.8, "encoders": 0.2})
+    results = report_of.results_of(found, "s", "grid", config, trials, list(rungs), DesignCosts(root))
+    written = report_of.write(root / "reports", results, trials, space, {"stage2": 0.8, "encoders": 0.2})
     assert json.loads(written[0].read_text()) == results
     return results, written[1].read_text()
 

@@ -1,26 +1,30 @@
-"""What a sweep has found, from its trials: results.json, pictures and report.html under reports/sweep-<study>.
-A pure function of the trials, the space and the bill: writing it again after nothing was computed changes nothing."""
+"""The report of a sweep from its trials: results.json, pictures and report.html under reports/sweep-<study>.
+Writing it again after nothing was computed changes nothing: it follows from the trials, the space and their costs."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flows.costs.prices import Bill
+from flows.costs.prices import DesignCosts
 from flows.designs.plan import Plan, plan_of, training_runs_naive
 from flows.designs.space import Space
+from flows.search.config import Config
 from flows.search.halving import WHOLE, at
 from flows.search.report.effects import effects
 from flows.search.report.plots import draw
 from flows.search.trials import Trial, rows_of
 from tasks.identity.settings import Settings
 
-if TYPE_CHECKING:
-    from flows.search.loop import Config
-
 
 def results_of(
-    found: Settings, name: str, sampler: str, config: "Config", trials: Sequence[Trial], rungs: list[str], bill: Bill
+    params: Settings,
+    name: str,
+    sampler: str,
+    config: Config,
+    trials: Sequence[Trial],
+    rungs: list[str],
+    costs: DesignCosts,
 ) -> dict[str, Any]:
     """Everything that the report says.
 
@@ -28,9 +32,9 @@ def results_of(
         name: of the study.
         trials: its designs, best first.
         rungs: fractions of a halving; [] without.
-        bill: what stage runs cost.
+        costs: what stage runs cost.
     """
-    price = found.runtime.get("dollars_per_hour")
+    price = params.runtime.get("dollars_per_hour")
     reached = [
         (t.design, rungs[: len(t.rungs)] if rungs else [WHOLE]) for t in trials if t.rungs or t.value is not None
     ]
@@ -38,10 +42,10 @@ def results_of(
     plan = plan_of([at(design, fractions[-1]) for design, fractions in reached])
     below = plan_of([at(design, fraction) for design, fractions in reached for fraction in fractions[:-1]])
     alone = [design for design, _ in reached]
-    shared = bill.hours(plan, [*plan.training_runs(), *_scores(plan)]) + bill.hours(below, _scores(below))
+    shared = costs.hours(plan, [*plan.training_runs(), *_scores(plan)]) + costs.hours(below, _scores(below))
     return {
         "study": name,
-        "scale": found.scale,
+        "scale": params.scale,
         "metric": config.metric,
         "sampler": sampler,
         "rungs": rungs,
@@ -51,8 +55,8 @@ def results_of(
         "complete": sum(t.value is not None for t in trials),
         "failed": sum(t.failed == "failed" for t in trials),
         "training_runs": {"naive": training_runs_naive(alone), "shared": len(plan.training_runs())},
-        "unit": "core" if found.scale == "tiny" else "GPU",
-        "hours": {"naive": round(sum(map(bill.alone, alone)), 3), "shared": round(shared, 3)},
+        "unit": "core" if params.scale == "tiny" else "GPU",
+        "hours": {"naive": round(sum(map(costs.alone, alone)), 3), "shared": round(shared, 3)},
         "dollars": None if price is None else round(shared * float(price), 2),
         "best": next(({"design": t.design.name, "value": t.value} for t in trials if t.value is not None), None),
         "effects": _effects(config.space, trials),
