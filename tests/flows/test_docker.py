@@ -75,7 +75,7 @@ def test_every_variable_is_one_that_somebody_reads():
     import mlflow.environment_variables
     import prefect.settings
 
-    ours = "\n".join(path.read_text() for path in (*ROOT.glob("flows/*.py"), ROOT / "prefect.yaml"))
+    ours = "\n".join(path.read_text() for path in (*ROOT.glob("flows/**/*.py"), ROOT / "prefect.yaml"))
     set_here = set().union(*(set(service.get("environment") or {}) for service in SERVICES.values()))
     set_here |= {one["name"] for one in container()["env"]}
     set_here |= set(
