@@ -24,11 +24,10 @@ import numpy as np
 from benchmarks.bench import RESULTS, machine, record
 from benchmarks.questions import write_records
 from data_registry import conversations
-from data_registry.questions import dialogue, probing
 from data_registry.questions.balance import many_small_objects
 from data_registry.readers import omni3d
 from data_registry.scene import Scene
-from tasks.data import DATASETS, Params
+from tasks.data import Params, kind_of
 from tasks.identity.settings import PARAMS_FILE, parse, read_yaml
 
 SCENES = 10_000
@@ -47,8 +46,8 @@ def records(name: str, path: Path, drops: Counter[str]) -> Iterator[dict[str, An
     """Samples of a set without end, as its stage makes them at paper scale."""
     section = read_yaml(Path(__file__).parents[1] / PARAMS_FILE)["data"]["paper"]
     p = parse(Params, section["common"] | section["each"][name], f"data.paper.{name}")
-    recipe = parse(DATASETS[name][0], p.recipe, f"data.paper.{name}.recipe")
-    make = dialogue.conversations if name == "3di-ft1m" else probing.captions
+    recipe_class, make = kind_of(name).made()
+    recipe = parse(recipe_class, p.recipe, f"data.paper.{name}.recipe")
     return make(endless(path), name, p.seed, recipe, p.margins, drops)
 
 

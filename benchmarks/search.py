@@ -129,10 +129,10 @@ class Replay:
 
 def samples(parts: dict[str, Any], stage: str) -> float:
     """Samples that a training run reads."""
-    from flows.costs.cost import DATA
+    from flows.costs.cost import published
 
     data = parts[{"adapt": "data", "align": "stage1", "instruct": "stage2"}[stage]]
-    return sum(DATA[name][0] for name in data) * frac_of(parts)
+    return sum(published(name)[0] for name in data) * frac_of(parts)
 
 
 def at_paper_scale(root: Path) -> Path:

@@ -33,10 +33,10 @@ def load(root: Path, folders: Any) -> None:
         raise InputError(f"{where}: expected a list of folders, is {folders!r}")
     with _lock:
         places = [_folder(root, name, where) for name in folders]
-        datasets.set_added(path for folder in places for path in sorted(folder.glob("cards/*.yaml")))
         for folder in places:
             for path in sorted(folder.glob("*.py")):
                 _import(path)
+        datasets.set_added(path for folder in places for path in sorted(folder.glob("cards/*.yaml")))
 
 
 def _folder(root: Path, name: str, where: str) -> Path:

@@ -84,16 +84,3 @@ TABLE_1 = {
     "Cambrian-8B": Accuracy(51.7, 59.8, 46.4, 48.9),
     "SpatialVLM-13B": Accuracy(52.2, 64.3, 48.5, 45.8),  # its own columns imply 52.4
 }
-
-PRINTED = {
-    "clip": "CLIP",
-    "dinov2": "DINOv2",
-    "mae": "MAE",
-    "vicuna-7b": "Vicuna-7B",
-    "llama3-8b": "Llama3-8B",
-    "cc558k": "CC558K",
-    "mix665k": "Mix665K",
-    "3di-pb-oi1m": "3DI-Pb-OI1M",
-    "3di-pb-in166k": "3DI-Pb-IN166K",
-    "3di-ft1m": "3DI-Ft1M",
-}  # this project's names in the paper's spelling

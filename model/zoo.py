@@ -1,11 +1,16 @@
 """The vision encoders and LLMs of the design space, at every scale, in one table that loads no torch.
-A new one is an entry here and one in params.yaml (foundation: where its weights come from); nothing else names it."""
+A new one is an entry here and one in params.yaml (foundation: where its weights come from); nothing else names it.
+For a plan at paper scale its architecture is here too (`ARCHITECTURES`)."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+
+
+Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,14 @@ class LLMSpec:
     system: str = ""
 
 
+class Scales(dict[str, Spec]):
+    """What a model is at each scale that has it, and `title`: its name in reports. A plain dict goes by its key."""
+
+    def __init__(self, title: str, **scales: Spec) -> None:
+        super().__init__(scales)
+        self.title = title
+
+
 VICUNA_SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
@@ -49,33 +62,45 @@ _IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 _HALF = {"mean": HALF, "std": HALF}
 
 ENCODERS: dict[str, dict[str, EncoderSpec]] = {
-    "clip": {
-        "tiny": EncoderSpec(image_size=96, layer=-1, **_CLIP),
-        "paper": EncoderSpec(image_size=336, layer=-2, **_CLIP),  # ViT-L/14-336: 24 x 24
-    },
-    "dinov2": {
-        "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
-        "paper": EncoderSpec(image_size=336, layer=-2, **_IMAGENET),  # ViT-L/14: 24 x 24
-    },
-    "mae": {
-        "tiny": EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
-        "paper": EncoderSpec(image_size=224, layer=-2, **_IMAGENET),  # ViT-L/16: 14 x 14, resized to the common grid
-    },
-    "siglip2": {
+    "clip": Scales(
+        "CLIP",
+        tiny=EncoderSpec(image_size=96, layer=-1, **_CLIP),
+        paper=EncoderSpec(image_size=336, layer=-2, **_CLIP),  # ViT-L/14-336: 24 x 24
+    ),
+    "dinov2": Scales(
+        "DINOv2",
+        tiny=EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
+        paper=EncoderSpec(image_size=336, layer=-2, **_IMAGENET),  # ViT-L/14: 24 x 24
+    ),
+    "mae": Scales(
+        "MAE",
+        tiny=EncoderSpec(image_size=96, layer=-1, **_IMAGENET),
+        paper=EncoderSpec(image_size=224, layer=-2, **_IMAGENET),  # ViT-L/16: 14 x 14, resized to the common grid
+    ),
+    "siglip2": Scales(
+        "SigLIP 2",
         # So400m/14-384: 27 x 27. Its patches tile 378 of the 384 pixels, so 378 shows it the whole image.
-        "paper": EncoderSpec(image_size=378, layer=-2, skip=0, **_HALF),
-    },
-    "efficientnet-lite0": {
-        "small": EncoderSpec(image_size=256, layer=-1, skip=0, **_IMAGENET),  # stride 32: 8 x 8
-    },
+        paper=EncoderSpec(image_size=378, layer=-2, skip=0, **_HALF),
+    ),
+    "efficientnet-lite0": Scales(
+        "EfficientNet-Lite0",
+        small=EncoderSpec(image_size=256, layer=-1, skip=0, **_IMAGENET),  # stride 32: 8 x 8
+    ),
 }
 
 LLMS: dict[str, dict[str, LLMSpec]] = {
-    "vicuna-7b": {"tiny": LLMSpec("vicuna_v1"), "paper": LLMSpec("vicuna_v1", VICUNA_SYSTEM)},
-    "llama3-8b": {"tiny": LLMSpec("chat"), "paper": LLMSpec("chat")},
-    "qwen3-8b": {"paper": LLMSpec("chat")},
-    "smollm2-135m": {"small": LLMSpec("chat")},
+    "vicuna-7b": Scales("Vicuna-7B", tiny=LLMSpec("vicuna_v1"), paper=LLMSpec("vicuna_v1", VICUNA_SYSTEM)),
+    "llama3-8b": Scales("Llama3-8B", tiny=LLMSpec("chat"), paper=LLMSpec("chat")),
+    "qwen3-8b": Scales("Qwen3-8B", paper=LLMSpec("chat")),
+    "smollm2-135m": Scales("SmolLM2-135M", small=LLMSpec("chat")),
 }
+
+
+def title(name: str) -> str | None:
+    """The name of an encoder or an LLM in reports; None of what is neither."""
+    scales = ENCODERS.get(name) or LLMS.get(name)
+    return None if scales is None else getattr(scales, "title", name)
+
 
 # What the paper scale's models are made of, as fields of their transformers configurations: enough to build them on
 # the meta device and to count their parameters and FLOPs before anything is fetched.

@@ -2,15 +2,16 @@
 `python -m tasks.data NAME`, where NAME is one of data_registry/cards."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from data_registry import conversations
+from data_registry.cards import datasets
+from data_registry.cards.kinds import KINDS, Kind
 from data_registry.errors import InputError, nearest
-from data_registry.questions import dialogue, general, probing
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
 from data_registry.readers import omni3d
@@ -46,47 +47,10 @@ class Params:
     stream: bool = False
 
 
-@dataclass(frozen=True)
-class _Nothing:
-    """A recipe without choices."""
-
-
-def _captions(scenes: Iterable[Scene], run: StageRun, p: Params, recipe: _Nothing, drops: Counter[str]) -> Records:
-    return general.captions(scenes, run.name, p.seed, drops)
-
-
-def _instructions(
-    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: general.GeneralRecipe, drops: Counter[str]
-) -> Records:
-    return general.instructions(scenes, run.name, p.seed, recipe, p.margins, drops)
-
-
-def _probing(
-    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: probing.ProbingRecipe, drops: Counter[str]
-) -> Records:
-    return probing.captions(scenes, run.name, p.seed, recipe, p.margins, drops)
-
-
-def _dialogue(
-    scenes: Iterable[Scene], run: StageRun, p: Params, recipe: dialogue.DialogueRecipe, drops: Counter[str]
-) -> Records:
-    return dialogue.conversations(scenes, run.name, p.seed, recipe, p.margins, drops)
-
-
-# Name of the data set -> the type of its recipe, and what makes its records from scenes.
-DATASETS: dict[str, tuple[type, Callable[..., Records]]] = {
-    "cc558k": (_Nothing, _captions),
-    "mix665k": (general.GeneralRecipe, _instructions),
-    "3di-pb-oi1m": (probing.ProbingRecipe, _probing),
-    "3di-pb-in166k": (probing.ProbingRecipe, _probing),
-    "3di-ft1m": (dialogue.DialogueRecipe, _dialogue),
-}
-
-
 def compute(run: StageRun) -> dict[str, Any]:
     """Write conversations.parquet; returns counts, also of what was dropped and why."""
-    if run.name not in DATASETS:
-        raise InputError(f"plan.yaml: plan.data.{run.name}: unknown data set, {nearest(run.name, DATASETS)}")
+    if run.name not in (known := datasets.training_sets()):
+        raise InputError(f"plan.yaml: plan.data.{run.name}: unknown data set, {nearest(run.name, known)}")
     p = run.parse(Params)
     if p.given is None:
         if p.stream:
@@ -106,17 +70,28 @@ def compute(run: StageRun) -> dict[str, Any]:
         missing = {"pictures_missing": sorted(set(audit.missing))[:20]} if audit.missing else {}
         dropped = dict(sorted(audit.drops.items()))
         metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing}
-    key = f"data.{run.scale}.each.{run.name}.given"
+    key = f"{_where(run)}.given"
     used = given_data.used(run.out / "conversations.parquet")
     if pictures is not None:
         return metrics | {"pictures": given_data.match(source, used, pictures, p.given, key)}
     return metrics | {"pictures": given_data.pack(source, used, run.out, p.given, key, run.progress)}
 
 
+def kind_of(name: str) -> Kind:
+    """What a data set is, as its card says."""
+    return KINDS[datasets.card(name).kind]
+
+
+def _where(run: StageRun) -> str:
+    """Where the parameters of a data set stand, for messages: its own in params.yaml, or in its card."""
+    in_card = bool(datasets.card(run.name).params)
+    return f"{run.name}.yaml: params" if in_card else f"params.yaml: data.{run.scale}.each.{run.name}"
+
+
 def _make(run: StageRun, p: Params, path: Path) -> dict[str, Any]:
     """The data set made of scenes."""
-    kind, make = DATASETS[run.name]
-    recipe = parse(kind, p.recipe, f"params.yaml: data.{run.scale}.each.{run.name}.recipe")
+    kind, make = kind_of(run.name).made()
+    recipe = parse(kind, p.recipe, f"{_where(run)}.recipe")
 
     drops: Counter[str] = Counter()
     read: Counter[str] = Counter()
@@ -131,7 +106,7 @@ def _make(run: StageRun, p: Params, path: Path) -> dict[str, Any]:
 
     def counted() -> Records:
         nonlocal words
-        for item in make(scenes(), run, p, recipe, drops):
+        for item in make(scenes(), run.name, p.seed, recipe, p.margins, drops):
             types.update(item["types"])
             words += sum(len(said["value"].split()) for said in item["conversations"])
             if used % 100 == 0:

@@ -1,6 +1,7 @@
 """What a data set's card says: what it is, where it comes from, and how it is made at each scale.
 A YAML file; a key that is not known is an error that names the nearest one."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from data_registry.cards.kinds import KINDS
 from data_registry.errors import InputError, nearest
 
 SCALES = ("tiny", "small", "paper")
@@ -82,32 +84,49 @@ class Card:
     """One data set, as its YAML file describes it.
 
     Attributes:
-        name: as in designs and params.yaml; title: as the paper writes it.
-        role: what it is for; paper: what the paper's own set is.
+        name: as in designs and params.yaml; title: as reports print it, the paper's spelling.
+        kind: what it is, one of `KINDS`.
         source, license, format: of the real data.
         obtain: how it comes here; files, pictures: what of it.
+        role: what it is for; paper: what the paper's own set is.
         used_in: stages that read it.
         spatial_3d: whether it teaches anything about 3D space.
-        recipe: by scale, what it is made from and what it says; empty for raw sources.
+        made: by scale, what it is made from and what it says, in words; empty for raw sources.
+        params: parameters of its data stage run, as data.SCALE.each.NAME of params.yaml would have them. Those of the
+            study's own sets are there; a user's own set may have them here instead.
+        samples, tokens: as published, and text tokens of each: what a training at paper scale reads of it.
+        work: what a training at tiny scale takes on it, beside one on captions.
+        order: where it stands among the data of a design's name; those of one number by their names.
         splits: what is in each; counts: as published, a number or words, "unknown" where nothing is.
     """
 
     name: str
     title: str
-    role: str
-    paper: str
+    kind: str
     source: str
     license: str
-    format: str
     obtain: Obtain
+    role: str = ""
+    paper: str = ""
+    format: str = ""
     used_in: list[str] = field(default_factory=list)
     spatial_3d: bool = False
-    recipe: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    samples: int | None = None
+    tokens: int | None = None
+    work: float = 1.0
+    order: int = 100
     splits: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int | str] = field(default_factory=dict)
     files: tuple[File, ...] = ()
     pictures: tuple[Pictures, ...] = ()
     notes: str = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether trainings read it."""
+        return KINDS[self.kind].made is not None
 
 
 def load(path: str | Path) -> Card:
@@ -123,17 +142,36 @@ def load(path: str | Path) -> Card:
         raise InputError(f"{path}: no readable card ({error})") from None
     values = _checked(Card, content, str(path), "a card has")
     values["obtain"] = _obtain(values["obtain"], f"{path}: obtain")
-    values["files"] = tuple(_file(one, f"{path}: files[{n}]") for n, one in enumerate(_list(values, "files", path)))
+    values["files"] = tuple(_file(item, f"{path}: files[{n}]") for n, item in enumerate(_list(values, "files", path)))
     values["pictures"] = tuple(
-        _pictures(one, f"{path}: pictures[{n}]") for n, one in enumerate(_list(values, "pictures", path))
+        _pictures(item, f"{path}: pictures[{n}]") for n, item in enumerate(_list(values, "pictures", path))
     )
-    made = Card(**values)
-    if made.name != path.stem:
-        raise InputError(f"{path}: name: is {made.name!r}; must be the file's, {path.stem!r}")
-    places = [one.path for one in (*made.files, *made.pictures)]
+    card = Card(**values)
+    _check(card, path)
+    return card
+
+
+def _check(card: Card, path: Path) -> None:
+    if card.name != path.stem or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", path.stem):
+        raise InputError(
+            f"{path}: name: is {card.name!r}; must be the file's, {path.stem!r}, of small letters, digits and hyphens"
+        )
+    if card.kind not in KINDS:
+        raise InputError(f"{path}: kind: {card.kind!r}: unknown, {nearest(str(card.kind), KINDS)}")
+    for key in ("samples", "tokens"):
+        value = getattr(card, key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InputError(f"{path}: {key}: {value!r}: must be a whole number of 1 or more")
+    for key, kind, wanted in (("params", Mapping, "keys with values"), ("order", int, "a whole number")):
+        if not isinstance(getattr(card, key), kind):
+            raise InputError(f"{path}: {key}: {getattr(card, key)!r}: must be {wanted}")
+    if isinstance(card.work, bool) or not isinstance(card.work, int | float) or not 0 < card.work < math.inf:
+        raise InputError(f"{path}: work: {card.work!r}: must be a number above 0")
+    if card.params and not card.trains:
+        raise InputError(f"{path}: params: a set of the kind {card.kind} has none; trainings do not read it")
+    places = [place.path for place in (*card.files, *card.pictures)]
     if twice := [place for k, place in enumerate(places) if place in places[:k]]:
         raise InputError(f"{path}: files: {twice[0]} occurs twice; paths must be unique")
-    return made
 
 
 def _obtain(content: Any, where: str) -> Obtain:
@@ -144,8 +182,8 @@ def _obtain(content: Any, where: str) -> Obtain:
     if missing := [key for key in _NEEDED[how] if not values.get(key)]:
         raise InputError(f"{where}: {missing[0]}: missing; how: {how} needs {', '.join(_NEEDED[how])}")
     if how == "s3" and values["credentials"] not in _CREDENTIALS:
-        given = str(values["credentials"])
-        raise InputError(f"{where}: credentials: {given!r}: unknown, {nearest(given, _CREDENTIALS)}")
+        credentials = str(values["credentials"])
+        raise InputError(f"{where}: credentials: {credentials!r}: unknown, {nearest(credentials, _CREDENTIALS)}")
     if how == "hub":
         values["revision"] = _revision(values["revision"], where)
     return Obtain(**values)
@@ -177,14 +215,14 @@ def _pictures(content: Any, where: str) -> Pictures:
 
 def _checked(kind: type, content: Any, where: str, has: str) -> dict[str, Any]:
     """A mapping that has the keys of a dataclass: no other one, and all that have no default."""
-    known = {one.name: one for one in fields(kind)}
+    known = {key.name: key for key in fields(kind)}
     if not isinstance(content, Mapping):
         raise InputError(f"{where}: must be a mapping; {has} {', '.join(known)}")
     for key in content:
         if key not in known:
             raise InputError(f"{where}: {key}: unknown key, {nearest(str(key), known)}")
-    for key, one in known.items():
-        if key not in content and one.default is MISSING and one.default_factory is MISSING:
+    for key, entry in known.items():
+        if key not in content and entry.default is MISSING and entry.default_factory is MISSING:
             raise InputError(f"{where}: {key}: missing; {has} {', '.join(known)}")
     return dict(content)
 

@@ -20,7 +20,13 @@ def card(name: str) -> Card:
 
 def names() -> list[str]:
     """Names of all cards."""
-    return sorted({path.stem for path in FOLDER.glob("*.yaml")} | set(ADDED))
+    return sorted({*_in_folder(FOLDER), *ADDED})
+
+
+def training_sets() -> list[str]:
+    """Names of the data sets that trainings read, in the order in which a design's name has them."""
+    added = tuple((path, path.stat().st_mtime_ns) for path in ADDED.values())
+    return list(_training_sets(FOLDER, added))
 
 
 def set_added(paths: Iterable[Path]) -> None:
@@ -46,6 +52,17 @@ def _read(path: Path) -> Card:
     return _read_version(path, path.stat().st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=256)  # asked for at every design's name
+@functools.cache
+def _in_folder(folder: Path) -> list[str]:
+    return [path.stem for path in folder.glob("*.yaml")]
+
+
+@functools.lru_cache(maxsize=8)  # asked for at every design's name
+def _training_sets(folder: Path, added: tuple[tuple[Path, int], ...]) -> tuple[str, ...]:
+    cards = [each for each in map(card, names()) if each.trains]
+    return tuple(each.name for each in sorted(cards, key=lambda each: (each.order, each.name)))
+
+
+@functools.lru_cache(maxsize=256)
 def _read_version(path: Path, changed_ns: int) -> Card:
     return load(path)

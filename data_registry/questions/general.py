@@ -40,6 +40,11 @@ class GeneralRecipe:
         check_numbers(self)
 
 
+@dataclass(frozen=True, slots=True)
+class CaptionRecipe:
+    """Captions of what is in a picture leave nothing to choose."""
+
+
 def names_by_kind(scenes: Sequence[Scene]) -> dict[str, list[str]]:
     """The category names that occur in each kind of scene, sorted."""
     found: dict[str, set[str]] = {}
@@ -48,7 +53,9 @@ def names_by_kind(scenes: Sequence[Scene]) -> dict[str, list[str]]:
     return {kind: sorted(names) for kind, names in found.items()}
 
 
-def captions(scenes: Iterable[Scene], name: str, seed: int, drops: Counter[str]) -> Iterator[dict[str, Any]]:
+def captions(
+    scenes: Iterable[Scene], name: str, seed: int, recipe: CaptionRecipe, margins: Margins, drops: Counter[str]
+) -> Iterator[dict[str, Any]]:
     """One caption per scene: the stand-in of CC558K."""
     for scene in scenes:
         rng = random.Random(f"{seed} {name} {scene.image}")

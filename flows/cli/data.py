@@ -194,8 +194,8 @@ def _facts(card: "Card") -> Iterator[tuple[str, Any]]:
     if card.counts:
         counts = card.counts.items()
         yield "counts", ", ".join(f"{key} {n:,}" if isinstance(n, int) else f"{key} {n}" for key, n in counts)
-    for scale, recipe in card.recipe.items():
-        yield "recipe", f"{scale}: {recipe['samples']}, from {recipe['from']}"
+    for scale, made in card.made.items():
+        yield "made", f"{scale}: {made['samples']}, from {made['from']}"
     if card.notes:
         yield "note", card.notes
 

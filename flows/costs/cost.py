@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from data_registry.cards import datasets
+from data_registry.errors import InputError
 from flows.costs.graph import critical_path, makespan
 from flows.designs.design import read_value
 from flows.designs.plan import Plan
@@ -16,17 +18,7 @@ from tasks.identity.paths import Paths
 from tasks.stage.early_stop import FRAC, frac_of
 from tasks.stages import spec
 
-# Samples of the paper's data sets, and text tokens of each (assumed, as in model/cost.py: captions, dialogues).
-DATA = {
-    "cc558k": (558_000, cost.CAPTION_TOKENS),
-    "mix665k": (665_000, cost.DIALOGUE_TOKENS),
-    "3di-pb-oi1m": (1_000_000, 2 * cost.CAPTION_TOKENS),
-    "3di-pb-in166k": (166_000, 2 * cost.CAPTION_TOKENS),
-    "3di-ft1m": (1_000_000, cost.DIALOGUE_TOKENS),
-}
 _FETCH_S = 60.0  # of a foundation model that is read from a package or the hub; the tiny ones are trained
-# What training on a data set takes beside the others, by the rounded seconds of a roadmap at tiny scale.
-_WORK = {"cc558k": 1.0, "mix665k": 2.0, "3di-pb-oi1m": 1.0, "3di-pb-in166k": 1.0, "3di-ft1m": 4.0}
 
 
 class Recorded:
@@ -153,7 +145,7 @@ def _work(run: str) -> float:
     chosen = dict(field.split("=", 1) for field in fields if "=" in field)
     data = [field for field in fields if "=" not in field][-1].split("+")
     share = float(read_value(chosen.get(FRAC, "1"))) * float(read_value(chosen.get("fraction", "1")))
-    return share * sum(_WORK.get(one, 1.0) * float(read_value(chosen.get(one, "1"))) for one in data)
+    return share * sum(_work_on(name) * float(read_value(chosen.get(name, "1"))) for name in data)
 
 
 def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, Any]) -> float:
@@ -161,9 +153,23 @@ def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, A
     mixed, shares = section.get("mix") or {}, parts.get("shares") or {}
     seconds = 0.0
     for name in parts[spec(stage).trains_on]:
-        samples, tokens = DATA[name]
+        samples, tokens = published(name)
         amount = mixed.get(name, float(section.get("fraction", 1.0)))
         read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0) * frac_of(parts)
         passes = read * float(section.get("epochs", 1.0))
         seconds += cost.gpu_seconds(stage, parts["encoders"], parts["llm"], passes, tokens, bool(section.get("lora")))
     return seconds
+
+
+def _work_on(name: str) -> float:
+    """What training on a data set takes beside one on captions; a set that has gone since counts as those."""
+    return datasets.card(name).work if name in datasets.names() else 1.0
+
+
+def published(name: str) -> tuple[int, int]:
+    """Samples of a data set, and text tokens of each, as its card has them; InputError where it does not say."""
+    card = datasets.card(name)
+    for key in ("samples", "tokens"):
+        if getattr(card, key) is None:
+            raise InputError(f"{name}.yaml: {key}: missing; what a training on it takes at paper scale follows from it")
+    return card.samples, card.tokens

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_registry.errors import InputError
-from flows.costs.cost import DATA
+from flows.costs.cost import published
 from flows.designs.design import Design
 from model import cost
 from model.zoo import ENCODERS
@@ -53,7 +53,7 @@ def training_gib(found: Settings, run: str) -> float | None:
     trained = sizes.trained(stage, cost.lora_parameters(cost.architecture(llm), rank) if rank else 0)
     share = int(section["global_batch"]) // gpus_per_run(found.runtime, found.scale)
     rows = min(int(found.runtime.get("batch_per_device") or ROWS), share)
-    text = max(DATA[one][1] for one in parts[spec(stage).trains_on])
+    text = max(published(name)[1] for name in parts[spec(stage).trains_on])
     passing = cost.activations_gib(llm, rows * (cost.grid_of(encoders) ** 2 + text), rows * text)
     return _states_gib(found, section, sizes.total, trained) + passing
 

@@ -8,12 +8,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from data_registry.cards.datasets import training_sets
 from data_registry.errors import InputError, nearest
 from data_registry.paper import TABLE_2
 from model.zoo import ENCODERS, LLMS
 from tasks.stage.early_stop import FRAC
 
-DATASETS = ("cc558k", "mix665k", "3di-pb-oi1m", "3di-pb-in166k", "3di-ft1m")
 OBJECTIVES = ("clip", "ntp")
 BLIND = "blind"
 
@@ -53,7 +53,7 @@ class Design:
     @property
     def overrides(self) -> dict[str, Value]:
         """The settings as keys and values of params.yaml's `instruct` section."""
-        return {key: read_value(value) for key, value in self.settings if key not in (*DATASETS, FRAC)}
+        return {key: read_value(value) for key, value in self.settings if key not in (*training_sets(), FRAC)}
 
     @property
     def frac(self) -> Value:
@@ -63,7 +63,7 @@ class Design:
     @property
     def shares(self) -> dict[str, Value]:
         """The share of each stage 2 data set that is read, for those of which a part is: {"3di-ft1m": 0.5}."""
-        return {key: read_value(value) for key, value in self.settings if key in DATASETS}
+        return {key: read_value(value) for key, value in self.settings if key in training_sets()}
 
     @property
     def row(self) -> int | None:
@@ -79,6 +79,7 @@ def stage0_parts(stage0: str) -> tuple[str, str]:
 
 def parse(name: str) -> Design:
     """A design from its name; InputError names the part that is unknown and the nearest known one."""
+    known = training_sets()
     fields = name.split("_")
     settings = tuple(_setting(field, name) for field in fields if "=" in field)
     fields = [field for field in fields if "=" not in field]
@@ -92,18 +93,18 @@ def parse(name: str) -> Design:
     stage0 = fields[2] if len(fields) == 5 else ""
     if stage0:
         data, objective = stage0_parts(stage0)
-        _known(data, "stage 0 data set", DATASETS, name)
+        _known(data, "stage 0 data set", known, name)
         _known(objective, "stage 0 objective", OBJECTIVES, name)
         if "clip" not in encoders:
             raise InputError(f"design {name!r}: stage 0 adapts clip, which is not among its encoders")
-    stage1 = () if blind else _parts(fields[-2], "stage 1 data set", DATASETS, name)
-    stage2 = _parts(fields[-1], "stage 2 data set", DATASETS, name)
+    stage1 = () if blind else _parts(fields[-2], "stage 1 data set", known, name)
+    stage2 = _parts(fields[-1], "stage 2 data set", known, name)
     if len(dict(settings)) < len(settings):
         raise InputError(f"design {name!r}: a setting is given twice")
     for key, value in settings:
-        if key in DATASETS and key not in stage2:
+        if key in known and key not in stage2:
             raise InputError(f"design {name!r}: {key}={value} is a share of a data set that its stage 2 does not read")
-        if key in (*DATASETS, FRAC) and not (isinstance(share := read_value(value), int | float) and 0 < share < 1):
+        if key in (*known, FRAC) and not (isinstance(share := read_value(value), int | float) and 0 < share < 1):
             raise InputError(f"design {name!r}: {key}={value}: a share is above 0 and below 1 (1of2, 25e-2)")
     return Design(encoders, llm, stage0, stage1, stage2, settings)
 

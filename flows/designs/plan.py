@@ -1,15 +1,16 @@
 """The plan: the stage runs that a set of designs needs, each once.
 plan.yaml is this plan written down; dvc.yaml and the flow both run from it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_registry.cards import datasets
 from data_registry.errors import InputError, nearest
-from flows.designs.design import DATASETS, ENCODERS, LLMS, Design, stage0_parts
+from flows.designs.design import ENCODERS, LLMS, Design, stage0_parts
 from tasks.identity import settings
-from tasks.identity.settings import PARAMS_FILE, PLAN_FILE, read_entries
+from tasks.identity.settings import NO_SLOTS, PARAMS_FILE, PLAN_FILE, read_entries
 from tasks.stage.early_stop import FRAC
 from tasks.stages import LIST, STAGES, Entry, spec, spec_of
 
@@ -24,7 +25,8 @@ class Plan:
 
     Attributes:
         entries: {stage: {name: entry}}. An entry has `parts` (its identity), slots whose values are other stage runs
-            written "stage/name", and `empty`: slots that hold padding only.
+            written "stage/name", and what only dvc.yaml reads (`NO_SLOTS`): `empty`, slots that hold padding only, and
+            `section`, the part of params.yaml that it watches.
     """
 
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {stage: {} for stage in STAGES})
@@ -141,6 +143,8 @@ def read_plan(root: Path) -> Plan:
                 f"in {PARAMS_FILE} (extensions), or delete it from {PLAN_FILE} and dvc.yaml"
             )
         plan.entries[stage] = entries
+    for name, entry in plan.entries["data"].items():  # plans written before have none
+        entry.setdefault("section", _section(name, {}))
     return plan
 
 
@@ -258,7 +262,15 @@ def _foundation(plan: Plan, model: str) -> str:
 
 
 def _data(plan: Plan, name: str) -> str:
-    return plan.add(f"data/{name}", {"parts": {"dataset": name}, "scenes": _scenes(plan, "train")})
+    params = datasets.card(name).params
+    own = {"params": params} if params else {}
+    entry = {"parts": {"dataset": name, **own}, "section": _section(name, params), "scenes": _scenes(plan, "train")}
+    return plan.add(f"data/{name}", entry)
+
+
+def _section(name: str, params: Mapping[str, Any]) -> str:
+    """Which keys of params.yaml: data.SCALE dvc.yaml watches for a data set; DVC refuses those that are not there."""
+    return "common" if params else f"each.{name}"
 
 
 def _scenes(plan: Plan, split: str) -> str:
@@ -282,13 +294,13 @@ def _padded(runs: list[str], padding: str | None = None) -> list[str]:
 
 def _inputs(entry: Entry) -> Iterator[str]:
     for slot, value in entry.items():
-        if slot not in ("parts", "empty"):
+        if slot not in NO_SLOTS:
             yield from value if isinstance(value, list) else [value]
 
 
 def _ordered(plan: Plan) -> Plan:
     """Parts in the order of the study's lists, designs by name: the same set of designs gives the same file."""
-    order = {name: i for i, name in enumerate(("train", "test", *ENCODERS, *LLMS, *DATASETS))}
+    order = {name: i for i, name in enumerate(("train", "test", *ENCODERS, *LLMS, *datasets.training_sets()))}
     ordered = Plan()
     for stage in STAGES:
         names = sorted(plan.entries.get(stage, {}), key=lambda name: (order.get(name, len(order)), name))

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from data_registry.cards.datasets import training_sets
 from data_registry.errors import InputError, nearest
-from flows.designs.design import DATASETS, Design, parse, spell_value
+from flows.designs.design import Design, parse, spell_value
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -127,7 +128,7 @@ class Space:
         """
         if dimension == "stage0":
             return "clip" in chosen["encoders"].split("+")
-        if dimension in DATASETS and dimension not in chosen["stage2"].split("+"):
+        if dimension in training_sets() and dimension not in chosen["stage2"].split("+"):
             return False
         return all(chosen[part] in values for part, values in self.when.get(dimension, {}).items())
 

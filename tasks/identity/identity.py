@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tasks.identity import manifest
 from tasks.identity.manifest import Damaged
-from tasks.identity.settings import Settings
+from tasks.identity.settings import NO_SLOTS, Settings
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def identify(found: Settings, stage: str, name: str) -> tuple[dict[str, Any], di
     inputs: dict[str, Path | list[Path]] = {}
     digests: dict[str, list[str]] = {}
     for slot, value in entry.items():
-        if slot in ("parts", "empty"):
+        if slot in NO_SLOTS:
             continue
         if slot in entry.get("empty", ()):  # padding for dvc.yaml, whose deps cannot be left out
             inputs |= {slot: []} if isinstance(value, list) else {}

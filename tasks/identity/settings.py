@@ -17,6 +17,7 @@ from data_registry.errors import InputError, nearest
 PARAMS_FILE = "params.yaml"
 PLAN_FILE = "plan.yaml"
 SCALES = ("tiny", "small", "paper")
+NO_SLOTS = ("parts", "empty", "section")  # keys of a plan's entry that name no other stage run
 RUNTIME = {  # keys of params.yaml: runtime; null is a value of each
     **dict.fromkeys(("slots", "gpus", "gpus_per_run", "threads", "workers", "batch_per_device"), int),
     **dict.fromkeys(("data_workers", "checkpoint_steps", "log_steps"), int),
@@ -80,7 +81,8 @@ class Settings:
         """The parameters of a stage run at this scale.
 
         A section of only `common` and `each` gives `common` overlaid with `each[name]`, so that what concerns one
-        stage run alone does not recompute its siblings. `parts.set` of the plan (what a sweep varies) comes last.
+        stage run alone does not recompute its siblings. Where the plan has `parts.params` (a user's own data set, from
+        its card), these stand for `each[name]`. `parts.set` of the plan (what a sweep varies) comes last.
         """
         by_scale = self.params.get(stage)
         where = section_name(stage, self.scale)
@@ -89,6 +91,10 @@ class Settings:
         section = dict(by_scale[self.scale])
         if set(section) <= {"common", "each"} and "each" in section:
             each = _keys(section["each"], f"{where}.each")
+            if own := self._own_params(stage, name):
+                if name in each:
+                    raise InputError(f"{where}.each.{name}: its card has params too; keep one of them")
+                each = {name: own}
             if name not in each:
                 others = [one for one in SCALES if name in ((by_scale.get(one) or {}).get("each") or {})]
                 if others:
@@ -105,6 +111,11 @@ class Settings:
                     f"in {PARAMS_FILE}, {nearest(key, section)}"
                 )
         return {**section, **overrides}
+
+    def _own_params(self, stage: str, name: str) -> Mapping[str, Any]:
+        """The parameters that a stage run's plan entry brings along."""
+        parts = (self.plan.get(stage) or {}).get(name, {}).get("parts") or {}
+        return _keys(parts.get("params"), f"{PLAN_FILE}: plan.{stage}.{name}.parts.params")
 
     def check(self) -> None:
         """InputError unless there are parameters, a seed and a version for every stage run of the plan."""

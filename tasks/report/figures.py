@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from data_registry.paper import CLASSES, PRINTED, TABLE_1, TABLE_2
+from data_registry.paper import CLASSES, TABLE_1, TABLE_2
+from tasks.report.names import printed
 
 LABELS = {row.row: row.label for row in TABLE_2}
 
@@ -54,13 +55,13 @@ def parts(design: dict[str, Any]) -> dict[str, str]:
         if not value:
             return "–"
         names = [value] if isinstance(value, str) else list(value)
-        return " + ".join(PRINTED.get(name, name) for name in names)
+        return " + ".join(printed(name) for name in names)
 
     spelled = {key: spell(design.get(key)) for key in ("encoders", "llm", "stage0", "stage1", "stage2")}
     if stage0 := design.get("stage0"):
         data, _, objective = str(stage0).rpartition("-")
         loss = {"clip": "CLIP loss", "ntp": "next-token loss"}.get(objective, objective)
-        spelled["stage0"] = f"{PRINTED.get(data, data)}, {loss}"
+        spelled["stage0"] = f"{printed(data)}, {loss}"
     return spelled
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from data_registry.paper import CLASSES, PRINTED
+from data_registry.paper import CLASSES
 from tasks.report import figures
 from tasks.report.data import Collected
 from tasks.report.examples import Example
+from tasks.report.names import printed
 
 BASELINES = (
     ("majority", "Majority answer", "always the commonest answer of the question’s type"),
@@ -104,7 +105,7 @@ def _probes(probes: dict[str, dict[str, Any]]) -> dict[str, list]:
     """Columns and lines of the probes' table: one line per encoder."""
     lines = [
         {
-            "encoder": PRINTED.get(name, name),
+            "encoder": printed(name),
             "values": [show(metrics[key]) if key in metrics else "–" for key, (_, show) in PROBES.items()],
         }
         for name, metrics in probes.items()

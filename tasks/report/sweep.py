@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_registry.cards import datasets
 from tasks.report import figures
 from tasks.report.html import environment
 
@@ -41,7 +42,7 @@ def page(results: dict[str, Any], pictures: Sequence[Path]) -> str:
 
 def title(part: str) -> str:
     """What a reader calls a dimension of the space."""
-    return PARTS.get(part, f"share of {spell('stage2', part)}" if part in figures.PRINTED else part)
+    return PARTS.get(part, f"share of {spell('stage2', part)}" if part in datasets.training_sets() else part)
 
 
 def spell(part: str, choice: str) -> str:

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_registry import conversations
+from data_registry.cards import datasets
+from data_registry.cards.kinds import KINDS
 from data_registry.errors import InputError
 from data_registry.readers import llava
 from data_registry.storage import shards, streamed
 from tasks.sources import streams
 from tasks.sources.given_scenes import picture
-
-KINDS = {"cc558k": "caption", "mix665k": "instruction"}  # what a pair of the published files is
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def convert(
     """
     images = llava.DecodedImages(source.pictures) if decoding else llava.FolderImages(source.pictures)
     images = images if streamed_keys is None else streamed_keys
-    return llava.convert(source.conversations, out / "conversations.parquet", name, KINDS.get(name, "general"), images)
+    type_ = KINDS[datasets.card(name).kind].given_type
+    return llava.convert(source.conversations, out / "conversations.parquet", name, type_, images)
 
 
 def pack(

@@ -5,7 +5,7 @@ import pytest
 from data_registry.cards import datasets
 from data_registry.cards.card import SCALES, File, Pictures, load
 from data_registry.errors import InputError, nearest
-from data_registry.paper import PRINTED, TABLE_2
+from data_registry.paper import TABLE_2
 from data_registry.readers import omni3d
 
 
@@ -18,11 +18,10 @@ def test_every_data_set_of_the_paper_has_a_card():
 def test_a_card_is_complete(name):
     card = datasets.card(name)
     assert card.name == name
-    assert card.title == PRINTED.get(name, card.title)
     assert card.source and card.license and card.role and card.paper and card.format
     if card.used_in:  # a set of the study, not a raw source
-        assert set(card.recipe) == set(SCALES)
-        assert all("from" in recipe and "samples" in recipe for recipe in card.recipe.values())
+        assert set(card.made) == set(SCALES)
+        assert all("from" in made and "samples" in made for made in card.made.values())
     else:
         assert card.splits and card.counts
 
@@ -64,6 +63,7 @@ def test_a_card_with_a_wrong_key_names_it(tmp_path, monkeypatch):
 TOY = """
 name: toy
 title: Toy
+kind: source
 role: a
 paper: b
 source: c
@@ -82,7 +82,7 @@ def test_a_card_is_read(tmp_path):
     card = load(tmp_path / "toy.yaml")
     assert card.files == (File("g.tar", 12, None, split="train"),)
     assert card.pictures == (Pictures("images", None),)
-    assert (card.obtain.how, card.obtain.bucket, card.recipe) == ("s3", "f", {})
+    assert (card.obtain.how, card.obtain.bucket, card.params) == ("s3", "f", {})
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def digest(records) -> str:
 def made(name: str) -> str:
     drops: Counter[str] = Counter()
     if name == "cc558k":
-        return digest(general.captions(SCENES, name, 0, drops))
+        return digest(general.captions(SCENES, name, 0, general.CaptionRecipe(), MARGINS, drops))
     if name == "mix665k":
         return digest(general.instructions(SCENES, name, 0, general.GeneralRecipe(), MARGINS, drops))
     if name == "3di-ft1m":

@@ -32,6 +32,7 @@ from flows.execution.status import status_of
 from tasks.identity import settings
 from tasks.identity.files import write_json
 from tasks.identity.paths import Paths
+from tasks.identity.settings import NO_SLOTS
 from tasks.stage.harness import execute
 from tasks.stages import STAGES
 from tests.flows.designs.test_design import grid
@@ -177,7 +178,7 @@ def test_dvc_yaml_reads_every_slot_and_tracks_every_identity():
         assert single == set(STAGES[stage].slots), f"{stage}: tasks/stages.py and dvc.yaml name other slots"
         assert several == STAGES[stage].lists, f"{stage}: tasks/stages.py and dvc.yaml name other places of lists"
         for entry in plan.entries[stage].values():
-            assert single | set(several) == set(entry) - {"parts", "empty"}, stage
+            assert single | set(several) == set(entry) - set(NO_SLOTS), stage
             assert all(isinstance(entry[slot], str) for slot in single), stage
             assert all(len(entry[slot]) >= places for slot, places in several.items()), stage
         watched = [one for one in do["params"] if isinstance(one, str)]
@@ -185,7 +186,8 @@ def test_dvc_yaml_reads_every_slot_and_tracks_every_identity():
         assert {"plan.yaml": [f"plan.{stage}.${{key}}.parts"]} in do["params"]
         section = params[stage]["tiny"]
         if "each" in section:
-            assert {f"{stage}.${{scale}}.common", f"{stage}.${{scale}}.each.${{key}}"} <= set(watched)
+            own = "${item.section}" if stage == "data" else "each.${key}"
+            assert {f"{stage}.${{scale}}.common", f"{stage}.${{scale}}.{own}"} <= set(watched)
             seeds_itself = all("seed" in {**section["common"], **(own or {})} for own in section["each"].values())
         else:
             assert f"{stage}.${{scale}}" in watched
