@@ -24,13 +24,13 @@ SIZES = (40, 100, 300)
 _FLOW = """
 import sys
 from pathlib import Path
-from flows.cli_base import deliver_owed
+from flows.cli.common import deliver_pending
 from flows.designs.design import choose
 from flows.designs.plan import plan_of
 from flows.execution.flow import run_plan
 wanted = plan_of(choose(sys.argv[1:]))
 result = run_plan(Path.cwd(), wanted, "overhead")
-deliver_owed(wanted)
+deliver_pending(wanted)
 print(result.counts)
 sys.exit(not result.ok)
 """

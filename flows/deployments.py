@@ -13,7 +13,7 @@ from flows.execution.flow import run_plan
 from flows.execution.result import Result
 from flows.roadmap import run_roadmap
 from flows.sweep import run_sweep
-from flows.tracking.flow_runs import deliver_owed
+from flows.tracking.delivery import deliver_pending
 from tasks.identity import settings
 
 
@@ -30,7 +30,7 @@ def design(name: str = BLIND_REFERENCE.name) -> dict[str, int]:
     """One design by name."""
     plan = plan_of([parse(name)])
     result = run_plan(Path.cwd(), plan, name)
-    deliver_owed(Path.cwd(), plan, print)
+    deliver_pending(Path.cwd(), plan, print)
     return _counts(result)
 
 

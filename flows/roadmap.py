@@ -81,12 +81,13 @@ def record(root: Path, designs: list[Design], plan: Plan, report: dict[str, Any]
     """A parent run for this set of results with a child per design; the same results are one parent, ever."""
     scale = settings.load(root).scale
     scores = {d.name: manifest.read_manifest(Paths(root, scale, "score", d.name).out)["content"] for d in designs}
-    if not tracking.owes(scores):
+    if not tracking.delivery.is_pending(scores):
         return
-    tracking.deliver(plan)
+    tracking.delivery.deliver(plan)
     if report is not None:
-        _record_parent(root, designs, scores, report, tracking)
-    tracking.settle(scores)
+        with tracking.recording():
+            _record_parent(root, designs, scores, report, tracking)
+    tracking.delivery.done(scores)
 
 
 def _record_parent(
@@ -97,11 +98,13 @@ def _record_parent(
     parent = tracking.parent("roadmap", f"roadmap of {len(designs)} designs", {"scores": scores}, params)
     if tracking.is_finished(parent):
         return
-    for design in designs:
-        tracking.child(parent, design)
-    best = max(report["designs"], key=lambda row: row["accuracy"]["average"])
-    files = [root / REPORT / "report.html", root / REPORT / "results.json", root / settings.PLAN_FILE]
-    tracking.finish(parent, {f"best.{key}": value for key, value in best["accuracy"].items()}, files)
+    with tracking.killed_if_interrupted(parent):
+        for design in designs:
+            tracking.child(parent, design)
+        best = max(report["designs"], key=lambda row: row["accuracy"]["average"])
+        files = [root / REPORT / "report.html", root / REPORT / "results.json", root / settings.PLAN_FILE]
+        metrics = {f"best.{key}": value for key, value in best["accuracy"].items()}
+        tracking.finish(parent, metrics, files)
 
 
 def describe(design: Design) -> dict[str, Any]:

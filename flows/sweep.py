@@ -27,13 +27,14 @@ from flows.search.samplers.registry import SAMPLERS, check_sampler, make_sampler
 from flows.search.study import agree_on, open_study
 from flows.search.trials import Trial, importances_of, trials_of
 from flows.servers.prefect import prefect_server
-from flows.tracking.flow_runs import Tracking
+from flows.tracking.flow_runs import Parent, Tracking
 from tasks.identity import manifest, settings
 from tasks.identity.files import write_json
 from tasks.identity.paths import Paths
 from tasks.identity.settings import Settings
 from tasks.stage import early_stop
 from tasks.stage.early_stop import FRAC
+from tasks.tracking.tracker import Status
 
 if TYPE_CHECKING:
     import optuna
@@ -117,7 +118,7 @@ def run_sweep(
         result = Result([])
         session = Session(root, Plan(), display, result, study=name)
         record = _Record(request, Tracking(root, warn))
-        ended = "FAILED"
+        ended: Status = "FAILED"
         try:
             evaluate(request, study, session, record)
             ended = "FINISHED"
@@ -146,15 +147,15 @@ def validate(root: Path, name: str, trials: int | None, workers: int, sampler: s
 
 
 class _Record:
-    """What MLflow gets of a sweep: a parent run, and one below it per design."""
+    """What trackers get of a sweep: a parent run, and one below it per design."""
 
     def __init__(self, request: Request, tracking: Tracking) -> None:
         self.tracking = tracking
         self._request = request
 
     @cached_property
-    def parent(self) -> str | None:
-        """The parent run's id, opened when first asked for; None while MLflow is down."""
+    def parent(self) -> Parent:
+        """The parent run, opened when first asked for."""
         params = {"sampler": self._request.sampler, "space": self._request.config.space.size()}
         study = self._request.study
         return self.tracking.parent("sweep", study, {"study": study}, params, study=study)
@@ -198,21 +199,21 @@ def evaluate(request: Request, study: "optuna.Study", session: Session, record: 
     session.remote.settle()
 
 
-def publish(request: Request, study: "optuna.Study", session: Session, record: _Record, ended: str) -> None:
+def publish(request: Request, study: "optuna.Study", session: Session, record: _Record, ended: Status) -> None:
     """Record the study in MLflow, write its report, and take its trials out of plan.yaml.
 
     Args:
-        ended: MLflow's word for how: FINISHED, FAILED, or KILLED by Ctrl-C; the best design stays in plan.yaml, and
+        ended: the tracker's word for how: FINISHED, FAILED, or KILLED by Ctrl-C; the best stays in plan.yaml, and
             enters the model registry, where it finished.
     """
     trials = trials_of(study)
     complete = [trial.design for trial in trials if trial.value is not None]
     best = complete[:1] if ended == "FINISHED" else []
     try:
-        record.tracking.deliver(session.plan)
+        record.tracking.delivery.deliver(session.plan)
         for design in complete:
             record.design(design)
-        record.tracking.settle()
+        record.tracking.delivery.done()
         files = write_report(request, study, trials)
         _finish(record, request, trials, best, files, ended)
     finally:  # also where a second Ctrl-C ends the rest
@@ -238,17 +239,16 @@ def _answered(trials: Sequence[Trial]) -> Plan:
 
 
 def _finish(
-    record: _Record, request: Request, trials: Sequence[Trial], best: list[Design], files: list[Path], ended: str
+    record: _Record, request: Request, trials: Sequence[Trial], best: list[Design], files: list[Path], ended: Status
 ) -> None:
     """Close the parent run in MLflow, with the report and its pictures."""
     figures, page, *pictures = files
     tracking, parent = record.tracking, record.parent
-    tracking.picture(parent, pictures)
     if best:
         tracking.register(best[0], _answered(trials))
     values = [trial.value for trial in trials if trial.value is not None]
     metrics = {"best." + request.config.metric: values[0]} if values else {}
     counts = {"designs": len(values), "failed": sum(trial.failed == "failed" for trial in trials)}
-    tracking.finish(parent, {**metrics, **counts}, [figures, page], ended)
+    tracking.finish(parent, {**metrics, **counts}, [figures, page], pictures, ended)
     if tree := tracking.tree(parent):
         write_json(figures.parent / "mlflow.json", tree)

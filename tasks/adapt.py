@@ -115,7 +115,7 @@ def _contrastive(
     plain = GroupedBatches([0] * len(pairs), [(0,)] * len(pairs), params.global_batch, params.global_batch, run.seed)
     batches = near(run, params, plain, [pair.image for pair in pairs], images.ahead)
     result = train(
-        model, pairs, collate, params.recipe(), run.work, run.seed, whole_step, batches, run.tracker.log, run.progress
+        model, pairs, collate, params.recipe(), run.work, run.seed, whole_step, batches, run.recorder.log, run.progress
     )
     return {
         "loss": result.loss,

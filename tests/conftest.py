@@ -1,9 +1,12 @@
-"""What tests of every folder share: one headless Chromium for all that look at pages."""
+"""What tests of every folder share: a headless Chromium for all that look at pages, an empty MLflow database."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tasks.identity.settings import Settings
+from tasks.tracking.mlflow import MlflowTracker
 from tests.browser import CHROMIUM, WHY_NOT, Browser
 
 
@@ -15,3 +18,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     opened = Browser(tmp_path_factory.mktemp("chromium") / "profile")
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database to copy: creating one takes seconds."""
+    root = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        MlflowTracker(Settings(root, {"scale": "tiny"}, {})).connect()
+    return root / "mlflow.db"

@@ -73,11 +73,11 @@ def summary(result: Any) -> None:
     console.print(f"{text}{failed} ({clock(result.seconds)})")
 
 
-def deliver_owed(plan: Any) -> None:
-    """Bring to MLflow what it may not have."""
-    from flows.tracking import flow_runs
+def deliver_pending(plan: Any) -> None:
+    """Bring to the trackers (MLflow) what they may not have."""
+    from flows.tracking import delivery
 
-    flow_runs.deliver_owed(root(), plan, warn)
+    delivery.deliver_pending(root(), plan, warn)
 
 
 def leave(result: Any) -> None:

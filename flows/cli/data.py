@@ -12,7 +12,7 @@ from flows.cli.common import (
     EXIT_FAILED,
     Json,
     console,
-    deliver_owed,
+    deliver_pending,
     errors,
     leave,
     plain,
@@ -148,7 +148,7 @@ def annotate(
 
         wanted = annotation_of(name)
         result = run_plan(root(), wanted, f"annotate {name}", Display(console, "annotate"))
-        deliver_owed(wanted)
+        deliver_pending(wanted)
         summary(result)
         if result.ok:
             annotations = root() / "runs" / settings().scale / "annotate" / name / "annotations.json"

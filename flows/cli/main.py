@@ -14,7 +14,7 @@ from flows.cli.common import (
     DesignName,
     Json,
     console,
-    deliver_owed,
+    deliver_pending,
     errors,
     leave,
     print_json,
@@ -73,7 +73,7 @@ def run(design: DesignName) -> None:
         chosen = parse(design)
         wanted = plan_of([chosen])
         result = run_plan(root(), wanted, chosen.name, Display(console, "run"))
-        deliver_owed(wanted)
+        deliver_pending(wanted)
         summary(result)
         if result.ok:
             score = root() / "runs" / settings().scale / "score" / chosen.name / "metrics.json"

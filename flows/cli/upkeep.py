@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import DesignName, Json, console, deliver_owed, leave, print_json, reporting, root, summary
+from flows.cli.common import DesignName, Json, console, deliver_pending, leave, print_json, reporting, root, summary
 
 app = typer.Typer()
 
@@ -49,7 +49,7 @@ def retry(
         wanted = plan.only([run]) if run else plan
         display = NoDisplay() if as_json else Display(console, "retry")
         result = run_plan(root(), wanted, f"retry {name or 'all'}", display, again=run is None)
-        deliver_owed(wanted)
+        deliver_pending(wanted)
         if as_json:
             errors = {one: str(error) for one, error in result.errors.items()}
             print_json({**result.counts, "states": result.states, "errors": errors, "blame": result.blame})

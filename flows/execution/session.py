@@ -18,7 +18,7 @@ from flows.store.remote import Remote
 from tasks.identity import settings
 from tasks.stage.full_disk import full_disk
 from tasks.stage.harness import EXIT_DAMAGED
-from tasks.tracking.tracker import owe
+from tasks.tracking.pending import mark_pending
 
 
 class Session:
@@ -115,7 +115,7 @@ class Session:
         """Note how a stage run ended."""
         self.result.states[run] = state
         if state == RESTORED:
-            owe(self.root)
+            mark_pending(self.root)
         if error is not None:
             self.result.errors[run] = error
         if blame is not None:

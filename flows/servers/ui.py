@@ -8,13 +8,15 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from flows.servers.local import LocalServer
 from flows.servers.prefect import prefect_process
 from tasks.identity import settings
-from tasks.tracking import mlflow
+from tasks.identity.addresses import masked
+from tasks.tracking import mlflow, views
 
 _POLL_SECONDS = 0.2
 _EXPERIMENTS = 8  # whose pages are named
@@ -32,11 +34,11 @@ def serve(root: Path, mlflow_port: int, prefect_port: int, console: Console) -> 
         starting: dict[str, LocalServer] = {}
         uri = mlflow.tracking_uri(settings.load(root))
         if uri.startswith("http"):
-            _say(console, "MLflow", uri, "your own server")
+            _say(console, "MLflow", masked(uri), "your own server")
         else:
-            starting["MLflow"] = running.enter_context(_mlflow_process(root, uri, mlflow_port))
+            starting["MLflow"] = running.enter_context(_mlflow_process(root, mlflow_port))
         if os.environ.get("PREFECT_API_URL"):
-            _say(console, "Prefect", os.environ["PREFECT_API_URL"].removesuffix("/api"), "your own server")
+            _say(console, "Prefect", masked(os.environ["PREFECT_API_URL"].removesuffix("/api")), "your own server")
         else:
             server = prefect_process(root, prefect_port, with_ui=True, option="--prefect-port")
             starting["Prefect"] = running.enter_context(server)
@@ -80,15 +82,20 @@ def _runs_pages(address: str) -> Iterator[tuple[str, str]]:
     By itself MLflow opens an experiment on a page about language models' traces, and there are none.
     """
     wanted = {"max_results": _EXPERIMENTS, "order_by": ["last_update_time DESC"], "filter": "name != 'Default'"}
-    asked = urllib.request.Request(f"{address}/api/2.0/mlflow/experiments/search", json.dumps(wanted).encode())
-    asked.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(asked) as answer:
-        for one in json.load(answer).get("experiments", []):
-            page = f"{address}/#/experiments/{one['experiment_id']}/runs?workflowType=machine_learning"
-            yield one["name"], page
+    for experiment in _post(address, "experiments/search", wanted).get("experiments", []):
+        number, name = experiment["experiment_id"], experiment["name"]
+        view = {"experiment_id": number, "key": views.SHARED, "value": json.dumps(views.view_of(name))}
+        _post(address, "experiments/set-experiment-tag", view)  # one of an earlier version has none, or another
+        yield name, views.page_of(address, number)
 
 
-def _mlflow_process(root: Path, uri: str, port: int) -> LocalServer:
-    return LocalServer(
-        root, "MLflow", "flows.servers.mlflow", [str(root), uri, str(port)], port, "/health", "--mlflow-port"
-    )
+def _post(address: str, what: str, content: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(f"{address}/api/2.0/mlflow/{what}", json.dumps(content).encode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def _mlflow_process(root: Path, port: int) -> LocalServer:
+    arguments = [str(root), str(port)]
+    return LocalServer(root, "MLflow", "flows.servers.mlflow", arguments, port, "/health", "--mlflow-port")

@@ -26,6 +26,7 @@ RUNTIME = {  # keys of params.yaml: runtime; null is a value of each
     **dict.fromkeys(("shard_cache", "scenes", "data", "annotate"), Mapping),
     "device": typing.Literal["auto", "cpu", "cuda"],
     "tracking": str,
+    "trackers": list,
 }
 
 T = TypeVar("T")

@@ -61,7 +61,7 @@ def train(
         optimizer.step(step)
         after(step)
         if step % 20 == 19 or step + 1 == optimizer.steps:
-            run.tracker.log(step + 1, {f"{phase}/loss": loss.item(), **{f"{phase}/{k}": v for k, v in more.items()}})
+            run.recorder.log(step + 1, {f"{phase}/loss": loss.item(), **{f"{phase}/{k}": v for k, v in more.items()}})
         if (step + 1) % every == 0 or step + 1 == optimizer.steps:
             state = {name: module.state_dict() for name, module in modules.items()}
             _save(checkpoint, {**state, "optimizer": optimizer.state_dict(), "step": step + 1})

@@ -28,7 +28,8 @@ from tasks.stage.progress import Progress
 from tasks.stage.publishing import Inputs, clear_leftovers, prepare_scratch, publish, verify_inputs
 from tasks.stage.ranks import EXIT_PASSING, FirstFailed, Ranks
 from tasks.stage.record import Stopwatch, write_record
-from tasks.tracking.tracker import Tracker, owe
+from tasks.tracking.pending import mark_pending
+from tasks.tracking.recorder import Recorder
 
 T = TypeVar("T")
 Metrics = dict[str, Any]
@@ -53,7 +54,7 @@ class StageRun:
         rank: of this process where several train together; only 0 writes into `out`.
         work: scratch folder that survives a kill (training checkpoints) and is removed once published.
         inputs: by slot of the plan's entry: the folder of a published stage run, or a list without repeats.
-        tracker: `tracker.log(step, {"loss": ...})`, `tracker.dataset(name, digest, rows)`.
+        recorder: `recorder.log(step, {"loss": ...})`, `recorder.dataset(name, digest, rows)`.
         runtime: device, threads and the like, from params.yaml; must not change the result.
     """
 
@@ -66,7 +67,7 @@ class StageRun:
     out: Path
     work: Path
     inputs: Inputs = field(default_factory=dict)
-    tracker: Tracker = field(default_factory=Tracker)
+    recorder: Recorder = field(default_factory=Recorder)
     runtime: dict[str, Any] = field(default_factory=dict)
     report_progress: Callable[[int, int], None] = field(default=lambda done, total: None, repr=False)
     rank: int = 0
@@ -235,7 +236,7 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
     paths.partial.mkdir(parents=True)
     curves = LiveCurves(job.settings, job.identity, paths.work / "history.jsonl", stopwatch.started)
     run = job.stage_run()
-    run.tracker, run.report_progress = curves.tracker, Progress(job.title, heartbeat)
+    run.recorder, run.report_progress = curves.recorder, Progress(job.title, heartbeat)
     together.begin(job.identity)
     try:
         _compute_whole(job, run, compute)
@@ -247,8 +248,8 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
             raise InputError(full) from error
         raise
     took = stopwatch.took()
-    write_record(paths, job.identity, took, before, curves.tracker.speed())
-    owe(job.settings.root)
+    write_record(paths, job.identity, took, before, curves.recorder.speed())
+    mark_pending(job.settings.root)
     curves.finish(published=True)
     if job.settings.runtime.get("keep_stopped", True):
         early_stop.keep_scratch(paths.work, job.identity, took)
@@ -261,8 +262,8 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
 def _compute_whole(job: _Job, run: StageRun, compute: Callable[[StageRun], Metrics]) -> None:
     """Compute into the folder beside the output, and put it in its place once all of it is written."""
     metrics = compute(run)
-    if run.tracker.lines:
-        run.tracker.publish(run.out / "history.jsonl")
+    if run.recorder.lines:
+        run.recorder.publish(run.out / "history.jsonl")
     write_json(run.out / "metrics.json", metrics)
     now, _ = identify(job.settings, run.stage, run.name)
     if now["inputs"] != job.identity["inputs"]:

@@ -1,309 +1,298 @@
-"""One MLflow run per stage run, found again by its identity: never twice, resumed after a kill, if need be late.
-Everything can be written from the published files, so nothing is lost while MLflow is down."""
+"""MLflow as a tracker: groups are its experiments, links its inputs, tags and registered models."""
 
+import contextlib
 import json
 import os
-import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from tasks.identity import manifest
-from tasks.identity.paths import Paths
+from filelock import FileLock
+
+from tasks.identity.addresses import masked
 from tasks.identity.settings import Settings
-from tasks.tracking.tracker import Dataset, Tracker
+from tasks.tracking import database
+from tasks.tracking.recorder import Dataset
+from tasks.tracking.tracker import HOST, ROOT, Model, Recorded, Spec, Status, Tracker
+from tasks.tracking.views import SHARED, view_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-HOST = "host"  # tag: where a run is open; machines that share MLflow do not see each other's locks
-FLUSH_SECONDS = 5.0
-PATIENCE_SECONDS = 30.0  # at the end of a stage run, for a server that does not answer
+PARENT = "mlflow.parentRunId"
+_LINK = "stage_run."  # tags that name the stage runs of a design
 _BATCH = 1000  # metrics per request, MLflow's limit
 _PARAMS = 100  # parameters per request, MLflow's limit
+_PAGE = 1000
 
 
-def tracking_uri(found: Settings) -> str:
+def tracking_uri(settings: Settings) -> str:
     """MLflow's address: MLFLOW_TRACKING_URI, else `runtime.tracking`; SQLite paths count from the repository's root."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or str(found.runtime.get("tracking") or DEFAULT_URI)
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not uri.removeprefix(prefix).startswith("/"):
-        return f"{prefix}{found.root / uri.removeprefix(prefix)}"
-    return uri
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or str(settings.runtime.get("tracking") or DEFAULT_URI)
+    if database.path_of(uri) is None:
+        return uri
+    return database.uri_of(settings.root / unquote(uri.removeprefix(database.PREFIX)))
 
 
-def connect(found: Settings) -> "MlflowClient":
-    """A client whose database exists (several processes creating it at once fail) and which gives up within seconds."""
-    import logging
+class MlflowTracker(Tracker):
+    """MLflow at the address that MLFLOW_TRACKING_URI or params.yaml names.
 
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    uri = tracking_uri(found)
-    with lock(found.root):
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
-def lock(root: Path) -> Any:
-    """Held while something is looked for in MLflow and created if it is not there."""
-    from filelock import FileLock
-
-    path = root / ".locks" / "mlflow.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path)
-
-
-def experiment(client: "MlflowClient", root: Path, name: str) -> str:
-    """The id of an experiment, created if there is none; artifacts lie in mlartifacts/ when the database is local."""
-    with lock(root):
-        known = client.get_experiment_by_name(name)
-        if known is not None:
-            return known.experiment_id
-        local = str(client.tracking_uri).startswith("sqlite:")
-        return client.create_experiment(name, artifact_location=(root / "mlartifacts").as_uri() if local else None)
-
-
-def stage_experiment(client: "MlflowClient", found: Settings) -> str:
-    """The experiment that holds every stage run of a scale."""
-    return experiment(client, found.root, f"stage runs ({found.scale})")
-
-
-def open_run(
-    client: "MlflowClient", found: Settings, identity: Mapping[str, Any], started: float | None = None
-) -> tuple[str, bool]:
-    """The MLflow run of a stage run by its identity: (run id, whether it is finished); created if there is none.
-
-    Args:
-        started: seconds since the epoch, of a new run; default: now.
+    Attributes:
+        address: MLflow's tracking URI.
+        client: its client, once connected.
     """
-    wanted = manifest.digest_of(identity)
-    where = stage_experiment(client, found)
-    stage_run = f"{identity['stage']}/{identity['name']}"
-    with lock(found.root):
-        runs = client.search_runs([where], f"tags.identity = '{wanted}'", order_by=["attributes.start_time ASC"])
-        if runs:
-            run = runs[0]
-            return run.info.run_id, run.info.status == "FINISHED"
-        tags = {"identity": wanted, "stage": identity["stage"], "stage_run": stage_run, "scale": identity["scale"]}
-        commit = git_commit(found.root)
-        tags |= {"git_commit": commit} if commit else {}
-        run = client.create_run(where, round(1000 * (started or time.time())), tags, stage_run)
-    log_params(client, run.info.run_id, flatten(identity))
-    return run.info.run_id, False
+
+    client: "MlflowClient"
+
+    def __init__(self, settings: Settings) -> None:
+        self._root = settings.root
+        self.address = tracking_uri(settings)
+        self.database = database.path_of(self.address)
+        self._experiments: dict[str, str] = {}
+        self._last_steps: dict[str, float] = {}
+
+    def connect(self) -> None:
+        """As for `Tracker`; a server that does not answer is given up within seconds.
+
+        Raises:
+            Unusable: the local database cannot be mended.
+        """
+        import logging
+
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("DO_NOT_TRACK", "true")
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if self.database is not None:
+            database.prepare(self.database)
+        self.client = MlflowClient(tracking_uri=self.address, registry_uri=self.address)
+        self.client.search_experiments(max_results=1)
+
+    def open(self, spec: Spec, resume: bool = False) -> tuple[str, bool]:
+        experiment = self._experiment(spec.group)
+        conditions = [f"tags.`{key}` = '{value}'" for key, value in self._identity(spec).items()]
+        oldest_first = ["attributes.start_time ASC"]
+        with self._lock():
+            runs = self.client.search_runs([experiment], " and ".join(conditions), order_by=oldest_first)
+            if runs:
+                run = runs[0].info
+                if resume:
+                    self.client.update_run(run.run_id, status="RUNNING")
+                    self.log(run.run_id, tags={key: spec.tags[key] for key in (HOST, ROOT) if key in spec.tags})
+                return run.run_id, run.status == "FINISHED"
+            tags = {**spec.tags, **self._identity(spec)}
+            started = round(1000 * (spec.started or time.time()))
+            run_id = self.client.create_run(experiment, started, tags, spec.name).info.run_id
+        self._log_params(run_id, spec.params)
+        return run_id, False
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, Any] | None = None,
+        curves: Sequence[Mapping[str, float]] = (),
+        tags: Mapping[str, Any] | None = None,
+        files: Iterable[Path] = (),
+        folder: str = "",
+    ) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        after = self._last_step(run_id, curves)
+        numbers = {k: v for k, v in (metrics or {}).items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        points = [
+            Metric(_key(key), float(value), now, int(line["step"]))
+            for line in curves
+            if line["step"] > after
+            for key, value in line.items()
+            if key != "step"
+        ] + [Metric(_key(key), float(value), now, 0) for key, value in numbers.items()]
+        for start in range(0, len(points), _BATCH):
+            self.client.log_batch(run_id, metrics=points[start : start + _BATCH])
+        if curves:
+            self._last_steps[run_id] = max(after, curves[-1]["step"])
+        if tags:
+            self.client.log_batch(run_id, tags=[RunTag(_key(key), str(value)) for key, value in tags.items()])
+        for path in files:
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def finish(self, run_id: str, status: Status = "FINISHED", ended: float | None = None) -> None:
+        self.client.set_terminated(run_id, status, None if ended is None else round(1000 * ended))
+
+    def link(
+        self,
+        run_id: str,
+        datasets: Iterable[Dataset] = (),
+        stage_runs: Mapping[str, str] | None = None,
+        model: Model | None = None,
+    ) -> None:
+        inputs = [_input(dataset) for dataset in datasets]
+        if inputs:
+            with self._lock():  # two sweeps that end at once may both be the first with a data set
+                self.client.log_inputs(run_id, inputs)
+        if stage_runs:
+            self.log(run_id, tags={f"{_LINK}{stage}": linked for stage, linked in stage_runs.items()})
+        if model:
+            self._register(run_id, model)
+
+    def find(
+        self,
+        group: str | None = None,
+        status: Status | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+    ) -> list[Recorded]:
+        conditions = [f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()]
+        conditions += [f"attributes.status = '{status}'"] if status else []
+        conditions += [f"tags.`{PARENT}` = '{parent}'"] if parent else []
+        names = {group: self._experiment(group)} if group else self._all_experiments()
+        found = []
+        for name, experiment in names.items():
+            found += [_recorded(run, name) for run in self._pages(experiment, " and ".join(conditions))]
+        return found
+
+    def read(self, run_id: str) -> Recorded:
+        return _recorded(self.client.get_run(run_id), "")
+
+    def remedy(self, error: Exception) -> str | None:
+        if isinstance(error, database.Unusable):
+            return str(error)
+        if isinstance(error, ModuleNotFoundError):
+            return f"install {error.name}, which the address {masked(self.address)} asks for"
+        text = str(error)
+        if "Invalid Host" in text or "DNS rebinding" in text:
+            return "start MLflow's server with --allowed-hosts"
+        if any(f"error code {code}" in text or f"code {code} " in text for code in (401, 403)):
+            return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user who may write there"
+        if "error code 404" in text or "UnsupportedModelRegistryStoreURI" in type(error).__name__:
+            return f"MLFLOW_TRACKING_URI ({masked(self.address)}) is no MLflow server: correct it"
+        if self.refuses_run(error):
+            return "bring MLflow's server to the version that this project uses; it refuses a value of this run"
+        return None
+
+    def refuses_run(self, error: Exception) -> bool:
+        return getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
+
+    def _identity(self, spec: Spec) -> dict[str, str]:
+        return {**spec.identity, **({PARENT: spec.parent} if spec.parent else {})}
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Held while something is looked for and made if it is not there."""
+        if self.database is not None:
+            with database.lock_of(self.database):
+                yield
+            return
+        path = self._root / ".locks" / "mlflow.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            yield
+
+    def _experiment(self, name: str) -> str:
+        """The id of an experiment, made if there is none, with the view of its runs that answers its question."""
+        if name not in self._experiments:
+            with self._lock():
+                known = self.client.get_experiment_by_name(name)
+                if known is None:
+                    place = database.artifacts_of(self.database) if self.database is not None else None
+                    tags = {SHARED: json.dumps(view_of(name))}
+                    self._experiments[name] = self.client.create_experiment(name, place, tags)
+                else:
+                    self._experiments[name] = known.experiment_id
+        return self._experiments[name]
+
+    def _all_experiments(self) -> dict[str, str]:
+        names, token = {}, None
+        while True:
+            page = self.client.search_experiments(max_results=_PAGE, page_token=token)
+            names |= {experiment.name: experiment.experiment_id for experiment in page}
+            token = page.token
+            if not token:
+                return names
+
+    def _pages(self, experiment: str, query: str) -> Iterator["Run"]:
+        token = None
+        while True:
+            page = self.client.search_runs([experiment], query, max_results=_PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _last_step(self, run_id: str, curves: Sequence[Mapping[str, float]]) -> float:
+        """The last step that MLflow has of a run's curves, -inf for none."""
+        if run_id not in self._last_steps:
+            key = next((key for line in curves[:1] for key in line if key != "step"), None)
+            points = self.client.get_metric_history(run_id, _key(key)) if key else []
+            last = max((point.step for point in points), default=float("-inf"))
+            if not key:
+                return last
+            self._last_steps[run_id] = last
+        return self._last_steps[run_id]
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """They can never change, so this is for new runs only."""
+        from mlflow.entities import Param
+
+        entries = [Param(_key(key), str(value)[:6000]) for key, value in params.items()]
+        for start in range(0, len(entries), _PARAMS):
+            self.client.log_batch(run_id, params=entries[start : start + _PARAMS])
+
+    def _register(self, run_id: str, model: Model) -> None:
+        """A version of a registered model for these weights, made if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(model.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        for version in self.client.search_model_versions(f"name = '{model.name}'"):
+            if version.tags.get("content") == model.content:
+                return
+        self.client.log_dict(run_id, dict(model.lineage), "model/lineage.json")
+        source = f"{self.client.get_run(run_id).info.artifact_uri}/model"
+        tags = {**model.tags, "content": model.content}
+        self.client.create_model_version(model.name, source, run_id=run_id, tags=tags)
 
 
-def deliver(client: "MlflowClient", found: Settings, stage: str, name: str, tracker: Tracker | None = None) -> str:
-    """Bring a published stage run's MLflow run up to date from its files and finish it; returns its run id."""
-    out = Paths(found.root, found.scale, stage, name).out
-    published = manifest.read_manifest(out)
-    recorded = {one.name: one for one in read_datasets(found, stage, name)} | (tracker.datasets if tracker else {})
-    record = _record(found, stage, name, published["identity"])
-    ended = datetime.fromisoformat(record["finished"]).timestamp() if record else None
-    started = ended - record["seconds"] if record else None
-    run_id, finished = open_run(client, found, published["identity"], started)
-    if finished:
-        return run_id
-    history = out / "history.jsonl"
-    lines = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
-    log_history(client, run_id, lines, last_step(client, run_id, lines))
-    curves = {key for line in lines for key in line}
-    figures = flatten(json.loads((out / "metrics.json").read_text()))
-    # A figure of the whole run that is called like a curve (the mean loss) is no point of it.
-    log_metrics(client, run_id, {f"result.{key}" if key in curves else key: one for key, one in figures.items()})
-    log_metrics(client, run_id, {f"speed.{key}": one for key, one in record.get("speed", {}).items()})
-    log_tags(client, run_id, {f"environment.{key}": one for key, one in record.get("environment", {}).items()})
-    with lock(found.root):  # two sweeps that end at once may both be the first with a data set
-        log_datasets(client, run_id, recorded.values())
-    client.set_terminated(run_id, "FINISHED", ended and round(1000 * ended))
-    return run_id
-
-
-def _record(found: Settings, stage: str, name: str, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What was noted when a published output was computed on this machine; empty where it was not."""
-    path = Paths(found.root, found.scale, stage, name).record
-    record = json.loads(path.read_text()) if path.exists() else {}
-    return record if record.get("identity") == manifest.digest_of(identity) else {}
-
-
-def read_datasets(found: Settings, stage: str, name: str) -> list[Dataset]:
-    """The data sets among a stage run's inputs, from the plan and their manifests."""
-    entry = found.entry(stage, name)
-    runs = dict.fromkeys(one for slot in ("data", "benchmark") for one in _listed(entry.get(slot)))
-    datasets = []
-    for run in runs:
-        folder = found.root / "runs" / found.scale / run
-        published = manifest.read_manifest(folder)
-        rows = json.loads((folder / "metrics.json").read_text())
-        count = next((rows[key] for key in ("samples", "questions", "rows") if isinstance(rows.get(key), int)), 0)
-        datasets.append(Dataset(run.partition("/")[2], published["content"], count))
-    return datasets
-
-
-def log_history(client: "MlflowClient", run_id: str, lines: list[dict[str, float]], after: float) -> None:
-    """Write the curves' points past a step, in batches."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    points = [
-        Metric(key, float(value), now, int(line["step"]))
-        for line in lines
-        if line["step"] > after
-        for key, value in line.items()
-        if key != "step"
-    ]
-    for start in range(0, len(points), _BATCH):
-        client.log_batch(run_id, metrics=points[start : start + _BATCH])
-
-
-def last_step(client: "MlflowClient", run_id: str, lines: list[dict[str, float]]) -> float:
-    """The last step that MLflow has, -inf for none."""
-    key = next((key for line in lines[:1] for key in line if key != "step"), None)
-    points = client.get_metric_history(run_id, key) if key else []
-    return max((point.step for point in points), default=float("-inf"))
-
-
-def log_metrics(client: "MlflowClient", run_id: str, metrics: Mapping[str, Any]) -> None:
-    """Write final metrics; what is not a number is left to the files."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    points = [Metric(_key(key), float(value), now, 0) for key, value in numbers.items()]
-    for start in range(0, len(points), _BATCH):
-        client.log_batch(run_id, metrics=points[start : start + _BATCH])
-
-
-def log_params(client: "MlflowClient", run_id: str, params: Mapping[str, Any]) -> None:
-    """Write parameters; they can never change, so this is for new runs only."""
-    from mlflow.entities import Param
-
-    entries = [Param(_key(key), str(value)[:6000]) for key, value in params.items()]
-    for start in range(0, len(entries), _PARAMS):
-        client.log_batch(run_id, params=entries[start : start + _PARAMS])
-
-
-def log_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, Any]) -> None:
-    """Write tags in one request."""
-    from mlflow.entities import RunTag
-
-    if tags:
-        client.log_batch(run_id, tags=[RunTag(_key(key), str(value)) for key, value in tags.items()])
-
-
-def log_datasets(client: "MlflowClient", run_id: str, datasets: Any) -> None:
-    """Link the data sets that were read."""
+def _input(dataset: Dataset) -> Any:
     from mlflow.entities import Dataset as Entity
     from mlflow.entities import DatasetInput, InputTag
 
-    inputs = [
-        DatasetInput(
-            Entity(
-                name=one.name,
-                digest=one.digest[:32],
-                source_type="dvc",
-                source=json.dumps({"digest": one.digest}),
-                profile=json.dumps({"num_rows": one.rows}),
-            ),
-            [InputTag("mlflow.data.context", "input")],
-        )
-        for one in datasets
-    ]
-    if inputs:
-        client.log_inputs(run_id, inputs)
+    entity = Entity(
+        name=dataset.name,
+        digest=dataset.digest[:32],
+        source_type="dvc",
+        source=json.dumps({"digest": dataset.digest}),
+        profile=json.dumps({"num_rows": dataset.rows}),
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "input")])
 
 
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, one in value.items():
-        if isinstance(one, Mapping):
-            flat |= flatten(one, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = one
-    return flat
-
-
-def git_commit(root: Path) -> str:
-    """The commit that is checked out, or "" outside git."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-class Live(threading.Thread):
-    """Streams one stage run's curves to MLflow while it trains. Its failure is one warning, never the training's.
-
-    Args:
-        identity: of the stage run.
-        tracker: where the curves come from.
-        started: seconds since the epoch.
-    """
-
-    def __init__(self, found: Settings, identity: Mapping[str, Any], tracker: Tracker, started: float) -> None:
-        super().__init__(name="mlflow", daemon=True)
-        self._found, self._identity, self._tracker, self._began = found, identity, tracker, started
-        self._over = threading.Event()
-        self._importing = True
-        self._published = False
-
-    def run(self) -> None:
-        try:
-            import mlflow  # noqa: F401  seconds; a stage run that is over by then is left to the flow
-
-            self._importing = False
-            if self._over.is_set():
-                return
-            client = connect(self._found)
-            run_id, finished = open_run(client, self._found, self._identity, self._began)
-            if finished:  # computed again, e.g. after its output was damaged: MLflow has it already
-                return
-            client.update_run(run_id, status="RUNNING")  # a killed one goes on
-            client.set_tag(run_id, HOST, socket.gethostname())
-            after = last_step(client, run_id, self._tracker.lines)
-            while True:
-                over = self._over.wait(FLUSH_SECONDS)
-                lines = self._tracker.lines
-                log_history(client, run_id, lines, after)
-                after = max([after, *(line["step"] for line in lines)])
-                if over:
-                    break
-            if self._published:
-                deliver(client, self._found, self._identity["stage"], self._identity["name"], self._tracker)
-            else:
-                client.set_terminated(run_id, "FAILED")
-        except Exception as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            print(
-                f"warning: MLflow ({tracking_uri(self._found)}) does not take this run: {reason[0][:300]}. "
-                "history.jsonl has everything; the next flow delivers it",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def finish(self, published: bool) -> None:
-        """Deliver the rest, but do not wait for a dead server for long."""
-        self._published = published
-        self._over.set()
-        if not self._importing:
-            self.join(PATIENCE_SECONDS)
+def _recorded(run: "Run", group: str) -> Recorded:
+    ended = run.info.end_time / 1000 if run.info.end_time else None
+    return Recorded(
+        run.info.run_id,
+        group,
+        run.info.run_name,
+        run.info.status,
+        run.data.tags,
+        run.data.metrics,
+        run.info.start_time / 1000,
+        ended,
+        {key.removeprefix(_LINK): linked for key, linked in sorted(run.data.tags.items()) if key.startswith(_LINK)},
+    )
 
 
 def _key(name: str) -> str:
     # MLflow allows letters, digits, and _ - . / : and spaces.
     return "".join(c if c.isalnum() or c in "_-./: " else "-" for c in name)
-
-
-def _listed(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value] if value else []

@@ -1,90 +1,144 @@
-"""What a stage run records while it works: loss curves and data sets.
-history.jsonl has all of it; MLflow gets the same (tasks/tracking/mlflow.py), and a slow or dead one stops nothing."""
+"""What a tracker of experiments has to do: open a run, log to it, finish it, link it. MLflow is one (mlflow.py).
+A run is known by its identity, so that opening it again, from another process or after a kill, gives the same run."""
 
-import json
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from typing import Any, Literal
 
-from model.training.machine import SYSTEM
+from tasks.tracking.recorder import Dataset
 
-OWED = Path(".work") / "mlflow-owed"
-
-
-def owe(root: Path) -> None:
-    """Note that there is something MLflow may not have; the note stays until a flow has delivered all."""
-    (root / OWED).parent.mkdir(exist_ok=True)
-    (root / OWED).touch()
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+HOST, ROOT = "host", "root"  # tags: the machine and the clone whose process has opened a run
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A data set that a stage run has read: its name, the digest of its contents and its number of rows."""
+class Spec:
+    """A run to open.
+
+    Attributes:
+        group: what it is listed under (an experiment of MLflow), e.g. "stage runs (tiny)".
+        name: for people.
+        identity: tags that tell it from every other run of its group and parent.
+        params: written once, when it is created.
+        tags: further ones.
+        parent: id of the run that it belongs to.
+        started: seconds since the epoch; None: now.
+    """
+
+    group: str
+    name: str
+    identity: Mapping[str, str]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    started: float | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run as a tracker has it; `started` and `ended` in seconds since the epoch, `stage_runs` as it was linked."""
+
+    id: str
+    group: str
+    name: str
+    status: Status
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    started: float
+    ended: float | None = None
+    stage_runs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An entry for a model registry: the registered name, the digest of its weights, what it was made of."""
 
     name: str
-    digest: str
-    rows: int
+    content: str
+    lineage: Mapping[str, Any]
+    tags: Mapping[str, str]
 
 
 class Tracker:
-    """Records of one stage run, kept in memory and, with a path, in a file with one JSON object per line.
+    """Where runs are recorded; each method may raise whatever its server does, which costs a warning and no result.
 
-    Args:
-        history: file that survives a kill; steps logged again after resuming replace the earlier ones.
-        on_first: called once, when the first step is logged (MLflow is not even imported for runs without curves).
+    The base class records nothing and knows nothing: a tracker overrides what it can do.
+
+    Attributes:
+        address: where it is, for messages; may hold a password (`tasks.identity.addresses.masked`).
     """
 
-    def __init__(self, history: Path | None = None, on_first: Callable[[], None] | None = None) -> None:
-        self.history = history
-        self.datasets: dict[str, Dataset] = {}
-        self._on_first = on_first
-        self._guard = threading.Lock()
-        self._lines: list[dict[str, float]] = []
-        if history is not None and history.exists():
-            # A kill in the middle of a write leaves a broken last line, whose step is trained again anyway.
-            self._lines = [json.loads(line) for line in history.read_text().splitlines() if line.endswith("}")]
-            history.write_text("".join(json.dumps(line) + "\n" for line in self._lines))
+    address: str = ""
 
-    @property
-    def lines(self) -> list[dict[str, float]]:
-        """Every step logged so far: {"step", metric names...}, in rising order."""
-        with self._guard:
-            return list(self._lines)
+    def connect(self) -> None:
+        """Import what it needs and see that it answers: seconds. Called before anything else, once."""
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Record metrics (finite numbers, e.g. {"loss": 1.2, "lr": 1e-3}) at an optimizer step, in rising order.
+    def open(self, spec: Spec, resume: bool = False) -> tuple[str, bool]:
+        """The run with this identity, created if there is none: (run id, whether it is finished).
 
-        Names that begin with "system/" are the machine's: MLflow shows them while the run lasts, the output has none.
+        Args:
+            resume: whatever became of it, it is running again, here (its `tags` say where).
         """
-        line = {"step": int(step), **{name: float(value) for name, value in metrics.items()}}
-        with self._guard:
-            kept = [earlier for earlier in self._lines if earlier["step"] < step]
-            rewrite = len(kept) < len(self._lines)
-            self._lines = [*kept, line]
-            if self.history is not None:
-                text = "".join(json.dumps(entry) + "\n" for entry in (self._lines if rewrite else [line]))
-                with self.history.open("w" if rewrite else "a") as file:
-                    file.write(text)
-        if self._on_first is not None:
-            self._on_first, first = None, self._on_first
-            first()
+        raise NotImplementedError
 
-    def publish(self, path: Path) -> None:
-        """Write the curves that are part of the result: all but the machine's."""
-        kept = ({key: one for key, one in line.items() if not key.startswith(SYSTEM)} for line in self.lines)
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    def log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, Any] | None = None,
+        curves: Sequence[Mapping[str, float]] = (),
+        tags: Mapping[str, Any] | None = None,
+        files: Iterable[Path] = (),
+        folder: str = "",
+    ) -> None:
+        """Write to a run.
 
-    def speed(self) -> dict[str, float]:
-        """The machine's figures over the whole run: the highest of peaks, the median of all else."""
-        found: dict[str, list[float]] = {}
-        for line in self.lines:
-            for key, value in line.items():
-                if key.startswith(SYSTEM):
-                    found.setdefault(key.removeprefix(SYSTEM), []).append(value)
-        return {key: round(max(some) if "peak" in key else median(some), 4) for key, some in found.items()}
+        Args:
+            metrics: final figures; what is not a number is left out.
+            curves: {"step", metric names...} in rising order, from the first step on; those it has are not repeated.
+            files: copied; one of the same name and folder is replaced.
+        """
+        raise NotImplementedError
 
-    def dataset(self, name: str, digest: str, rows: int) -> None:
-        """Record a data set that was read, e.g. ("3di-ft1m", its digest, 10_000)."""
-        self.datasets[name] = Dataset(name, digest, rows)
+    def finish(self, run_id: str, status: Status = "FINISHED", ended: float | None = None) -> None:
+        """Close a run; `ended` in seconds since the epoch, None: now."""
+        raise NotImplementedError
+
+    def link(
+        self,
+        run_id: str,
+        datasets: Iterable[Dataset] = (),
+        stage_runs: Mapping[str, str] | None = None,
+        model: Model | None = None,
+    ) -> None:
+        """Connect a run with what it has read, with the stage runs it is made of ({stage: run id}), and with a version
+        of a registered model."""
+        raise NotImplementedError
+
+    def find(
+        self,
+        group: str | None = None,
+        status: Status | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+    ) -> list[Recorded]:
+        """The runs that fit, of every group for None."""
+        return []
+
+    def read(self, run_id: str) -> Recorded | None:
+        """One run, None where this tracker cannot say."""
+        return None
+
+    def remedy(self, error: Exception) -> str | None:
+        """What to do about an error that trying again cannot mend; None where it can."""
+        return None
+
+    def refuses_run(self, error: Exception) -> bool:
+        """Whether an error is about one run alone, so that others may be recorded."""
+        return False
+
+
+def place(root: Path) -> dict[str, str]:
+    """Tags that say where a run is open: others cannot see its locks, and leave it alone."""
+    return {HOST: socket.gethostname(), ROOT: str(root)}

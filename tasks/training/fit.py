@@ -58,7 +58,7 @@ def fit(
             run.seed,
             machine_of(run, params.zero_stage),
             order,
-            on_log=run.tracker.log,
+            on_log=run.recorder.log,
             on_progress=run.progress,
             count_faults=counting,
             frac=frac_of(run.parts),

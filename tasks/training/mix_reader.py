@@ -46,7 +46,7 @@ def read_conversations(
         for record, wanted in zip(conversations.read(path), taken, strict=True):
             if wanted:
                 found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
-        run.tracker.dataset(folder.name, manifest.read_manifest(folder)["content"], int(sum(taken)))
+        run.recorder.dataset(folder.name, manifest.read_manifest(folder)["content"], int(sum(taken)))
     return found
 
 

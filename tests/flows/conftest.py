@@ -15,8 +15,6 @@ import yaml
 from flows.designs.design import Design, choose
 from flows.designs.plan import plan_of, write_plan
 from flows.servers.prefect import prefect_server
-from tasks.identity.settings import Settings
-from tasks.tracking import mlflow
 from tests.postgres import postgres, programs
 
 REPO = Path(__file__).resolve().parents[2]
@@ -44,7 +42,7 @@ def compute(run):
     read = {slot: [(pathlib.Path(p) / "output.json").read_text() for p in paths] for slot, paths in given.items()}
     if run.stage in ("adapt", "align", "instruct"):
         for step in range(3):
-            run.tracker.log(step, {"loss": 1 / (step + 1)})
+            run.recorder.log(step, {"loss": 1 / (step + 1)})
             run.progress(step + 1, 3)
     content = {"params": run.params, "parts": run.parts, "seed": run.seed, "read": read}
     (run.out / "output.json").write_text(json.dumps(content, sort_keys=True))
@@ -180,16 +178,6 @@ def postgres_address() -> Iterator[str]:
 def project(tmp_path: Path) -> Project:
     """A fresh small project with git, DVC, and the plan of rows 1 and 8."""
     return make_project(tmp_path / "project")
-
-
-@pytest.fixture(scope="session")
-def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database to copy: creating one takes seconds."""
-    root = tmp_path_factory.mktemp("mlflow")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        mlflow.connect(Settings(root, {"scale": "tiny"}, {}))
-    return root / "mlflow.db"
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_who_asks_for_a_trial_keeps_it(swept):
 def test_who_tries_all_again_keeps_no_trial(swept, monkeypatch):
     monkeypatch.chdir(swept.root)
     monkeypatch.setattr("flows.execution.flow.Session.settle", lambda self, runs: [])  # nothing is left to compute
-    monkeypatch.setattr("flows.tracking.flow_runs.deliver_owed", lambda *given: None)
+    monkeypatch.setattr("flows.tracking.delivery.deliver_pending", lambda *given: None)
     assert CliRunner().invoke(app, ["retry"]).exit_code == 0
     assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
 

@@ -13,7 +13,7 @@ from tasks.identity.manifest import Damaged
 from tasks.identity.paths import Paths
 from tasks.stage import harness
 from tasks.stage.harness import EXIT_DAMAGED, EXIT_INPUT, EXIT_PASSING, execute
-from tasks.tracking.tracker import Tracker
+from tasks.tracking.recorder import Recorder
 
 PARAMS = """
 scale: tiny
@@ -413,13 +413,13 @@ def test_what_a_sweep_sets_goes_on_top_and_must_exist(scenes):
 
 def test_steps_logged_again_after_resuming_replace_the_earlier_ones(tmp_path):
     path = tmp_path / "history.jsonl"
-    tracker = Tracker(path)
+    recorder = Recorder(path)
     for step in range(4):
-        tracker.log(step, {"loss": 10.0 - step})
+        recorder.log(step, {"loss": 10.0 - step})
     path.write_text(path.read_text() + '{"step": 4, "lo')  # killed in the middle of a write
-    Tracker(path).log(4, {"loss": 6.0})
+    Recorder(path).log(4, {"loss": 6.0})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3, 4]
-    resumed = Tracker(path)
+    resumed = Recorder(path)
     resumed.log(2, {"loss": 0.5})
     resumed.log(3, {"loss": 0.25})
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -432,7 +432,7 @@ def test_how_fast_it_was_is_recorded_and_no_part_of_the_output(root):
     def compute(run):
         for step, (rate, memory) in enumerate([(1.0, 0.2), (5.0, 0.4), (3.0, 0.3)]):
             figures = {"system/samples_per_second": rate, "system/peak_memory_gib": memory}
-            run.tracker.log(step, {"loss": 1.0 - step / 10} | figures)
+            run.recorder.log(step, {"loss": 1.0 - step / 10} | figures)
         return {}
 
     execute("scenes", "train", compute, root)

@@ -1,21 +1,14 @@
-"""Pictures of a study are drawn from its trials; the registry gets the winner once, with its lineage."""
+"""Pictures of a study are drawn from its trials."""
 
-import json
 import warnings
-from pathlib import Path
 
 import optuna
 import pytest
 from PIL import Image
 
-from flows.designs.design import ROWS
-from flows.designs.plan import plan_of
 from flows.designs.space import Space
 from flows.search.report.plots import _in_order, draw
 from flows.search.trials import DESIGN, HOURS, front, importances_of, trials_of
-from flows.tracking import model_registry
-from tasks.identity import manifest, settings
-from tasks.identity.paths import Paths
 
 
 @pytest.fixture
@@ -62,49 +55,3 @@ def test_the_front_of_the_study(study):
     found = front(trials_of(made))
     assert [one.hours for one in found] == sorted(one.hours for one in found)
     assert [one.value for one in found] == sorted({one.value for one in found})
-
-
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """Row 1 as if it were computed: every stage run has an output with its manifest."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "params.yaml").write_text("scale: tiny\nversions: {}\n")
-    plan = plan_of([ROWS[1]])
-    for run in plan.runs():
-        stage, _, name = run.partition("/")
-        out = Paths(tmp_path, "tiny", stage, name).out
-        out.mkdir(parents=True)
-        (out / "metrics.json").write_text(json.dumps({"run": run}))
-        manifest.write_manifest(out, {"stage": stage, "name": name})
-    return tmp_path, plan
-
-
-def test_lineage_reaches_the_data(trained):
-    root, plan = trained
-    made_of = model_registry.lineage(root, plan, ROWS[1])
-    runs = made_of["stage_runs"]
-    assert {"scenes/train", "data/cc558k", "data/mix665k", "foundation/clip", f"instruct/{ROWS[1].name}"} <= set(runs)
-    assert not any(run.startswith(("score/", "benchmark/")) for run in runs), "what it was trained from, no more"
-    manifest = json.loads((Paths(root, "tiny", "data", "mix665k").out / "MANIFEST.json").read_text())
-    assert runs["data/mix665k"]["content"] == manifest["content"]
-
-
-def test_the_winner_is_registered_once(trained, tracking_database):
-    import shutil
-
-    from tasks.tracking.mlflow import connect, experiment
-
-    root, plan = trained
-    shutil.copyfile(tracking_database, root / "mlflow.db")
-    client = connect(settings.load(root))
-    run_id = client.create_run(experiment(client, root, "stage runs (tiny)")).info.run_id
-    made_of = model_registry.lineage(root, plan, ROWS[1])
-    numbers = [model_registry.register(client, "spatialllm-tiny", run_id, made_of, {"average": 0.5}) for _ in range(2)]
-    assert numbers[0] == numbers[1]
-    (version,) = client.search_model_versions("name = 'spatialllm-tiny'")
-    assert version.run_id == run_id
-    assert version.tags["design"] == ROWS[1].name
-    assert version.tags["data.data.mix665k"] == made_of["stage_runs"]["data/mix665k"]["content"]
-    assert version.tags["metric.average"] == "0.5"
-    written = client.download_artifacts(run_id, "model/lineage.json")
-    assert json.loads(Path(written).read_text()) == made_of

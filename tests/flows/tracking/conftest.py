@@ -1,0 +1,3 @@
+"""The project of the trackers' own tests."""
+
+from tests.tasks.tracking.conftest import root as root
