@@ -15,10 +15,12 @@ _LONGEST = 1 << 26  # characters of one record; more than that is no record
 def records(path: Path) -> Iterator[tuple[str, Any]]:
     """The members of the JSON object in a file, in order: (key, value), for an array one (key, element) each.
 
-    An empty array yields nothing. Values are checked as JSON only.
+    An empty array yields nothing. Values are checked as JSON only. The json module reads a file as a whole; ijson, the
+    usual stream, is slower by far without its C library and names no byte.
 
     Raises:
-        InputError: the file is missing, is not a JSON object, or breaks off; the message names the byte.
+        InputError: the file is missing, is not a JSON object, breaks off, goes on after its end, or has a member twice,
+            a value nested too deep or a number too long; the message names the byte.
     """
     with _opened(path) as file:
         try:
@@ -60,25 +62,40 @@ class _Reader:
 
     def members(self) -> Iterator[tuple[str, Any]]:
         self._expect("{")
-        if self._peek() == "}":
-            return
-        while True:
+        seen: set[str] = set()
+        while self._peek() != "}":
+            if seen:
+                self._expect(",")
             key = self._value()
             if not isinstance(key, str):
                 raise self._broken("expected a key in double quotes")
+            if key in seen:
+                raise self._wrong(f"the key {key[:60]!r} occurs twice; keep one of them")
+            seen.add(key)
             self._expect(":")
             if self._peek() == "[":
                 yield from ((key, element) for element in self._elements())
             else:
                 yield key, self._value()
-            if self._peek() == "}":
-                return
-            self._expect(",")
+        self.at += 1
+        self._end("object")
 
     def array(self) -> Iterator[Any]:
         yield from self._elements()
-        if (self.text[self.at :] + self.file.read(_CHUNK)).strip():
-            raise self._broken("something follows the end of the array")
+        self._end("array")
+
+    def _end(self, kind: str) -> None:
+        """That nothing but white space follows."""
+        while not self.text[self.at :].strip():
+            if self.ended:
+                return
+            self.at = len(self.text)
+            self._more()
+        self._peek()
+        raise self._wrong(
+            f"something follows the end of the {kind}, {self.text[self.at : self.at + 20]!r}; "
+            "if two files were put together, give each by itself"
+        )
 
     def _elements(self) -> Iterator[Any]:
         self._expect("[")
@@ -104,6 +121,12 @@ class _Reader:
                     raise self._broken(error.msg) from None
                 self._more()
                 continue
+            except RecursionError:
+                raise self._wrong("a value is nested too deep; no annotation is, export the file again") from None
+            except InputError:
+                raise
+            except ValueError:  # of a number longer than Python takes
+                raise self._wrong("a number has thousands of digits; correct it") from None
             if end + 2 >= len(self.text) and not self.ended:
                 self._more()  # a number may go on, even behind "." or "e-"
                 continue
@@ -136,9 +159,10 @@ class _Reader:
         return self.passed + len(self.text[: self.at].encode())
 
     def _broken(self, problem: str) -> InputError:
-        return InputError(
-            f"{self.path}: broken JSON at byte {self._byte()}: {problem}; the file may be cut off, fetch it again"
-        )
+        return self._wrong(f"{problem}; the file may be cut off, fetch it again; else correct it there")
+
+    def _wrong(self, problem: str) -> InputError:
+        return InputError(f"{self.path}: broken JSON at byte {self._byte()}: {problem}")
 
     def _constant(self, name: str) -> float:
         raise InputError(

@@ -13,13 +13,16 @@ from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
-from data_registry.scene import Scene, SceneObject
+from data_registry.scene import Scene
 from data_registry.storage.shards import UNDECODABLE
 
 SOURCE = "KITTI"
 _COLUMNS = ("type", "truncated", "occluded", "alpha", *("x1", "y1", "x2", "y2"), *"hwl", *"xyz", "rotation_y")
 _LARGELY_OCCLUDED = 2  # KITTI's levels: 0 visible, 1 partly, 2 largely occluded, 3 unknown
-_UNNAMED = "misc"  # KITTI's rest: things nobody could ask for by that name
+_TURN = 2 * math.pi + 0.01  # radians; more is in degrees
+# between alpha and rotation_y as seen from the object's place, rad: real labels round both to 0.01 and differ by 0.007
+_HEADING = 0.2
+_UNKNOWN_ANGLE = -10
 _PICTURES = (".png", ".jpg")
 
 
@@ -27,8 +30,8 @@ def read(root: str | Path, drops: Counter[str] | None = None, rules: omni3d.Rule
     """Scenes of a KITTI folder in the order of its frames, one frame in memory at a time.
 
     Boxes are in the frame of the left colour camera (P2), metres; the front is the heading. Objects that Omni3D's rules
-    drop, largely occluded ones and those of type Misc are counted, and their names stay in `others`; so do DontCare
-    regions, which have no 3D box.
+    drop, largely occluded ones and those whose alpha contradicts rotation_y are counted, and their names stay in
+    `others`. DontCare regions are the scene's `ignored`.
 
     Args:
         root: has label_2, calib and image_2 (KITTI's `training`).
@@ -45,8 +48,8 @@ def read(root: str | Path, drops: Counter[str] | None = None, rules: omni3d.Rule
     for path in labels:
         image, objects = records(root, path.stem)
         scene = omni3d.scene(SOURCE, image, objects, path, drops, rules)
-        occluded = {record["id"] for record in objects if record["occlusion"] == _LARGELY_OCCLUDED}
-        reasons = [_reason(thing, occluded) for thing in scene.objects]
+        fault_of = {record["id"]: record["fault"] for record in objects}
+        reasons = [fault_of[thing.id] for thing in scene.objects]
         drops.update(reason for reason in reasons if reason)
         yield replace(
             scene,
@@ -105,15 +108,21 @@ def _record(
         "R_cam": rotation.tolist(),
         "behind_camera": behind,
         "truncation": values["truncated"],
-        "occlusion": int(values["occluded"]),
+        "fault": _fault(values, where),
     }
     return record if whole is None else record | {"bbox2D_proj": whole}
 
 
-def _reason(thing: SceneObject, occluded: set[int]) -> str | None:
-    if thing.name == _UNNAMED:
-        return "no name to ask for (Misc)"
-    return "hidden" if thing.id in occluded else None
+def _fault(values: dict[str, float], where: str) -> str | None:
+    """Why a labelled object is dropped beyond Omni3D's rules, or None."""
+    alpha, heading = values["alpha"], values["rotation_y"]
+    if _UNKNOWN_ANGLE not in (alpha, heading):
+        for key in ("alpha", "rotation_y"):
+            if abs(values[key]) > _TURN:
+                raise InputError(f"{where}: {key} is {values[key]:g}; angles are radians, write {key} as such")
+        if abs(math.remainder(heading - math.atan2(values["x"], values["z"]) - alpha, 2 * math.pi)) > _HEADING:
+            return "alpha and rotation_y contradict each other"
+    return "hidden" if values["occluded"] == _LARGELY_OCCLUDED else None
 
 
 def _projected(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from data_registry.errors import InputError
 from data_registry.readers import imagenet3d, imagenet3d_pickles
+from tests.samples import SAMPLES
 
-SAMPLE = Path(__file__).parents[4] / "shared/samples/imagenet3d_cad/chair_01.off"
+SAMPLE = SAMPLES / "imagenet3d_cad/chair_01.off"
 FRONT, UP = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, 1.0])  # of the CAD models
 angles = st.floats(0, 2 * math.pi, allow_nan=False)
 

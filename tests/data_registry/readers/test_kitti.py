@@ -11,9 +11,9 @@ from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.readers import kitti, omni3d
+from tests.samples import SAMPLES
 
-SAMPLES = Path(__file__).parents[4] / "shared/samples"
-CAR = "Car 0.00 0 1.85 100 80 180 140 1.5 1.7 4.0 0.0 1.6 10.0 0.0"
+CAR = "Car 0.00 0 0.00 130 101 172 117 1.5 1.7 4.0 0.0 1.6 10.0 0.0"
 
 
 @pytest.fixture
@@ -44,18 +44,24 @@ def test_the_samples_agree_with_omni3d():
         assert (scene.camera.width, scene.camera.height) == (reference.camera.width, reference.camera.height)
         np.testing.assert_allclose(scene.camera.K, reference.camera.K, atol=1e-4)
         np.testing.assert_array_equal(scene.camera.up, reference.camera.up)
-        expected = [o for o in reference.objects if o.name != "misc"]  # we do not keep what cannot be asked for
-        assert [o.name for o in scene.objects] == [o.name for o in expected]
-        misc = ["misc"] * (len(reference.objects) - len(expected))
-        assert sorted(scene.others) == sorted([*reference.others, *misc])
-        for mine, other in zip(scene.objects, expected, strict=True):
+        assert [o.name for o in scene.objects] == [o.name for o in reference.objects]
+        assert sorted(scene.others) == sorted(reference.others)
+        assert [r.name for r in scene.ignored] == [r.name for r in reference.ignored]
+        for mine, other in zip(scene.ignored, reference.ignored, strict=True):
+            np.testing.assert_allclose(mine.bbox, other.bbox, atol=0.01)
+        for mine, other in zip(scene.objects, reference.objects, strict=True):
             for key in ("center", "dimensions", "R", "front", "bbox"):
                 np.testing.assert_allclose(getattr(mine, key), getattr(other, key), atol=1e-5, err_msg=key)
             assert mine.provenance == other.provenance
             compared += 1
     assert compared == 5
-    assert ours.pop("no name to ask for (Misc)") == 1
-    assert ours == theirs
+    assert ours == theirs and ours["no name to ask for"] == 1 and sum(len(s.ignored) for s in raw) == 4
+
+
+def _turned(angle: float, seen: float | None = None) -> str:
+    """The car turned by rotation_y; seen: its alpha, if that is to be another."""
+    turned = CAR.removesuffix("0.0") + f"{angle}"
+    return turned.replace("0 0.00 130", f"0 {angle if seen is None else seen:.2f} 130")
 
 
 def test_a_car_ahead_by_hand(folder):
@@ -68,7 +74,7 @@ def test_a_car_ahead_by_hand(folder):
 
 
 def test_rotation_turns_the_front_towards_the_camera(folder):
-    (scene,) = kitti.read(_write(folder, CAR.removesuffix("0.0") + f"{math.pi / 2}"))
+    (scene,) = kitti.read(_write(folder, _turned(math.pi / 2)))
     np.testing.assert_allclose(scene.objects[0].front, [0, 0, -1], atol=1e-12)
 
 
@@ -79,20 +85,23 @@ def test_what_is_dropped_is_counted_and_still_named(folder):
         CAR.replace("Car 0.00 0", "Person_sitting 0.00 2"),
         CAR.replace("Car", "Misc"),
         CAR.replace("Car 0.00", "Van 0.80"),
-        CAR.replace("Car", "Truck").replace("10.0 0.0", "1.0 0.0"),
+        CAR.replace("Car", "Truck").replace("10.0 0.0", "1.3 0.0").replace("130 101 172 117", "0 107 300 200"),
+        _turned(1.0, seen=-1.0).replace("Car", "Tram"),
         "DontCare -1 -1 -10 5 5 20 20 -1 -1 -1 -1000 -1000 -1000 -10",
     )
     (scene,) = kitti.read(_write(folder, *lines), drops)
     assert [o.name for o in scene.objects] == ["car"]
-    assert sorted(scene.others) == ["dontcare", "misc", "person sitting", "truck", "van"]
+    assert sorted(scene.others) == ["misc", "person sitting", "tram", "truck", "van"]
+    assert [(r.name, r.bbox.tolist()) for r in scene.ignored] == [("dontcare", [5, 5, 20, 20])]
     assert drops == {
         "images": 1,
-        "objects": 6,
+        "objects": 7,
         "hidden": 1,
-        "no name to ask for (Misc)": 1,
+        "no name to ask for": 1,
         "truncated": 1,
         "too large for the image": 1,
-        "no valid 3D box": 1,
+        "alpha and rotation_y contradict each other": 1,
+        "a region left out of the annotation": 1,
     }
 
 
@@ -102,6 +111,8 @@ def test_what_is_dropped_is_counted_and_still_named(folder):
         ([CAR, CAR + " 0.9"], "line 2: 16 columns.*score"),
         ([CAR.replace("10.0", "ten")], "line 1: .*ten"),
         ([CAR.replace("10.0", "nan")], "line 1: a value is not finite"),
+        ([_turned(90)], "line 1: alpha is 90; angles are radians"),
+        ([CAR.removesuffix("0.0") + "-180"], "line 1: rotation_y is -180; angles are radians"),
     ],
 )
 def test_a_wrong_line_is_named(folder, lines, message):

@@ -109,7 +109,11 @@ def test_a_converted_file_is_whole_or_absent(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{}", r"byte 0: expected '\['"), ("[] []", "byte 2: something follows"), ("[{}", "ends too early")],
+    [
+        ("{}", r"byte 0: expected '\['"),
+        ("[] []", "byte 3: something follows the end of the array"),
+        ("[{}", "ends too early"),
+    ],
 )
 def test_what_is_no_list_is_refused(tmp_path, text, message):
     (tmp_path / "data.json").write_text(text)

@@ -10,9 +10,12 @@ import pytest
 
 from data_registry import render
 from data_registry.errors import InputError
-from data_registry.readers import json_stream, omni3d, spool
+from data_registry.readers import disk_buffer, json_stream, omni3d
+from data_registry.readers.omni3d import agreement
+from tests.data_registry.readers.omni3d_records import record as _object
+from tests.samples import SAMPLES
 
-SAMPLE = Path(__file__).parents[4] / "shared/samples/omni3d_from_kitti/KITTI_sample_omni3d.json"
+SAMPLE = SAMPLES / "omni3d_from_kitti/KITTI_sample_omni3d.json"
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +32,6 @@ def written(drawn, tmp_path_factory):
         for world, picture in drawn:
             file.add(*render.records(world, picture, f"test/{world.index}.jpg"))
     return path
-
-
-def _object(**changes) -> dict:
-    """A sound KITTI car."""
-    record = {
-        "id": 1,
-        "image_id": 5,
-        "category_name": "car",
-        "valid3D": True,
-        "bbox2D_tight": [10, 20, 50, 60],
-        "bbox2D_trunc": [8, 18, 52, 62],
-        "bbox2D_proj": [-8, 18, 52, 62],
-        "center_cam": [0.5, 1.0, 12.0],
-        "dimensions": [1.7, 1.5, 4.0],
-        "R_cam": [[0, 0, 1], [0, 1, 0], [-1, 0, 0]],
-        "behind_camera": False,
-        "visibility": 0.9,
-        "truncation": 0.1,
-        "segmentation_pts": 200,
-        "lidar_pts": 30,
-        "depth_error": 0.1,
-    }
-    return record | changes
 
 
 def _file(path: Path, objects: list[dict], source: str = "KITTI", **image) -> Path:
@@ -102,14 +82,14 @@ def test_a_sound_object_is_kept_with_its_front(tmp_path):
     [scene] = omni3d.read(_file(tmp_path / "a.json", [_object()]))
     [car] = scene.objects
     np.testing.assert_allclose(car.front, [0, 0, -1])  # first column of R_cam
-    np.testing.assert_allclose(car.bbox, [10, 20, 50, 60])
+    np.testing.assert_allclose(car.bbox, _object()["bbox2D_tight"])
     np.testing.assert_allclose(scene.camera.up, [0, -1, 0])  # a level camera
     assert (car.visibility, car.truncation, car.color) == (0.9, 0.1, None)
     assert car.provenance["front"] == "human" and car.provenance["color"] == "unavailable"
 
 
 def test_a_front_is_only_where_the_table_has_one(tmp_path):
-    [kitti] = omni3d.read(_file(tmp_path / "a.json", [_object(category_name="misc")]))
+    [kitti] = omni3d.read(_file(tmp_path / "a.json", [_object(category_name="animal")]))
     [indoor] = omni3d.read(_file(tmp_path / "b.json", [_object()], source="SUNRGBD"))
     [unknown] = omni3d.read(_file(tmp_path / "c.json", [_object()], source="Elsewhere"))
     for scene in (kitti, indoor, unknown):
@@ -128,8 +108,8 @@ def test_a_front_is_only_where_the_table_has_one(tmp_path):
         ({"lidar_pts": 0}, "no lidar points"),
         ({"segmentation_pts": 0}, "no segmentation points"),
         ({"depth_error": 0.6}, "depth error"),
-        ({"bbox2D_proj": [0, 50, 50, 54]}, "too small in the image"),
-        ({"bbox2D_proj": [0, -90, 50, 70]}, "too large for the image"),
+        ({"center_cam": [0.5, 1.0, 40.0]}, "too small in the image"),
+        ({"center_cam": [0.5, 1.0, 2.7]}, "too large for the image"),
         ({"truncation": 0.75}, "truncated"),
         ({"visibility": 0.25}, "hidden"),
         ({"bbox2D_tight": [-1] * 4, "bbox2D_trunc": [-1] * 4, "bbox2D_proj": [-1] * 4}, "no 2D box"),
@@ -157,7 +137,7 @@ def test_other_thresholds(tmp_path):
 
 @pytest.mark.parametrize("in_memory", [1 << 24, 1])
 def test_annotations_may_come_in_any_order(written, tmp_path, drawn, monkeypatch, in_memory):
-    monkeypatch.setattr(spool, "_IN_MEMORY", in_memory)
+    monkeypatch.setattr(disk_buffer, "_IN_MEMORY", in_memory)
     content = json.loads(written.read_text())
     mixed = copy.deepcopy(content)
     mixed["annotations"].sort(key=lambda a: hash((a["id"] * 7919) % 101))
@@ -299,19 +279,18 @@ def test_intrinsics_that_disagree_with_the_image_are_refused(tmp_path, K, messag
     [
         ([0.5, 1.0, -12.0], "its box is behind its image"),
         ([0.5, 1.0, 0.0], "its box is behind its image"),
-        ([12.0, 1.0, 8.0], "its 3D box is not where its 2D box is"),
-        ([-1.5, -8.0, 12.0], "its 3D box is not where its 2D box is"),  # as where y points up
+        ([3.0, 1.0, 8.0], agreement.PLACE),
+        ([-0.5, -1.0, 12.0], agreement.PLACE),  # as where y points up
     ],
 )
 def test_a_box_that_is_not_where_its_object_is_seen_is_counted(tmp_path, center, reason):
-    boxes = dict.fromkeys(("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj"), (10, 50, 50, 75))
-    drops = Counter()
-    (scene,) = omni3d.read(_file(tmp_path / "a.json", [_object(center_cam=center, **boxes)]), drops)
+    drops, alone = Counter(), {"bbox2D_trunc": [-1] * 4, "bbox2D_proj": [-1] * 4, "bbox3D_cam": -1}
+    seen = {**alone, "bbox2D_tight": _object()["bbox2D_tight"]}
+    (scene,) = omni3d.read(_file(tmp_path / "a.json", [_object(center_cam=center, **seen)]), drops)
     assert not scene.objects
     assert drops[reason] == 1
     assert scene.others == ("car",)
-    sound = _object(center_cam=[-1.5, 1.5, 6.0], **boxes)
-    assert next(omni3d.read(_file(tmp_path / "b.json", [sound]))).objects
+    assert next(omni3d.read(_file(tmp_path / "b.json", [_object(**seen)]))).objects
 
 
 @pytest.mark.parametrize(("content", "message"), [("[]", "expected '{'"), ("{}", "no images"), ("", "ends too early")])
@@ -364,7 +343,8 @@ def test_real_kitti_boxes():
     drops = Counter()
     scenes = list(omni3d.read(SAMPLE, drops))
     things = {(s.image[-10:], o.name): o for s in scenes for o in s.objects}
-    assert drops["images"] == 3 and drops["objects"] == 10 and drops["no valid 3D box"] == 4
+    assert drops["images"] == 3 and drops["objects"] == 10 and drops["a region left out of the annotation"] == 4
+    assert [len(s.ignored) for s in scenes] == [0, 4, 0] and drops["no name to ask for"] == 1
     for scene in scenes:
         for thing in scene.objects:
             pixels = scene.camera.project(thing.corners())
@@ -373,4 +353,3 @@ def test_real_kitti_boxes():
     car = things["000001.png", "car"]
     np.testing.assert_allclose(car.front, [0, 0, -1], atol=0.05)  # it comes towards the camera
     assert things["000001.png", "truck"].front[2] > 0.99  # it drives ahead
-    assert all(o.front is None for (_, name), o in things.items() if name == "misc")

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,9 @@ from data_registry.questions.phrasing import CLASS_OF, option_texts
 from data_registry.readers import omni3d
 from tests.data_registry.questions.question_check import check_question, check_turn
 from tests.data_registry.questions.question_solver import Solver
+from tests.samples import SAMPLES
 
-KITTI = Path(__file__).parents[4] / "shared/samples/omni3d_from_kitti/KITTI_sample_omni3d.json"
+KITTI = SAMPLES / "omni3d_from_kitti/KITTI_sample_omni3d.json"
 MARGINS = Margins()
 FAR = replace(MARGINS, min_height=0.05)  # a street's objects are small in its wide pictures
 

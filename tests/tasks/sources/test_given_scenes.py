@@ -15,8 +15,8 @@ from data_registry.storage.shards import Images
 from tasks import data, scenes
 from tasks.stage import harness
 from tasks.stage.harness import StageRun
+from tests.samples import SAMPLES
 
-SAMPLES = Path(__file__).parents[4] / "shared/samples"
 KITTI = SAMPLES / "omni3d_from_kitti/KITTI_sample_omni3d.json"
 
 

@@ -6,7 +6,7 @@ from array import array
 _IN_MEMORY = 1 << 24  # bytes; a small file never touches the disk
 
 
-class Spool:
+class DiskBuffer:
     """Byte strings by their number, in a temporary file (TMPDIR) beyond 16 MiB; eight bytes of memory each."""
 
     def __init__(self) -> None:
