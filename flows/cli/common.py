@@ -1,9 +1,10 @@
 """What every command shares: the consoles, errors as one message with exit code 2, and how a result is told."""
 
 import contextlib
-import errno
+import io
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,9 @@ def reporting() -> Iterator[None]:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 must not end a flow
     try:
         yield
     except InputError as error:
@@ -40,11 +44,9 @@ def reporting() -> Iterator[None]:
         errors.print("stopped; run the same again to go on from here")
         raise typer.Exit(130) from None
     except Exception as error:
-        from tasks.stage.full_disk import full_disk
+        from tasks.stage.system_errors import system_error
 
-        said = full_disk(error, "spatialllm", root())
-        if said is None and isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            said = f"{error.filename or root()}: {error.strerror}; see who may write there"
+        said = system_error(error, "spatialllm", Path.cwd())
         if said is None:
             raise
         errors.print(f"[red]error:[/red] {plain(said)}", soft_wrap=True, highlight=False)
@@ -52,8 +54,10 @@ def reporting() -> Iterator[None]:
 
 
 def root() -> Path:
-    """The repository's root: the current folder."""
-    return Path.cwd()
+    """The project that the current folder is in; InputError outside of one."""
+    from tasks.identity.settings import project_root
+
+    return project_root()
 
 
 def settings() -> Any:

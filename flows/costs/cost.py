@@ -1,7 +1,6 @@
 """What a stage run will take and cost: seconds as recorded on this machine; at paper scale by FLOPs, calibrated on the
 published hours (`model/cost.py`). To choose by and to show remaining time with."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
@@ -16,6 +15,7 @@ from model import cost
 from tasks.identity import settings
 from tasks.identity.paths import Paths
 from tasks.stage.early_stop import FRAC, frac_of
+from tasks.stage.record import read_record
 from tasks.stages import spec
 
 _FETCH_S = 60.0  # of a foundation model that is read from a package or the hub; the tiny ones are trained
@@ -71,7 +71,9 @@ class Costs:
         before, clock, processor = self._clock.of, {}, {}
         for path in sorted((self._root / "logs" / self._scale).glob("*/*.json")):
             stage, name = path.parent.name, path.stem
-            record = json.loads(Paths(self._root, self._scale, stage, name).record.read_text())
+            record = read_record(Paths(self._root, self._scale, stage, name))
+            if not record:
+                continue
             # Of a training that went on with a stopped one: what it takes from its first step.
             earlier, run = record.get("earlier", {}), f"{stage}/{name}"
             clock[run] = record["seconds"] + earlier.get("seconds", 0.0)

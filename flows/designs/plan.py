@@ -10,13 +10,17 @@ from data_registry.cards import datasets
 from data_registry.errors import InputError, nearest
 from flows.designs.design import ENCODERS, LLMS, Design, stage0_parts
 from tasks.identity import settings
-from tasks.identity.settings import NO_SLOTS, PARAMS_FILE, PLAN_FILE, read_entries
+from tasks.identity.files import write_text
+from tasks.identity.settings import NO_SLOTS, PARAMS_FILE, PLAN_END, PLAN_FILE, read_entries
 from tasks.stage.early_stop import FRAC
 from tasks.stages import LIST, STAGES, Entry, spec, spec_of
 
 POSE_ENCODER = "dinov2"  # whose features pseudo-annotation reads poses from
 BENCHMARK, BASELINES = "benchmark/spatialvqa", "baselines/spatialvqa"
-_HEADER = "# Written by `spatialllm`: the stage runs of the designs asked for, each once. Delete it to begin anew.\n"
+_HEADER = (
+    "# Written by `spatialllm`: the stage runs of the designs asked for, each once. Delete it to begin anew. "
+    f"It ends with `{PLAN_END}`.\n"
+)
 
 
 @dataclass
@@ -157,13 +161,12 @@ def write_plan(root: Path, plan: Plan) -> bool:
             return True  # anchors would make each entry depend on the ones above it
 
     content = {"plan": _ordered(plan).entries}
-    text = _HEADER + yaml.dump(content, Dumper=Plain, sort_keys=False, default_flow_style=None, width=10_000)
+    entries = yaml.dump(content, Dumper=Plain, sort_keys=False, default_flow_style=None, width=10_000)
+    text = f"{_HEADER}{entries}{PLAN_END}\n"
     path = root / PLAN_FILE
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return False
-    temporary = path.with_suffix(".yaml.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
     return True
 
 

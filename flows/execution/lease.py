@@ -185,5 +185,5 @@ def shared_leases() -> Leases | None:
 
     try:
         return Leases(url)
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: a port that is no number
         raise InputError(f"{VARIABLE}: the database of leases does not answer: {error}") from error

@@ -2,7 +2,6 @@
 Afterwards they leave it; DVC's run-cache still has them, and `spatialllm keep DESIGN` brings any back uncomputed."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from flows.designs.check import check
 from flows.designs.design import Design, kept, parse
 from flows.designs.plan import Plan, plan_of, read_plan, write_plan
 from tasks.identity import settings
+from tasks.identity.files import read_state, write_json
 
 _TRIALS = "*.trials.json"  # in .optuna/: per study, the designs that only its sweep wanted in plan.yaml
 
@@ -64,7 +64,7 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
     with _plan_lock(root):
         if others_work(root):
             return []
-        trials = {name for path in (root / ".optuna").glob(_TRIALS) for name in json.loads(path.read_text())} - staying
+        trials = {name for path in (root / ".optuna").glob(_TRIALS) for name in _read(path)} - staying
         plan = read_plan(root)
         left = sorted(trials & plan.entries["score"].keys())
         if left:
@@ -96,19 +96,22 @@ def _note(root: Path, study: str, names: list[str]) -> None:
     if names:
         path = root / ".optuna" / _TRIALS.replace("*", study)
         path.parent.mkdir(exist_ok=True)
-        known = json.loads(path.read_text()) if path.exists() else []
+        known = _read(path) if path.exists() else []
         _write(path, [*known, *names])
 
 
 def _forget(root: Path, names: Iterable[str]) -> None:
     for path in (root / ".optuna").glob(_TRIALS):
-        listed = json.loads(path.read_text())
+        listed = _read(path)
         _write(path, [name for name in listed if name not in set(names)])
 
 
-def _write(path: Path, names: list[str]) -> None:
-    from tasks.identity.files import write_json
+def _read(path: Path) -> list[str]:
+    remedy = "remove it (the trials that it listed then stay in plan.yaml, until you delete that to begin it anew)"
+    return read_state(path, list, remedy)
 
+
+def _write(path: Path, names: list[str]) -> None:
     write_json(path, list(dict.fromkeys(names)))
 
 

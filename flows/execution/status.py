@@ -19,8 +19,10 @@ from flows.execution.plan_file import others_work
 from flows.store.dvc_store import is_current
 from flows.text import clock
 from tasks.identity import manifest, settings
+from tasks.identity.files import read_json
 from tasks.identity.paths import Paths
 from tasks.stage.claim import end_holder, holder_in_words, holder_of, is_free, read_holder
+from tasks.stage.record import read_record
 
 _WATCH_SECONDS = 2
 _END_SECONDS = 30  # a killed process may have to write out what the kernel holds of it
@@ -37,8 +39,8 @@ def status_of(root: Path) -> list[dict[str, Any]]:
         note = holder_of(paths)
         state = {"state": _state(found, paths, run, note, False, known)}
         state |= {k: note[k] for k in ("pid", "host", "done", "total", "remaining_s") if note and k in note}
-        with contextlib.suppress(OSError, ValueError):
-            state["seconds"] = json.loads(paths.record.read_text())["seconds"]
+        if record := read_record(paths):
+            state["seconds"] = record["seconds"]
         rows.append({"run": run, **state})
     return rows
 
@@ -105,10 +107,10 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
         about["identity"] = manifest.digest_of(published["identity"])
         about["content"] = published["content"]
         about["files"] = {key: value["bytes"] for key, value in published["files"].items()}
-    with contextlib.suppress(OSError, ValueError):
-        about["metrics"] = json.loads((paths.out / "metrics.json").read_text())
-    with contextlib.suppress(OSError, ValueError):
-        about["computed"] = json.loads(paths.record.read_text())
+    if metrics := read_json(paths.out / "metrics.json", dict, {}):
+        about["metrics"] = metrics
+    if record := read_record(paths):
+        about["computed"] = record
     return about
 
 

@@ -2,7 +2,6 @@
 A remote that does not answer costs a warning and a note of what is owed to it, never a result."""
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from filelock import FileLock
 
 from flows.designs.plan import read_plan
 from flows.store.dvc_store import Store
-from tasks.identity.files import write_json
+from tasks.identity.files import read_json, write_json
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -108,7 +107,11 @@ class Remote:
 
     def _owed(self) -> list[str]:
         path = self.root / _OWED
-        return json.loads(path.read_text()) if path.exists() else []
+        if not path.exists():
+            return []
+        # A damaged list is made anew: pushing what the remote has already costs nothing.
+        there = [run for run in read_plan(self.root).runs() if self._store.paths(run).out.exists()]
+        return read_json(path, list, there)
 
     def _write(self, runs: list[str]) -> None:
         if runs:

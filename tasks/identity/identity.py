@@ -14,14 +14,14 @@ from tasks.identity.settings import NO_SLOTS, Settings
 T = TypeVar("T")
 
 
-def identify(found: Settings, stage: str, name: str) -> tuple[dict[str, Any], dict[str, Path | list[Path]]]:
+def identify(settings: Settings, stage: str, name: str) -> tuple[dict[str, Any], dict[str, Path | list[Path]]]:
     """The identity of a stage run, all that determines its result, and its input folders.
 
     Device, workers, paths and tracking addresses are in `runtime:` of params.yaml and stay out. An input enters by
     the digest of its contents, so an upstream change that ends in equal bytes changes nothing downstream.
     """
-    entry = found.entry(stage, name)
-    runs = found.root / "runs" / found.scale
+    entry = settings.entry(stage, name)
+    runs = settings.root / "runs" / settings.scale
     inputs: dict[str, Path | list[Path]] = {}
     digests: dict[str, list[str]] = {}
     for slot, value in entry.items():
@@ -31,18 +31,18 @@ def identify(found: Settings, stage: str, name: str) -> tuple[dict[str, Any], di
             inputs |= {slot: []} if isinstance(value, list) else {}
             continue
         several = value if isinstance(value, list) else [value]
-        folders = [runs / one for one in dict.fromkeys(several)]  # lists are padded by repeating the first
+        folders = [runs / run for run in dict.fromkeys(several)]  # lists are padded by repeating the first
         with with_remedy():
             digests[slot] = [manifest.read_manifest(folder)["content"] for folder in folders]
         inputs[slot] = folders if isinstance(value, list) else folders[0]
     identity = {
-        "scale": found.scale,
+        "scale": settings.scale,
         "stage": stage,
         "name": name,
-        "version": found.version(stage),
-        "params": found.section(stage, name),
+        "version": settings.version(stage),
+        "params": settings.section(stage, name),
         "parts": entry.get("parts") or {},
-        "seed": found.seed(stage, name),
+        "seed": settings.seed(stage, name),
         "inputs": digests,
     }
     manifest.canonical(identity)
@@ -52,10 +52,10 @@ def identify(found: Settings, stage: str, name: str) -> tuple[dict[str, Any], di
 def is_whole(out: Path, identity: dict[str, Any] | None = None, contents: bool = True) -> bool:
     """Whether an output is there, unaltered (by size only, unless `contents`), and, if given, of this identity."""
     try:
-        found = manifest.verify(out, contents)
+        published = manifest.verify(out, contents)
     except (Damaged, FileNotFoundError):  # the latter where another process publishes it anew at this moment
         return False
-    return identity is None or found["identity"] == json.loads(json.dumps(identity))
+    return identity is None or published["identity"] == json.loads(json.dumps(identity))
 
 
 @contextlib.contextmanager

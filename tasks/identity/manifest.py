@@ -1,6 +1,7 @@
 """Identities and manifests: what a stage run is, and what proves that its output is whole.
 A manifest is the last file written into an output; without a matching one the output does not exist."""
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -44,20 +45,27 @@ def write_manifest(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
         for path in _files(out)
     }
     manifest = {"identity": identity, "files": files, "content": digest_of(files)}
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    (out / MANIFEST).write_text(text, encoding="utf-8")
     return manifest
 
 
 def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of an output; `Damaged` when there is none that can be read."""
+    path = out / MANIFEST
     try:
-        manifest = json.loads((out / MANIFEST).read_text())
-        manifest["identity"], manifest["files"], manifest["content"]
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         what = "has no manifest, so it is incomplete" if out.exists() else "does not exist"
         raise Damaged(f"{out}: {what}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{out / MANIFEST}: is not a manifest ({error!r})") from error
+    except (NotADirectoryError, IsADirectoryError, ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: is not a manifest ({error})") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise Damaged(f"{out}: is a link that leads back to itself") from error
+    if not _is_manifest(manifest):
+        raise Damaged(f"{path}: is not a manifest: it needs an identity, files with sha256 and bytes, and content")
     return manifest
 
 
@@ -88,6 +96,16 @@ def verify(out: Path, contents: bool = True) -> dict[str, Any]:
     if digest_of(files) != manifest["content"]:
         raise Damaged(f"{out / MANIFEST}: was altered since it was written")
     return manifest
+
+
+def _is_manifest(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("identity"), dict)
+        and isinstance(value.get("content"), str)
+        and isinstance(value.get("files"), dict)
+        and all(isinstance(file, dict) and {"sha256", "bytes"} <= file.keys() for file in value["files"].values())
+    )
 
 
 def _files(out: Path) -> list[Path]:

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_registry.errors import InputError
+
+LONGEST_NAME = 220  # bytes; the longest file name is the temporary one beside a claim, "paper.foundation.NAME.json.PID"
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -12,6 +16,13 @@ class Paths:
     scale: str
     stage: str
     name: str
+
+    def __post_init__(self) -> None:
+        if (size := len(self.name.encode())) > LONGEST_NAME:
+            raise InputError(
+                f"{self.stage} {self.name[:40]}…: a name of {size} bytes; {LONGEST_NAME} at most, since file systems "
+                "allow 255 and locks and temporary files add to it"
+            )
 
     @property
     def out(self) -> Path:

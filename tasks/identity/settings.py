@@ -4,6 +4,7 @@ Everything a stage run may know about itself comes from here, as plain values wi
 import copy
 import dataclasses
 import functools
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from data_registry.errors import InputError, nearest
 
 PARAMS_FILE = "params.yaml"
 PLAN_FILE = "plan.yaml"
+PLAN_END = "# end of the plan"  # the last line of plan.yaml, whose first line says so: YAML cut at a line is YAML
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+=.,@-]*")  # of a stage run: it stands in commands and paths
 SCALES = ("tiny", "small", "paper")
 NO_SLOTS = ("parts", "empty", "section")  # keys of a plan's entry that name no other stage run
 RUNTIME = {  # keys of params.yaml: runtime; null is a value of each
@@ -151,10 +154,23 @@ def gpus_per_run(runtime: Mapping[str, Any], scale: str) -> int:
     return int(runtime.get("gpus_per_run") or (8 if scale == "paper" else 1))
 
 
+def project_root(start: Path | None = None) -> Path:
+    """The project that a folder (default: the current one) is in: the nearest folder upward with params.yaml.
+
+    Raises:
+        InputError: there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / PARAMS_FILE).exists():
+            return folder
+    raise InputError(f"{start}: no project here: neither it nor a folder above it has {PARAMS_FILE}; change to one")
+
+
 def load(root: Path | None = None) -> Settings:
     """Read both files from the repository's root (default: the current folder, where DVC runs every command)."""
     root = (root or Path.cwd()).resolve()
-    if not (root / PARAMS_FILE).is_file():
+    if not (root / PARAMS_FILE).exists():
         raise InputError(f"{root / PARAMS_FILE}: not found; run this from the repository's root")
     params = read_yaml(root / PARAMS_FILE)
     extensions.load(root, params.get("extensions"))
@@ -168,17 +184,41 @@ def read_entries(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
         InputError: it is not laid out as `spatialllm` writes it.
     """
     where = f"{PLAN_FILE}: plan"
-    plan = _keys(read_yaml(root / PLAN_FILE).get("plan"), where) if (root / PLAN_FILE).is_file() else {}
+    plan = _keys(read_yaml(root / PLAN_FILE).get("plan"), where) if (root / PLAN_FILE).exists() else {}
     plan = {stage: dict(_keys(entries, f"{where}.{stage}")) for stage, entries in plan.items()}
     for stage, entries in plan.items():
         for name, entry in entries.items():
+            if not _NAME.fullmatch(str(name)):
+                raise InputError(
+                    f"{where}.{stage}: {name!r} is no name of a stage run: letters, digits and _+=.,@- are"
+                )
             _expect(isinstance(entry, Mapping), entry, "keys with values", f"{where}.{stage}.{name}")
     return plan
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as DVC reads it (YAML 1.2: `1e-3` is a number, `on` is a word)."""
-    return copy.deepcopy(_parsed(path, path.read_text(encoding="utf-8")))
+    """A YAML file as DVC reads it (YAML 1.2: `1e-3` is a number, `on` is a word).
+
+    Raises:
+        InputError: it cannot be read or is damaged; names the remedy where git has it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}: line {line}: not UTF-8; save it in that encoding") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, not a file; move it away") from error
+    if not text.strip("\0 \n\r\t"):
+        raise InputError(f"{path}: is empty, as a power loss leaves files; {_remedy(path)}")
+    if PLAN_END in text.partition("\n")[0] and not text.rstrip().endswith(f"\n{PLAN_END}"):
+        raise InputError(f"{path}: is cut off: its last line, `{PLAN_END}`, is missing; {_remedy(path)}")
+    return copy.deepcopy(_parsed(path, text))
+
+
+def _remedy(path: Path) -> str:
+    anew = "; or delete it, and the next flow begins it anew" if path.name == PLAN_FILE else ""
+    return f"`git checkout {path.name}` brings back the committed one{anew}"
 
 
 @functools.lru_cache(maxsize=8)  # a flow asks time and again, and parsing a long plan takes fourteen times as long

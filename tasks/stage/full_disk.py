@@ -8,7 +8,7 @@ from pathlib import Path
 # Libraries in Rust and C++, DVC and databases pass the operating system's error on as text only.
 _WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full", "Not enough free space")
 # PyTorch and NumPy say only that less was written than should be; then what is left decides.
-_WRITE_FAILED = re.compile(r"PytorchStreamWriter failed writing|unexpected pos \d+ vs|\d+ requested and \d+ written")
+WRITE_FAILED = re.compile(r"PytorchStreamWriter failed writing|unexpected pos \d+ vs|\d+ requested and \d+ written")
 _NOTHING_LEFT = 1 << 20  # bytes
 
 
@@ -23,7 +23,7 @@ def full_disk(error: BaseException | None, doing: str, root: Path) -> str | None
     while error is not None:
         code, text = getattr(error, "errno", None), str(error)
         written = any(words in text for words in _WORDS) or code in (errno.ENOSPC, errno.EDQUOT)
-        if written or (free < _NOTHING_LEFT and _WRITE_FAILED.search(text)):
+        if written or (free < _NOTHING_LEFT and WRITE_FAILED.search(text)):
             return (
                 f"{doing}: the disk of {root} is full ({free / 2**30:.2f} GiB free); nothing half-written was kept. "
                 "Free some space (`spatialllm gc` shows what no plan needs), then run the same again"

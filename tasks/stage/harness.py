@@ -1,6 +1,7 @@
 """The harness of every stage: claim, verify inputs, compute, publish whole.
 `python -m tasks.align NAME` is one command for a person, for DVC and for the flow, and claims the run by itself."""
 
+import io
 import json
 import os
 import shutil
@@ -21,13 +22,14 @@ from tasks.identity.paths import Paths
 from tasks.identity.settings import Settings
 from tasks.stage import early_stop, ranks
 from tasks.stage.claim import LEASE_S, Heartbeat, claim
-from tasks.stage.full_disk import full_disk
+from tasks.stage.committed import restore_committed
 from tasks.stage.live_curves import LiveCurves
 from tasks.stage.parent_watch import die_with_parent
 from tasks.stage.progress import Progress
-from tasks.stage.publishing import Inputs, clear_leftovers, prepare_scratch, publish, verify_inputs
+from tasks.stage.publishing import Inputs, check_place, clear_leftovers, prepare_scratch, publish, verify_inputs
 from tasks.stage.ranks import EXIT_PASSING, FirstFailed, Ranks
 from tasks.stage.record import Stopwatch, write_record
+from tasks.stage.system_errors import system_error
 from tasks.tracking.pending import mark_pending
 from tasks.tracking.recorder import Recorder
 
@@ -102,7 +104,11 @@ def main(
         print(f"usage: python -m tasks.{stage} NAME   (a stage run of plan.yaml)", file=sys.stderr)
         raise SystemExit(0 if argv in (["-h"], ["--help"]) else EXIT_INPUT)
     die_with_parent()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 must not end a training
     try:
+        os.chdir(config.project_root())
         settings = config.load()
         if shared(settings.entry(stage, argv[0]).get("parts") or {}):
             if not ranks.launched() and settings.processes > 1:
@@ -129,10 +135,10 @@ def explain(error: Exception, stage: str, name: str) -> tuple[int, str | None]:
         return EXIT_PASSING, str(error)
     if isinstance(error, FirstFailed):
         return error.code, str(error)
-    if full := full_disk(error, f"{stage} {name}", Path.cwd()):
-        return EXIT_INPUT, full
     if isinstance(error, ConnectionError | TimeoutError):
         return EXIT_PASSING, None
+    if said := system_error(error, f"{stage} {name}", Path.cwd()):
+        return EXIT_INPUT, said
     return 1, None
 
 
@@ -193,10 +199,14 @@ def _execute(together: Ranks, stage: str, name: str, compute: Callable[[StageRun
     paths = Paths(settings.root, settings.scale, stage, name)
     _set_threads(settings)
     with claim(paths, float(settings.runtime.get("lease_s", LEASE_S))) as heartbeat:
+        check_place(paths.out)
         identity, inputs = identify(settings, stage, name)
         clear_leftovers(paths, identity)
         if is_whole(paths.out, identity):
             print(f"{stage} {name}: already computed")
+            return False
+        if restore_committed(paths, identity):
+            print(f"{stage} {name}: was missing or damaged; restored as it is committed in git")
             return False
         verify_inputs(inputs)
         _compute(_Job(settings, paths, identity, inputs), compute, heartbeat, together)
@@ -241,11 +251,11 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
     try:
         _compute_whole(job, run, compute)
     except Exception as error:
-        full = full_disk(error, job.title, job.settings.root)  # before removing makes room
+        said = system_error(error, job.title, job.settings.root)  # before removing makes room
         shutil.rmtree(paths.partial, ignore_errors=True)
         curves.finish(published=False)
-        if full:
-            raise InputError(full) from error
+        if said and not isinstance(error, InputError):
+            raise InputError(said) from error
         raise
     took = stopwatch.took()
     write_record(paths, job.identity, took, before, curves.recorder.speed())

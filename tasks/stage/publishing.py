@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from data_registry.errors import InputError
 from tasks.identity import manifest
 from tasks.identity.files import remove, sync, sync_files
 from tasks.identity.identity import is_whole, with_remedy
@@ -13,6 +14,23 @@ from tasks.identity.paths import Paths
 from tasks.stage import early_stop
 
 Inputs = dict[str, Path | list[Path]]  # by slot of the plan's entry
+
+
+def check_place(out: Path) -> None:
+    """Make sure that an output's place is free or holds a folder.
+
+    Raises:
+        InputError: a file or a link that leads nowhere is there; what nobody of us wrote is not ours to remove.
+    """
+    if out.is_dir():
+        return
+    if out.is_symlink():
+        raise InputError(
+            f"{out}: is a link to {out.readlink()}, which leads nowhere; remove it or bring back what it points to, "
+            "then run the same again"
+        )
+    if out.exists():
+        raise InputError(f"{out}: is no folder, as an output is; move it away, then run the same again")
 
 
 def publish(paths: Paths) -> None:

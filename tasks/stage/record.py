@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.identity import manifest
-from tasks.identity.files import write_json
+from tasks.identity.files import read_json, write_json
 from tasks.identity.paths import Paths
 from tasks.stage.early_stop import Took
 from tasks.stage.environment import environment
@@ -59,3 +59,23 @@ def write_record(
         **({"speed": speed} if speed else {}),
     }
     write_json(paths.record, record)
+
+
+def read_record(paths: Paths, identity: str | None = None) -> dict[str, Any]:
+    """The record of a stage run; empty where there is none or it is damaged: it says nothing that a result needs.
+
+    Args:
+        identity: the digest that it must be of; None takes that of any.
+    """
+    record = read_json(paths.record, dict, {})
+    times = [record.get("seconds"), record.get("processor_s", 0.0), *_values(record.get("earlier", {}))]
+    whole = all(_is_time(value) for value in times)
+    return record if whole and identity in (None, record.get("identity")) else {}
+
+
+def _values(times: Any) -> list[Any]:
+    return list(times.values()) if isinstance(times, dict) else [None]
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
