@@ -50,7 +50,7 @@ lint: install  ## ruff and mypy, no changes made
 
 docs: install  ## build docs/ into site/, every warning an error
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	@mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 ui: install  ## MLflow and Prefect on localhost

@@ -1,4 +1,5 @@
-"""`python -m tasks.report readme` writes the measured results into README.md; `--check` says whether they differ."""
+"""`python -m tasks.report readme` writes the measured results into README.md and docs/results.md.
+`--check` says whether they differ."""
 
 import argparse
 import sys
@@ -8,25 +9,33 @@ from data_registry.errors import InputError
 from tasks.report import readme
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", "docs/results.md")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.report", description=__doc__)
     parser.add_argument("action", choices=["readme"])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if README.md is out of date")
-    given = parser.parse_args()
-    page = ROOT / "README.md"
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
+    check = parser.parse_args().check
     try:
-        if given.check:
-            text = page.read_text(encoding="utf-8")
-            current = text == readme.written(text, ROOT / "reports", str(page))
-            print("README.md agrees with the results" if current else "README.md is out of date: leave --check away")
-            return 0 if current else 1
-        print("README.md updated" if readme.update(page, ROOT / "reports") else "README.md was up to date")
+        current = [_check(page) if check else _write(page) for page in PAGES]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return 0 if all(current) else 1
+
+
+def _check(name: str) -> bool:
+    page = ROOT / name
+    text = page.read_text(encoding="utf-8")
+    current = text == readme.written(text, ROOT / "reports", name)
+    print(f"{name} agrees with the results" if current else f"{name} is out of date: leave --check away")
+    return current
+
+
+def _write(name: str) -> bool:
+    print(f"{name} updated" if readme.update(ROOT / name, ROOT / "reports") else f"{name} was up to date")
+    return True
 
 
 if __name__ == "__main__":

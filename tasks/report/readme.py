@@ -1,4 +1,4 @@
-"""The results in README.md, written from reports/ so that they cannot drift from what was measured.
+"""The results in README.md and docs/results.md, written from reports/ so that they cannot drift from what was measured.
 The text between each pair of markers is replaced; everything else in the file is left alone."""
 
 import json
@@ -50,8 +50,7 @@ def section(name: str, reports: Path) -> str:
 
 def _roadmap(reports: Path) -> list[str]:
     results = _read(reports / "roadmap", "make roadmap")
-    seeds = {p.stem: json.loads(p.read_text()) for p in sorted((reports / "seeds").glob("*.json"))}
-    return [*_table(results), "", *_sentences(results), "", *_seeds(seeds)]
+    return [*_table(results), "", *_sentences(results)]
 
 
 def _read(folder: Path, command: str) -> dict[str, Any]:
@@ -108,13 +107,14 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _seeds(seeds: dict[str, dict[str, Any]]) -> list[str]:
+def _seeds(reports: Path) -> list[str]:
     """Every design under every training seed, as it came out: average (distance / orientation / relation)."""
+    seeds = {p.stem: json.loads(p.read_text()) for p in sorted((reports / "seeds").glob("*.json"))}
     if not seeds:
         return []
     names = [name.replace("-", " ") for name in seeds]
     lines = [
-        "The same under other training seeds: average (distance / orientation / relation).",
+        "Average (distance / orientation / relation) under other training seeds.",
         "",
         f"| # | {' | '.join(names)} |",
         f"|--:|{'--:|' * len(names)}",
@@ -173,4 +173,4 @@ def _points(effect: float | None) -> str:
     return "not told apart" if effect is None else signed(100 * effect)
 
 
-SECTIONS = {"results": _roadmap, "sweep": _sweep}
+SECTIONS = {"results": _roadmap, "seeds": _seeds, "sweep": _sweep}

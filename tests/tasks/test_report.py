@@ -326,10 +326,13 @@ def test_the_terminal_and_the_readme_print_the_same_numbers(report, tmp_path):
         assert shown in printed
         assert f"**{shown}**" in text
     assert not readme.update(page, tmp_path / "reports"), "a second time changes nothing"
-    (tmp_path / "reports/seeds").mkdir()
-    shutil.copy(out / "results.json", tmp_path / "reports/seeds/seed-1.json")
-    assert readme.update(page, tmp_path / "reports")
-    assert "| # | seed 1 |" in page.read_text()
+
+
+def test_a_page_shows_the_seeds_that_were_run(report, tmp_path):
+    (tmp_path / "seeds").mkdir()
+    assert readme.section("seeds", tmp_path) == "\n"
+    shutil.copy(report[1] / "results.json", tmp_path / "seeds/seed-1.json")
+    assert "| # | seed 1 |" in readme.section("seeds", tmp_path)
 
 
 def test_a_readme_without_markers_is_refused(report, tmp_path):
