@@ -100,6 +100,7 @@ def _contrastive(
     from model.backbones.llms import load_tokenizer
     from model.training.adaptation import ContrastiveAdapter, Pair, PairCollator, encode_captions
     from model.training.batching import GroupedBatches
+    from model.training.recipe import Monitor, TrainingData
     from model.training.trainer import train
     from tasks.training.batches import near
 
@@ -114,9 +115,8 @@ def _contrastive(
     whole_step = dataclasses.replace(machine.machine_of(run, params.zero_stage), per_device_batch=params.global_batch)
     plain = GroupedBatches([0] * len(pairs), [(0,)] * len(pairs), params.global_batch, params.global_batch, run.seed)
     batches = near(run, params, plain, [pair.image for pair in pairs], images.ahead)
-    result = train(
-        model, pairs, collate, params.recipe(), run.work, run.seed, whole_step, batches, run.recorder.log, run.progress
-    )
+    data, monitor = TrainingData(pairs, collate, batches), Monitor(run.recorder.log, run.progress)
+    result = train(model, data, params.recipe(), run.work, run.seed, whole_step, monitor)
     return {
         "loss": result.loss,
         "steps": result.steps,

@@ -41,7 +41,8 @@ def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,)) -> dict
     from model.backbones.images import to_pixels
     from model.conversations.collate import Collator
     from model.training.meter import model_flops
-    from model.training.trainer import Machine, Recipe, train
+    from model.training.recipe import Machine, Monitor, Recipe, TrainingData
+    from model.training.trainer import train
     from tasks.training.features import BATCH
 
     stage, clock = case.stage, Clock(case)
@@ -80,10 +81,9 @@ def ours(case: Case, folder: Path, encoders: Sequence[str] = (ENCODER,)) -> dict
         workers=4 if on_gpu else 0,  # as runtime.data_workers is where nothing is said
     )
     lines: list[dict[str, float]] = []
-    train(
-        model, samples, Collator(tokenizer.pad_token_id, live if case.scale == "paper" else cached), recipe, folder,
-        SEED, machine, on_log=lambda step, values: lines.append(values), on_progress=clock.step,
-    )  # fmt: skip
+    collate = Collator(tokenizer.pad_token_id, live if case.scale == "paper" else cached)
+    monitor = Monitor(lambda step, values: lines.append(values), clock.step)
+    train(model, TrainingData(samples, collate), recipe, folder, SEED, machine, monitor)
     measured = clock.measured(
         [line["loss"] for line in lines],
         in_our_order(samples, stage.rows),

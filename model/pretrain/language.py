@@ -4,6 +4,7 @@ Every exchange of a passage attends to the description and to itself only, as th
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,18 +165,12 @@ class Packer:
                 passage[row, start : len(line)] = number
                 number += 1
             line.extend([((self.pad,), (1.0,))] * (self.length - len(line)))
-        flat = [slot for line in slots for slot in line]
-        counts = np.array([len(words) for words, _ in flat])
-        targets = np.array([words[0] for words, _ in flat]).reshape(shape)
-        return Batch(
-            words=torch.tensor([w for words, _ in flat for w in words]),
-            strengths=torch.tensor([s for _, strengths in flat for s in strengths]),
-            starts=torch.from_numpy(np.cumsum(counts) - counts),
+        return _as_batch(
+            slots,
             noise=torch.from_numpy(noise.flatten()),
             positions=torch.from_numpy(positions),
             passage=torch.from_numpy(passage),
             exchange=torch.from_numpy(exchange),
-            targets=torch.from_numpy(np.roll(targets, -1, axis=1)),
             weights=torch.from_numpy(weights),
             kinds=kinds,
         )
@@ -211,6 +206,20 @@ class Packer:
         if part not in self.known:
             self.known[part] = [word for word in self.encode(" " + part) if word not in self.common]
         return self.known[part]
+
+
+def _as_batch(slots: Sequence[Sequence[tuple[Sequence[int], Sequence[float]]]], **rest: Any) -> Batch:
+    """A batch of rows of slots, each the words that stand there and how strongly; `rest` as `Batch` has it."""
+    flat = [slot for row in slots for slot in row]
+    counts = np.array([len(words) for words, _ in flat])
+    targets = np.array([words[0] for words, _ in flat]).reshape(len(slots), -1)
+    return Batch(
+        words=torch.tensor([w for words, _ in flat for w in words]),
+        strengths=torch.tensor([s for _, strengths in flat for s in strengths]),
+        starts=torch.from_numpy(np.cumsum(counts) - counts),
+        targets=torch.from_numpy(np.roll(targets, -1, axis=1)),
+        **rest,
+    )
 
 
 def hidden_states(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:

@@ -31,6 +31,7 @@ def fit(
 ) -> dict[str, Any]:
     """Train what has gradients on conversations; without `images` the same conversations go blind. Returns metrics."""
     from model.conversations.collate import Collator
+    from model.training.recipe import Monitor, TrainingData
     from model.training.trainer import train
     from tasks.training.features import NamingImages, plain_errors
 
@@ -51,16 +52,12 @@ def fit(
     with plain_errors():
         result = train(
             model,
-            samples,
-            Collator(tokenizer.pad_token_id, images, params.turns_alike),
+            TrainingData(samples, Collator(tokenizer.pad_token_id, images, params.turns_alike), order, counting),
             params.recipe(),
             run.work,
             run.seed,
             machine_of(run, params.zero_stage),
-            order,
-            on_log=run.recorder.log,
-            on_progress=run.progress,
-            count_faults=counting,
+            Monitor(run.recorder.log, run.progress),
             frac=frac_of(run.parts),
         )
     counted = _note_faults(run, faults, result.not_finite) if counting else {}

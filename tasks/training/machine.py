@@ -8,7 +8,7 @@ from data_registry.errors import InputError
 from tasks.stage.harness import StageRun
 
 if TYPE_CHECKING:
-    from model.training.trainer import Machine
+    from model.training.recipe import Machine
 
 
 GROWING = "expandable_segments:True"  # torch's GPU memory: batches of many shapes would cut fixed blocks to pieces
@@ -23,7 +23,7 @@ SMALL_ROWS, SMALL_ROWS_GIB = 32, 24  # at small scale, and the GPU for them: 64 
 def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
     """How to compute, from the runtime section; DeepSpeed where the parameters name a ZeRO stage."""
     from model.training.deepspeed import deepspeed_config
-    from model.training.trainer import Machine
+    from model.training.recipe import Machine
 
     runtime = run.runtime
     recompute = runtime.get("gradient_checkpointing")

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from model.training.trainer import Recipe
+    from model.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class TrainParams:
-    """Keys that every training stage has in params.yaml; `model.training.trainer.Recipe` explains the others.
+    """Keys that every training stage has in params.yaml; `model.training.recipe.Recipe` explains the others.
 
     Attributes:
         max_length: most tokens of a sequence; a longer sample is an error that names it.
@@ -47,6 +47,6 @@ class TrainParams:
 
     def recipe(self) -> "Recipe":
         """The part that the model's training knows."""
-        from model.training.trainer import Recipe
+        from model.training.recipe import Recipe
 
         return Recipe(**{each.name: getattr(self, each.name) for each in fields(Recipe) if hasattr(self, each.name)})

@@ -18,7 +18,7 @@ from model.layers.norms import AutocastRMSNorm
 from model.scoring import Asked, generate_answers, letter_logprobs
 from model.training.adaptation import LLM_LINEARS, Lora, add_lora
 from model.training.frozen import rounded_once
-from model.training.trainer import Machine
+from model.training.recipe import Machine
 from tasks.training.model_files import sample_encoder
 from tests.model.tiny_models import make_encoder, make_llm, make_model, make_tokenizer, train_tiny
 
@@ -102,8 +102,8 @@ LOSSES = """
 import json, sys; sys.path.insert(0, {here!r})
 from pathlib import Path
 from tests.model.tiny_models import train_tiny
-from model.deepspeed import deepspeed_config
-from model.training import Machine, Recipe
+from model.training.deepspeed import deepspeed_config
+from model.training.recipe import Machine, Recipe
 zero, found = {zero}, []
 machine = Machine(per_device_batch=4, log_steps=1, device={device!r}, gradient_checkpointing=zero == 3,
                   deepspeed=deepspeed_config(zero) if zero else None)
@@ -116,7 +116,7 @@ print(json.dumps(found))
 
 def losses(work: Path, device: str, zero: int, lora: int) -> list[float]:
     """Of a training in a process of its own: DeepSpeed leaves its state behind."""
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[2])
     code = LOSSES.format(here=here, work=str(work / device), device=device, zero=zero, lora=lora)
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -130,8 +130,9 @@ def make_collator(tokenizer, pixels):
 
 
 def train_tiny(
-    work, optimizer="muon+adamw", die_at: int | None = None, recipe=None, machine=None, blind_every=4, lora=0, **kwargs
-):
+    work, optimizer="muon+adamw", die_at: int | None = None, recipe=None, machine=None, blind_every=4, lora=0,
+    on_log=None, frac=1.0, skip_not_finite=False,
+):  # fmt: skip
     """Train connector and LLM of a random model for a few steps; with `die_at` it kills itself there.
 
     With `lora` (a rank) the LLM learns by adapters, which are merged at the end.
@@ -141,7 +142,8 @@ def train_tiny(
 
     from model.training.adaptation import LLM_LINEARS, Lora, add_lora, merge_lora
     from model.training.frozen import freeze_all_but
-    from model.training.trainer import Machine, Recipe, train
+    from model.training.recipe import Machine, Monitor, Recipe, TrainingData
+    from model.training.trainer import train
 
     tokenizer = make_tokenizer()
     model = make_model(tokenizer=tokenizer)
@@ -162,7 +164,8 @@ def train_tiny(
             os.kill(os.getpid(), signal.SIGKILL)
 
     samples, collate = make_samples(model, tokenizer, blind_every=blind_every), make_collator(tokenizer, pixels)
-    result = train(model, samples, collate, recipe, work, seed=3, machine=machine, on_progress=progress, **kwargs)
+    data = TrainingData(samples, collate, skip_not_finite=skip_not_finite)
+    result = train(model, data, recipe, work, 3, machine, Monitor(on_log, progress), frac)
     if lora:
         merge_lora(model.language_model)
     return model, result

@@ -18,7 +18,8 @@ from model.training.adaptation import (
     train_adapters_of,
 )
 from model.training.batching import GroupedBatches
-from model.training.trainer import Machine, Recipe, train
+from model.training.recipe import Machine, Recipe, TrainingData
+from model.training.trainer import train
 from tests.model.tiny_models import make_encoder, make_llm, make_tokenizer
 
 
@@ -118,7 +119,7 @@ def test_recomputed_activations_change_no_loss(clip, pixels, tmp_path):
         clip.load_state_dict(start)
         model = ContrastiveAdapter(clip, VisionEncoder("clip", make_encoder("clip").spec, clip.vision_model))
         machine = Machine(per_device_batch=3, device="cpu", gradient_checkpointing=recompute)
-        losses.append(train(model, pairs, collate, recipe, tmp_path, 0, machine, batches).loss)
+        losses.append(train(model, TrainingData(pairs, collate, batches), recipe, tmp_path, 0, machine).loss)
         assert clip.vision_model.is_activation_checkpointing == recompute
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 

@@ -14,8 +14,8 @@ import sys; sys.path.insert(0, {here!r})
 from pathlib import Path
 from safetensors.torch import save_file
 from tests.model.tiny_models import train_tiny
-from model.deepspeed import deepspeed_config
-from model.training import Machine, Recipe
+from model.training.deepspeed import deepspeed_config
+from model.training.recipe import Machine, Recipe
 stage = {stage}
 machine = Machine(per_device_batch=4, device="cpu", deepspeed=deepspeed_config(stage) if stage else None)
 recipe = Recipe(lr=1e-3, global_batch=8, epochs=0.5, bf16=False)
@@ -31,8 +31,8 @@ import torch
 from safetensors.torch import save_file
 from model.modeling import SpatialLLMForConditionalGeneration
 from tests.model.tiny_models import make_model, train_tiny
-from model.deepspeed import deepspeed_config
-from model.training import Machine, Recipe
+from model.training.deepspeed import deepspeed_config
+from model.training.recipe import Machine, Recipe
 
 work, rank = Path({work!r}), os.environ.get("RANK")
 
@@ -93,7 +93,7 @@ def test_zero_2_equals_plain_training(tmp_path):
     for stage in (0, 2):
         out = tmp_path / f"{stage}.safetensors"
         code = CODE.format(
-            here=str(Path(__file__).parents[1]), stage=stage, work=str(tmp_path / str(stage)), out=str(out)
+            here=str(Path(__file__).parents[3]), stage=stage, work=str(tmp_path / str(stage)), out=str(out)
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -110,7 +110,7 @@ def test_zero_2_equals_plain_training(tmp_path):
 def test_two_ranks_train_as_one_process_and_resume(tmp_path):
     """ZeRO-2 and ZeRO-3 on two ranks with text-only batches, the latter also by LoRA, whose adapters end up merged into
     whole weights; stopped in the middle, they end in the same weights."""
-    code = RANKS.format(here=str(Path(__file__).parents[1]), work=str(tmp_path))
+    code = RANKS.format(here=str(Path(__file__).parents[3]), work=str(tmp_path))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -145,9 +145,9 @@ def test_two_ranks_train_as_one_process_and_resume(tmp_path):
 FUSED = """
 import json, sys; sys.path.insert(0, {here!r})
 from pathlib import Path
-from model.deepspeed import deepspeed_config
-from model.lora import FusedLora
-from model.training import Machine, Recipe
+from model.training.deepspeed import deepspeed_config
+from model.layers.lora import FusedLora
+from model.training.recipe import Machine, Recipe
 from tests.model.tiny_models import train_tiny
 if {fused}:
     FusedLora.forward = lambda self, x: self.fused(x)  # as on a GPU
@@ -164,7 +164,7 @@ def test_fused_adapters_find_their_weights_under_zero_3(tmp_path):
     """They read weights of layers that they do not call, which ZeRO-3 has to bring together all the same."""
     losses = []
     for fused in (False, True):
-        code = FUSED.format(here=str(Path(__file__).parents[1]), work=str(tmp_path / str(fused)), fused=fused)
+        code = FUSED.format(here=str(Path(__file__).parents[3]), work=str(tmp_path / str(fused)), fused=fused)
         done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
         losses.append(json.loads(done.stdout.splitlines()[-1]))
     assert len(losses[0]) == 6 and losses[0] == pytest.approx(losses[1], rel=0.005)
@@ -172,7 +172,7 @@ def test_fused_adapters_find_their_weights_under_zero_3(tmp_path):
 
 ACCUMULATE = """
 import torch
-from model.deepspeed import deepspeed_config, prepare_deepspeed
+from model.training.deepspeed import deepspeed_config, prepare_deepspeed
 prepare_deepspeed(cpu=True)
 import deepspeed
 many = 256

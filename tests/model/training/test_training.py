@@ -17,7 +17,8 @@ from model.training.batching import GroupedBatches, cut_global_batch
 from model.training.checkpoints import last_complete
 from model.training.frozen import freeze_all_but
 from model.training.optimizers import build_optimizer
-from model.training.trainer import Machine, Recipe, train
+from model.training.recipe import Machine, Monitor, Recipe, TrainingData
+from model.training.trainer import train
 from tests.model.tiny_models import make_collator, make_model, make_samples, make_tokenizer, train_tiny
 
 
@@ -27,7 +28,7 @@ def equal_weights(a, b) -> bool:
 
 def killed_run(work: Path, die_at: int, optimizer: str) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
         f"from tiny_models import train_tiny; from pathlib import Path\n"
         f"train_tiny(Path({str(work)!r}), {optimizer!r}, die_at={die_at})"
     )
@@ -56,7 +57,7 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 import torch
 from tests.model.tiny_models import train_tiny
-from model.training import Machine
+from model.training.recipe import Machine
 machine = Machine(
     per_device_batch=4, checkpoint_steps=3, log_steps=1, device="cpu", gradient_checkpointing={recompute}
 )
@@ -69,7 +70,7 @@ def by_two(work: Path, die_at: int | None = None, recompute: bool = False) -> tu
     """What two processes train together: the step they began at, and the first one's weights."""
     work.mkdir(exist_ok=True)
     script = work.with_suffix(".py")
-    here = str(Path(__file__).parents[1])
+    here = str(Path(__file__).parents[3])
     script.write_text(TOGETHER.format(here=here, work=str(work), die_at=die_at, recompute=recompute))
     local = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "--monitor-interval", "0.1"]
     command = [sys.executable, "-m", "torch.distributed.run", *local, str(script)]
@@ -200,7 +201,7 @@ def test_what_is_frozen_stays_without_gradients(tmp_path, stage):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     collate = make_collator(tokenizer, torch.rand(6, 3, 32, 32))
     train(
-        model, make_samples(model, tokenizer, blind_every=4 if stage == 2 else 0), collate,
+        model, TrainingData(make_samples(model, tokenizer, blind_every=4 if stage == 2 else 0), collate),
         Recipe(lr=1e-2, global_batch=8), tmp_path, 0, Machine(device="cpu"),
     )  # fmt: skip
     for name, p in model.named_parameters():
@@ -230,7 +231,9 @@ def test_sample_that_trains_nothing_is_named(tmp_path):
     samples = [s for s in make_samples(model, tokenizer) if s.image is None][:2]
     collate = make_collator(tokenizer, torch.rand(6, 3, 32, 32))
     with pytest.raises(InputError, match=r"samples s\d+, s\d+: where only the connector trains"):
-        train(model, samples, collate, Recipe(lr=1e-2, global_batch=2), tmp_path, 0, Machine(device="cpu"))
+        train(
+            model, TrainingData(samples, collate), Recipe(lr=1e-2, global_batch=2), tmp_path, 0, Machine(device="cpu")
+        )
 
 
 def test_every_epoch_has_another_order(tmp_path):
@@ -239,10 +242,10 @@ def test_every_epoch_has_another_order(tmp_path):
     model = make_model(tokenizer=tokenizer)
     freeze_all_but(model, model.connector, model.language_model)
     collate = make_collator(tokenizer, torch.rand(6, 3, 32, 32))
-    train(
-        model, make_samples(model, tokenizer), lambda batch: seen.append([s.id for s in batch]) or collate(batch),
-        Recipe(lr=1e-3, global_batch=8, epochs=2), tmp_path, 0, Machine(device="cpu"),
-    )  # fmt: skip
+    data = TrainingData(
+        make_samples(model, tokenizer), lambda batch: seen.append([s.id for s in batch]) or collate(batch)
+    )
+    train(model, data, Recipe(lr=1e-3, global_batch=8, epochs=2), tmp_path, 0, Machine(device="cpu"))
     assert len(seen) == 14
     assert seen[:7] != seen[7:]
     assert {name for batch in seen[:7] for name in batch} == {name for batch in seen[7:] for name in batch}
@@ -256,10 +259,8 @@ def test_not_finite_loss_names_step_and_samples(tmp_path):
     pixels = torch.rand(6, 3, 32, 32)
     pixels[1] = float("nan")  # image of the samples s1, s7, s13, ...
     with pytest.raises(InputError, match=r"loss is nan at step 1, samples (s\d+, )*s7"):
-        train(
-            model, samples, make_collator(tokenizer, pixels), Recipe(lr=1e-2, global_batch=48), tmp_path, 0,
-            Machine(device="cpu"),
-        )  # fmt: skip
+        data = TrainingData(samples, make_collator(tokenizer, pixels))
+        train(model, data, Recipe(lr=1e-2, global_batch=48), tmp_path, 0, Machine(device="cpu"))
 
 
 def test_not_finite_loss_is_counted_where_that_is_asked_for(tmp_path):
@@ -301,7 +302,7 @@ def test_counting_goes_on_from_a_checkpoint_that_counts_nothing(tmp_path):
     machine = Machine(per_device_batch=4, checkpoint_steps=3, device="cpu")
     train_tiny(tmp_path, machine=machine, frac=0.5)
     assert not list(tmp_path.glob("*/not_finite.json"))
-    _, result = train_tiny(tmp_path, machine=machine, count_faults=True)
+    _, result = train_tiny(tmp_path, machine=machine, skip_not_finite=True)
     assert (result.resumed_from, result.steps, result.not_finite) == (10, 14, ())
 
 
@@ -310,15 +311,16 @@ def count_not_finite(model, tokenizer, samples, work, on_progress=None):
     pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     pixels[1] = float("nan")
     return train(
-        model, samples, make_collator(tokenizer, pixels), Recipe(lr=1e-2, global_batch=8), work, 0,
-        Machine(per_device_batch=1, device="cpu", checkpoint_steps=3), on_progress=on_progress, count_faults=True,
+        model, TrainingData(samples, make_collator(tokenizer, pixels), skip_not_finite=True),
+        Recipe(lr=1e-2, global_batch=8), work, 0,
+        Machine(per_device_batch=1, device="cpu", checkpoint_steps=3), Monitor(on_progress=on_progress),
     )  # fmt: skip
 
 
 def test_no_samples_is_an_error(tmp_path):
     model = make_model()
     with pytest.raises(InputError, match="no samples to train on"):
-        train(model, [], lambda batch: batch, Recipe(lr=1e-2, global_batch=8), tmp_path, 0)
+        train(model, TrainingData([], lambda batch: batch), Recipe(lr=1e-2, global_batch=8), tmp_path, 0)
 
 
 def test_batches_are_of_one_modality_and_fixed_by_the_seed():
