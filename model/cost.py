@@ -153,12 +153,12 @@ def flops_per_sample(stage: str, encoders: Sequence[str], llm: str, text_tokens:
         vision *= 3
     if not llm:
         return float(vision)
-    found, a = sizes(encoders, llm), architecture(llm)
+    parts, a = sizes(encoders, llm), architecture(llm)
     tokens = (grid_of(encoders) ** 2 if encoders else 0) + text_tokens
     attention = 2 * a["num_hidden_layers"] * a["hidden_size"] * tokens**2  # causal: half of all pairs
-    forward = 2 * (found.llm - found.embedding) * tokens + attention
+    forward = 2 * (parts.llm - parts.embedding) * tokens + attention
     passes = 4 if stage == "instruct" and not lora else 3
-    return float(vision + 6 * found.connector * tokens + passes * forward)
+    return float(vision + 6 * parts.connector * tokens + passes * forward)
 
 
 def utilisation(stage: str) -> float:

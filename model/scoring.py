@@ -35,13 +35,13 @@ def letter_ids(encoder: SampleEncoder, count: int = len(LETTERS)) -> list[int]:
     Raises:
         InputError: a letter is not exactly one token, or two are the same: their likelihoods could not be compared.
     """
-    found = []
+    tokens = []
     for letter in LETTERS[:count]:
         ids = encoder.answer(letter)
-        if len(ids) != 1 or ids[0] in found:
+        if len(ids) != 1 or ids[0] in tokens:
             raise InputError(f"the tokenizer writes the option letter {letter!r} as {list(ids)}; it must be one token")
-        found.append(ids[0])
-    return found
+        tokens.append(ids[0])
+    return tokens
 
 
 @torch.inference_mode()
@@ -69,7 +69,7 @@ def letter_logprobs(
         image = question.image if images is not None else f"{index // 8}"
         by_image.setdefault(image, []).append(index)
     rows = sorted(by_image.items(), key=lambda row: (len(row[1]), max(len(questions[k].text) for k in row[1]), row[1]))
-    found: list[list[float]] = [[] for _ in questions]
+    by_question: list[list[float]] = [[] for _ in questions]
     collate = Collator(pad_token_id, images)
     for start in range(0, len(rows), batch):
         samples, order = [], []
@@ -93,8 +93,8 @@ def letter_logprobs(
             logits = model.get_output_embeddings()(hidden)
         logprobs = logits.float().log_softmax(-1)[:, letters].tolist()
         for k, row in zip(order, logprobs, strict=True):
-            found[k] = row[: questions[k].options]
-    return found
+            by_question[k] = row[: questions[k].options]
+    return by_question
 
 
 @torch.inference_mode()

@@ -61,13 +61,13 @@ class DepthEstimator:
         Raises:
             ValueError: a field of view that no camera has was estimated.
         """
-        found: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(pictures)
+        depths: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(pictures)
         for members in self._together(pictures):
             pixels, _ = batch([pictures[k] for k in members], self._resize(), IMAGENET if self._imagenet else HALF)
             output = self.network(pixels.to(self.network.device))
             for row, k in enumerate(members):
-                found[k] = self._read(output, row, pictures[k].shape[:2])
-        return found
+                depths[k] = self._read(output, row, pictures[k].shape[:2])
+        return depths
 
     @property
     def _imagenet(self) -> bool:

@@ -50,17 +50,17 @@ class Detector:
     ) -> list[list[Box]]:
         """Boxes of each picture with a score of at least `least` whose best tag has at least `least_text`."""
         asked = [k for k, names in enumerate(tags) if names]
-        found: list[list[Box]] = [[] for _ in pictures]
+        detected: list[list[Box]] = [[] for _ in pictures]
         if not asked:
-            return found
+            return detected
         ask = self._grounding_dino if self.kind == "grounding-dino" else self._owlv2
         for k, (scores, texts, boxes) in zip(asked, ask([pictures[k] for k in asked], [tags[k] for k in asked])):
             best = texts.argmax(1)
             limits = np.array(pictures[k].shape[1::-1] * 2, float)
             for i in np.flatnonzero((scores >= least) & (texts.max(1) >= least_text)):
                 corners = np.clip(boxes[i], 0, limits)
-                found[k].append(Box(tags[k][best[i]], float(scores[i]), float(texts[i, best[i]]), corners))
-        return found
+                detected[k].append(Box(tags[k][best[i]], float(scores[i]), float(texts[i, best[i]]), corners))
+        return detected
 
     def _grounding_dino(self, pictures, tags):
         """(scores (q,), scores of tags (q, t), boxes (q, 4) in pixels) of each picture."""

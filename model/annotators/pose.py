@@ -73,11 +73,11 @@ class PoseEstimator:
     @torch.no_grad()
     def __call__(self, crops: np.ndarray, batch: int = 64) -> np.ndarray:
         """(n, 3, bins) probabilities of crops (n, 3, s, s) uint8."""
-        found = [np.zeros((0, ANGLES, self.head.bins))]
+        probabilities = [np.zeros((0, ANGLES, self.head.bins))]
         for start in range(0, len(crops), batch):
             logits = self.head(self.features(crops[start : start + batch]))
-            found.append(logits.softmax(-1).cpu().numpy())
-        return np.concatenate(found)
+            probabilities.append(logits.softmax(-1).cpu().numpy())
+        return np.concatenate(probabilities)
 
     @torch.no_grad()
     def features(self, crops: np.ndarray) -> torch.Tensor:

@@ -59,13 +59,13 @@ class Segmenter:
 
     def _upscale(self, masks: torch.Tensor, inner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
         """Mask logits (n, m, m) as masks of the picture's own size; `inner` is what the picture fills of the square."""
-        found = np.empty((len(masks), *size), bool)
+        sized = np.empty((len(masks), *size), bool)
         for row, whole in zip(
-            found, masks[:, None, None].float(), strict=True
+            sized, masks[:, None, None].float(), strict=True
         ):  # one by one: large pictures, many boxes
             if self.kind == "sam":
                 whole = interpolate(whole, (self.size, self.size), mode="bilinear", align_corners=False)
                 whole = whole[..., : inner[0], : inner[1]]
             whole = interpolate(whole, size, mode="bilinear", align_corners=False)
             row[:] = (whole[0, 0] > 0).cpu().numpy()
-        return found
+        return sized

@@ -190,8 +190,8 @@ class SampleEncoder:
         ordered = sorted(texts - self._cache.keys())
         for start in range(0, len(ordered), 4096):  # what a tokenizer returns is a hundred times the size of its ids
             part = ordered[start : start + 4096]
-            found = self.tokenizer([self._spaced(text) for text in part], add_special_tokens=False)["input_ids"]
-            self._cache.update((text, tuple(ids)) for text, ids in zip(part, found, strict=True))
+            encoded = self.tokenizer([self._spaced(text) for text in part], add_special_tokens=False)["input_ids"]
+            self._cache.update((text, tuple(ids)) for text, ids in zip(part, encoded, strict=True))
 
     def _spaced(self, text: str) -> str:
         return text.removeprefix(" ") if self._adds_space else text

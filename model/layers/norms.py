@@ -44,10 +44,10 @@ class AutocastRMSNorm(LlamaRMSNorm):
 
 def use_autocast_norms(model: nn.Module) -> int:
     """Exchange every Llama norm under `model` for one of ours with the same weight; returns how many."""
-    found = [(name, module) for name, module in model.named_modules() if type(module) is LlamaRMSNorm]
-    for name, module in found:
+    norms = [(name, module) for name, module in model.named_modules() if type(module) is LlamaRMSNorm]
+    for name, module in norms:
         ours = AutocastRMSNorm(module.weight.shape[0], module.variance_epsilon)
         ours.weight = module.weight
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, ours)
-    return len(found)
+    return len(norms)

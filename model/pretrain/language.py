@@ -129,15 +129,15 @@ class Packer:
         shape = self.rows, self.length
         slots: list[list[tuple[Sequence[int], Sequence[float]]]] = [[] for _ in range(self.rows)]
         positions, exchange = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        passage = np.full(shape, -1)
+        number_of = np.full(shape, -1)
         weights, kinds = np.zeros(shape, np.float32), []
         noise = np.zeros(shape, np.float32)
         for row in range(self.rows):
             line, number = slots[row], 0
             while self.length - len(line) > 64:
-                told = draw()
+                passage = draw()
                 blur = rng.uniform(0, self.noise) if self.noise else 0.0
-                opening = self._description(told, rng, copies, blur)
+                opening = self._description(passage, rng, copies, blur)
                 start = len(line)
                 if len(opening) + 40 > self.length - start:
                     break
@@ -148,7 +148,7 @@ class Packer:
                 aside = ASIDE if rng.random() < 0.25 else 0.0
                 # Mostly without the words of the chat, which are a third of a short exchange and soon known.
                 asking = self.family.asking if rng.random() < self.chat else "\n"
-                for index, turn in enumerate(told.talk, 1):
+                for index, turn in enumerate(passage.talk, 1):
                     joint = ("", " ") if turn.note else (asking, self.family.answering)
                     question = self.encode("\n" + turn.question + joint[0])
                     answer = self.encode(joint[1] + turn.answer + self.family.end)
@@ -162,28 +162,28 @@ class Packer:
                     weights[row, begin:first] = aside
                     weights[row, first : end - 1] = 1.0 / max(1.0, len(answer) / 6)  # a caption weighs as six words
                     kinds.append((turn.kind, row, first, end - 1))
-                passage[row, start : len(line)] = number
+                number_of[row, start : len(line)] = number
                 number += 1
             line.extend([((self.pad,), (1.0,))] * (self.length - len(line)))
         return _as_batch(
             slots,
             noise=torch.from_numpy(noise.flatten()),
             positions=torch.from_numpy(positions),
-            passage=torch.from_numpy(passage),
+            passage=torch.from_numpy(number_of),
             exchange=torch.from_numpy(exchange),
             weights=torch.from_numpy(weights),
             kinds=kinds,
         )
 
     def _description(
-        self, told: Passage, rng: np.random.Generator, copies: int, blur: float = 0.0
+        self, passage: Passage, rng: np.random.Generator, copies: int, blur: float = 0.0
     ) -> list[tuple[Sequence[int], Sequence[float]]]:
         opening = self.encode(self.family.opening)
-        if told.digits or rng.random() >= self.sets:
-            words = opening + self.encode(told.description)
+        if passage.digits or rng.random() >= self.sets:
+            words = opening + self.encode(passage.description)
             return [((word,), (1.0,)) for word in words]
-        sets = [(word,) for word in told.surroundings for _ in range(rng.integers(1, copies + 2))]
-        for phrase in told.phrases:
+        sets = [(word,) for word in passage.surroundings for _ in range(rng.integers(1, copies + 2))]
+        for phrase in passage.phrases:
             look, *rest = phrase.split(", ")
             sets.append((look, *rest))
             for _ in range(rng.integers(0, copies + 1)):  # other views of it, which may miss something

@@ -1,0 +1,1 @@
+"""Training of any stage: the recipe, the order of samples, the Trainer, optimizers, DeepSpeed and checkpoints."""

@@ -53,12 +53,12 @@ def merge_lora(tower: nn.Module) -> int:
     """Fold the adapters into the weights they adapt and remove them, in place; returns how many there were."""
     from peft.tuners.lora import LoraLayer
 
-    found = [(name, module) for name, module in tower.named_modules() if isinstance(module, LoraLayer)]
-    for name, module in found:
+    adapters = [(name, module) for name, module in tower.named_modules() if isinstance(module, LoraLayer)]
+    for name, module in adapters:
         module.merge()
         parent, _, last = name.rpartition(".")
         setattr(tower.get_submodule(parent), last, module.get_base_layer())
-    return len(found)
+    return len(adapters)
 
 
 @dataclass(frozen=True, slots=True)

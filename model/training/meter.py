@@ -45,18 +45,18 @@ class Meter:
         """Figures since the last reading: samples and tokens per second, the share of the time without data, this
         process's peak memory so far (GiB, of the GPU where there is one), and the model FLOPs utilisation."""
         seconds = time.monotonic() - self._began
-        found = {
+        figures = {
             "samples_per_second": self._processes * self._samples / seconds,
             "data_wait_share": self._waited / seconds,
             "peak_memory_gib": peak_memory() / 2**30,
         }
         if self._tokens:
-            found["tokens_per_second"] = self._processes * self._tokens / seconds
+            figures["tokens_per_second"] = self._processes * self._tokens / seconds
             if self._peak:
                 per_token, per_target = self._flops
-                found["mfu"] = (self._tokens * per_token + self._targets * per_target) / seconds / self._peak
+                figures["mfu"] = (self._tokens * per_token + self._targets * per_target) / seconds / self._peak
         self._reset()
-        return {SYSTEM + name: value for name, value in found.items()}
+        return {SYSTEM + name: value for name, value in figures.items()}
 
     def _reset(self) -> None:
         self._began, self._waited = time.monotonic(), 0.0

@@ -98,5 +98,5 @@ def build_optimizer(
 
 
 def _group(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    found = list(parameters)
-    return [{"params": found, "weight_decay": weight_decay}] if found else []
+    members = list(parameters)
+    return [{"params": members, "weight_decay": weight_decay}] if members else []

@@ -79,7 +79,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Monitor:
-    """Who is told how a training goes.
+    """Callbacks that follow a training.
 
     Attributes:
         on_log: step and {"loss", "learning_rate", "grad_norm"}, with the figures of `model.training.meter` beside them.

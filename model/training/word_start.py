@@ -16,7 +16,7 @@ from model.connector import NormedMLPConnector, mix_channels
 
 RARE, COMMON = 0.004, 0.7  # of all images; words beyond tell too little
 RIDGE = 0.1  # of the features' mean variance
-TOLD = 0.05  # share of a word's variance that must be in the features
+EXPLAINED = 0.05  # share of a word's variance that must be in the features
 STRONG = 3.0  # what a detector gives where a word is clearly present
 QUANTILE_MOST = 1 << 24  # numbers of which torch finds a quantile; with more, every so-many-th patch is looked at
 
@@ -28,13 +28,13 @@ class Detectors:
     Attributes:
         words: (v,) token ids.
         weight: (v, d), bias: (v,): evidence of each word is `weight @ patch + bias`.
-        told: (v,) share of the word's variance over images that the mean features explain.
+        explained: (v,) share of the word's variance over images that the mean features explain.
     """
 
     words: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
-    told: torch.Tensor
+    explained: torch.Tensor
 
 
 def presence(texts: Sequence[Iterable[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,10 +59,10 @@ def detect(means: torch.Tensor, words: torch.Tensor, present: torch.Tensor) -> D
     weight = torch.linalg.solve(covariance + penalty, x.T @ y / len(x)).T
     left = (y - x @ weight.T).square().mean(0) / y.square().mean(0).clamp(min=1e-12)
     spare = len(x) - x.shape[1] - 1  # d features explain d images of anything: that share is taken off
-    told = 1 - left * (len(x) - 1) / spare if spare > 0 else torch.zeros_like(left)
-    kept = told > TOLD
+    explained = 1 - left * (len(x) - 1) / spare if spare > 0 else torch.zeros_like(left)
+    kept = explained > EXPLAINED
     weight = weight[kept]
-    return Detectors(words[kept], weight, -(weight @ center), told[kept])
+    return Detectors(words[kept], weight, -(weight @ center), explained[kept])
 
 
 def start(
@@ -86,11 +86,11 @@ def start(
             unit = connector.unit(mix_channels([each.float() for each in features], grid))
             means.append(unit.mean(1))
             patches = unit.flatten(0, 1) if patches is None else patches
-        found = detect(torch.cat(means), *presence(texts))
-        if not len(found.words):
+        detectors = detect(torch.cat(means), *presence(texts))
+        if not len(detectors.words):
             return 0
-        best = found.told.argsort(descending=True)[: connector.linear_1.out_features]
-        weight, bias, words = found.weight[best], found.bias[best], found.words[best]
+        best = detectors.explained.argsort(descending=True)[: connector.linear_1.out_features]
+        weight, bias, words = detectors.weight[best], detectors.bias[best], detectors.words[best]
         n = len(words)
         apart = -(-len(patches) // (QUANTILE_MOST // n))
         strong = torch.quantile(patches[::apart] @ weight.T + bias, 0.99)

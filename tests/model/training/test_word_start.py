@@ -60,7 +60,7 @@ def test_words_that_the_features_do_not_tell_are_left_out():
     features, _, texts = _world()
     found = word_start.detect(features.mean(1), *word_start.presence(texts))
     assert sorted(found.words.tolist()) == list(range(1, 19))
-    assert found.told.min() > word_start.TOLD
+    assert found.explained.min() > word_start.EXPLAINED
 
 
 def _named(connector: NormedMLPConnector, features: torch.Tensor, embeddings: torch.Tensor, shown) -> float:
