@@ -9,6 +9,7 @@ import torch
 from data_registry.errors import InputError
 from model.conversations.collate import Collator, ImageLookup
 from model.conversations.samples import EncodedSample, EncodedTurn, SampleEncoder
+from model.layers.precision import mixed_precision
 from model.modeling import SpatialLLMForConditionalGeneration
 
 LETTERS = "ABCD"
@@ -88,7 +89,7 @@ def letter_logprobs(
         inputs.pop("labels")
         states = inputs.pop("label_positions").to(device)
         moved = {name: _to(value, device) for name, value in inputs.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with mixed_precision(device, bf16):
             hidden = model.hidden_states(**moved).flatten(0, 1)[states]
             logits = model.get_output_embeddings()(hidden)
         logprobs = logits.float().log_softmax(-1)[:, letters].tolist()
@@ -122,7 +123,7 @@ def generate_answers(
         if images is not None:
             inputs |= images([each.image for each in part])
         moved = {name: _to(value, model.device) for name, value in inputs.items()}
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        with mixed_precision(model.device, bf16):
             out = model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False)
         answers += [text.strip() for text in tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)]
     return answers

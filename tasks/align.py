@@ -107,7 +107,8 @@ def _features(
     batch: int = 256,
 ) -> "Iterator":
     """Features of images, some at a time: the same numbers whether they are cached or computed here."""
-    import torch
+
+    from model.layers.precision import mixed_precision
 
     for start in range(0, len(keys), batch):
         found = images(keys[start : start + batch])
@@ -115,7 +116,7 @@ def _features(
             yield found["image_features"]
         else:
             model.encoders.to(device)
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+            with mixed_precision(device, bf16):
                 features = model.encode_images(found["pixel_values"].to(device))
             yield [each.cpu() for each in features]
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from model.backbones.encoders import VisionEncoder
+from model.layers.precision import mixed_precision
 
 
 def feature_shape(encoder: VisionEncoder) -> tuple[int, int]:
@@ -27,5 +28,5 @@ def extract(encoder: VisionEncoder, batches: Iterable[np.ndarray], bf16: bool) -
     encoder.eval()
     for batch in batches:
         pixels = torch.from_numpy(batch).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with mixed_precision(device, bf16):
             yield encoder(pixels).half().cpu().numpy()

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
+from model.layers.precision import mixed_precision
 from model.pretrain import attention
 from model.pretrain.vision import VisionSize
 
@@ -64,7 +65,7 @@ def contrastive_loss(
     Equal captions count as matches of each other's pictures: template captions repeat, and a repeated one is no
     negative.
     """
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision("cpu"):
         seen = model.visual_projection(model.vision_model(pixels).pooler_output)
         read = model.text_projection(model.text_model(**tokens).pooler_output)
     seen, read = F.normalize(seen.float(), dim=-1), F.normalize(read.float(), dim=-1)

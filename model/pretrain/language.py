@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data_registry.text.passages import Passage
+from model.layers.precision import mixed_precision
 from model.pretrain import attention
 from model.pretrain.tokenizer import FAMILIES
 
@@ -236,7 +237,7 @@ def hidden_states(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     sees = (batch.exchange[:, None, :] == 0) | (batch.exchange[:, :, None] == batch.exchange[:, None, :])
     allowed = same & sees & torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(rows, 1, length, length, dtype=torch.bfloat16).masked_fill_(~allowed[:, None], -1e4)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision("cpu"):
         return model.model(
             inputs_embeds=inputs, attention_mask=mask, position_ids=batch.positions, use_cache=False
         ).last_hidden_state
@@ -245,7 +246,7 @@ def hidden_states(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
 def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     """Mean cross entropy of the next word, answers weighing most."""
     chosen = batch.weights > 0
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision("cpu"):
         logits = model.lm_head(hidden_states(model, batch)[chosen])
     weights = batch.weights[chosen]
     each = F.cross_entropy(logits.float(), batch.targets[chosen], reduction="none")
@@ -257,7 +258,7 @@ def understanding(model: LlamaForCausalLM, batches: Sequence[Batch]) -> dict[str
     """Share of exchanges, by kind of reasoning, whose every answer word is the model's first choice."""
     right: dict[str, list[bool]] = defaultdict(list)
     for batch in batches:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision("cpu"):
             best = model.lm_head(hidden_states(model, batch)).argmax(-1)
         hit = best == batch.targets
         for kind, row, first, last in batch.kinds:

@@ -3,6 +3,7 @@
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from model.layers.precision import mixed_precision
 from model.pretrain.vision import VisionSize
 
 
@@ -24,5 +25,5 @@ def build(size: VisionSize, decoder_width: int = 96, decoder_layers: int = 2) ->
 
 def reconstruction_loss(model: ViTMAEForPreTraining, pixels: torch.Tensor) -> torch.Tensor:
     """Mean squared error on the hidden patches, each normalised by its own mean and deviation."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision("cpu"):
         return model(pixels).loss.float()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
+import model.layers.precision  # noqa: F401  accelerate's autocast takes its products where the CPU has no bf16 units
 from data_registry.errors import InputError
 from model.training.batching import GroupedBatches
 from model.training.meter import Meter

@@ -118,9 +118,9 @@ def _clip(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.Mo
 
 
 def _dinov2(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.Module, dict[str, Any]]":
-    import torch
 
     from data_registry.render import COLORS, NAMES
+    from model.layers.precision import mixed_precision
     from model.pretrain import dinov2
     from tasks.pretraining.scenes import STRIDE
     from tasks.training.probing import probe_tower
@@ -136,7 +136,7 @@ def _dinov2(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.
             for view in (0, 1):
                 _, views = lessons.views("distil", step, half, view)
                 both.append(lessons.pixels(views, "distil", step, view))
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision("cpu"):
                 return pair(*both), {}
 
         steps = p.self_distillation.steps
@@ -150,7 +150,7 @@ def _dinov2(run: StageRun, p: Params, lessons: Lessons, size: Any) -> "tuple[nn.
     def loss_of(step: int) -> "tuple[Tensor, dict[str, float]]":
         chosen, views = lessons.views("dense", step, p.batch)
         wanted = dinov2.labels(views, lessons.data.names[chosen], lessons.data.colors[chosen], len(NAMES), grid)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision("cpu"):
             features = model(lessons.pixels(views, "dense", step)).last_hidden_state[:, 1:]
             loss, parts = pretext(features, wanted)
         metrics["dense_pretext"] = {k: round(v, 4) for k, v in parts.items()}

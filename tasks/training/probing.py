@@ -132,8 +132,10 @@ def pooled(encoder: "nn.Module", data: Objects, batch: int = 100) -> np.ndarray:
     """(n, width + 4) patch features averaged over each object's box, with the box itself."""
     import torch
 
+    from model.layers.precision import mixed_precision
+
     features, device = [], next(encoder.parameters()).device
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+    with torch.no_grad(), mixed_precision(device):
         for start in range(0, len(data.images), batch):
             pixels = torch.from_numpy(data.images[start : start + batch]).to(device)
             features.append(encoder(pixels).float().cpu().numpy())
