@@ -1,4 +1,4 @@
-"""bf16 products by fp32 units, beside torch's own kernels in another process: nothing but the order of a sum differs."""
+"""bf16 products by fp32 units, beside torch's own kernels: nothing but the order of a sum differs."""
 
 import subprocess
 import sys
