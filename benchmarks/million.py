@@ -28,7 +28,8 @@ from data_registry.questions.balance import many_small_objects
 from data_registry.readers import omni3d
 from data_registry.scene import Scene
 from tasks.data import Params, kind_of
-from tasks.identity.settings import PARAMS_FILE, parse, read_yaml
+from tasks.identity.parse import parse
+from tasks.identity.settings import PARAMS_FILE, read_yaml
 
 SCENES = 10_000
 SAMPLES = {"3di-pb-in166k": 166_000, "3di-pb-oi1m": 1_000_000, "3di-ft1m": 1_000_000}

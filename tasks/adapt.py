@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_registry import ranges
 from data_registry.errors import InputError, nearest
 from tasks.stage.harness import Metrics, StageRun, main
 from tasks.training import fit, image_lookup, machine, mix_reader, model_files, params
@@ -26,10 +27,10 @@ class Params(params.TrainParams):
         min_lr: where the cosine ends.
     """
 
-    rank: int
-    alpha: float
-    dropout: float
-    min_lr: float
+    rank: ranges.Count
+    alpha: ranges.Positive
+    dropout: ranges.Dropout
+    min_lr: ranges.NotNegative
 
 
 def compute(run: StageRun) -> Metrics:

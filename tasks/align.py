@@ -4,9 +4,9 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from data_registry.errors import InputError, nearest
+from data_registry.errors import InputError
 from tasks.stage.harness import Metrics, StageRun, main
 from tasks.training import fit, image_lookup, machine, mix_reader, model_files, params
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from model.conversations.collate import ImageLookup
     from model.conversations.samples import Conversation
     from model.modeling import SpatialLLMForConditionalGeneration
-
-STARTS = ("random", "words")
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,9 @@ class Params(params.TrainParams):
     """
 
     connector: str
-    mixing: str
-    template: str
-    start: str = field(default="random", kw_only=True)
+    mixing: Literal["channel", "interleave", "sum"]
+    template: Literal["own", "plain", "vicuna_v1", "chat"]
+    start: Literal["random", "words"] = field(default="random", kw_only=True)
 
 
 def compute(run: StageRun) -> Metrics:
@@ -72,8 +70,6 @@ def _start(
 ) -> int:
     """Give the connector its start; returns how many of its hidden units stand for a word."""
     where = f"params.yaml: {run.stage}.{run.scale}"
-    if params.start not in STARTS:
-        raise InputError(f"{where}.start is {params.start!r}; {nearest(params.start, STARTS)}")
     if params.start == "random":
         return 0
     if params.connector != "normed_mlp2x_gelu" or params.mixing != "channel":

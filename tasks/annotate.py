@@ -7,10 +7,12 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
 
+from data_registry import ranges
 from data_registry.annotate import scenes
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
@@ -40,15 +42,15 @@ class Params:
         filters: every threshold.
     """
 
-    seed: int
+    seed: ranges.Seed
     given: str
     source: str
     networks: Networks
     tags: Tags
-    batch: int
-    part: int
-    most_px: int
-    field_of_view_deg: float | None = None
+    batch: ranges.Count
+    part: ranges.Count
+    most_px: ranges.Count
+    field_of_view_deg: Annotated[float, ranges.Bounds(above=0, below=180)] | None = None
     filters: scenes.Filters = field(default_factory=scenes.Filters)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from data_registry import conversations
+from data_registry import conversations, ranges
 from data_registry.benchmark import shortcut, spatialvqa
 from data_registry.benchmark.lookup import NameLookup, majority
 from data_registry.benchmark.spatialvqa import Question
@@ -17,7 +17,7 @@ from tasks.stage.harness import StageRun, main
 class Params:
     """params.yaml: baselines. Nothing in them is random; `seed` is there as in every stage."""
 
-    seed: int
+    seed: ranges.Seed
 
 
 def compute(run: StageRun) -> dict[str, Any]:

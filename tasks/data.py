@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from data_registry import conversations
+from data_registry import conversations, ranges
 from data_registry.cards import datasets
 from data_registry.cards.kinds import KINDS, Kind
 from data_registry.errors import InputError, nearest
@@ -16,7 +16,7 @@ from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
 from data_registry.readers import omni3d
 from data_registry.scene import Scene
-from tasks.identity.settings import parse
+from tasks.identity.parse import parse
 from tasks.sources import given_data, streams
 from tasks.stage.harness import StageRun, main
 
@@ -38,8 +38,8 @@ class Params:
         stream: the given pictures are shards on S3 and stay there (`tasks.sources.streams`).
     """
 
-    seed: int
-    images: int | None = None
+    seed: ranges.Seed
+    images: ranges.Count | None = None
     margins: Margins = field(default_factory=Margins)
     recipe: dict[str, Any] = field(default_factory=dict)
     given: str | None = None
@@ -75,6 +75,14 @@ def compute(run: StageRun) -> dict[str, Any]:
     if pictures is not None:
         return metrics | {"pictures": given_data.match(source, used, pictures, p.given, key)}
     return metrics | {"pictures": given_data.pack(source, used, run.out, p.given, key, run.progress)}
+
+
+def read_params(name: str, values: dict[str, Any], where: str) -> Params:
+    """The parameters of a data set with its recipe, which depends on its kind; raises as `parse`."""
+    p = parse(Params, values, where)
+    if p.given is None:
+        parse(kind_of(name).made()[0], p.recipe, f"{where}.each.{name}.recipe")
+    return p
 
 
 def kind_of(name: str) -> Kind:

@@ -4,13 +4,11 @@ it.
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.identity.parse import parse
 from tasks.pretraining.hub import HubParams
 from tasks.stage.harness import StageRun, main
-
-if TYPE_CHECKING:
-    pass
 
 
 def compute(run: StageRun) -> dict[str, Any]:
@@ -18,9 +16,9 @@ def compute(run: StageRun) -> dict[str, Any]:
     return _note_source(run) if "repo" in run.params else _module(run.name, run.params).compute(run)
 
 
-def params_kind(name: str, params: dict[str, Any]) -> type:
-    """What the parameters of a model are read as: by where it comes from, and what it is."""
-    return HubParams if "repo" in params else _module(name, params).Params
+def read_params(name: str, values: dict[str, Any], where: str) -> Any:
+    """The parameters of a model, by where it comes from and what it is; raises as `parse`."""
+    return parse(HubParams if "repo" in values else _module(name, values).Params, values, where)
 
 
 def _module(name: str, params: dict[str, Any]) -> Any:

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from data_registry import ranges
 from tasks.stage.harness import Metrics, StageRun, main
 from tasks.training import fit, image_lookup, machine, mix_reader, model_files, params
 
@@ -21,10 +22,10 @@ class Params(params.TrainParams):
         lora_lr: their learning rate; `lr` is then the connector's.
     """
 
-    lora: int = 0
-    lora_alpha: float = 0.0
-    lora_dropout: float = 0.0
-    lora_lr: float = 0.0
+    lora: ranges.Natural = 0
+    lora_alpha: ranges.NotNegative = 0.0
+    lora_dropout: ranges.Dropout = 0.0
+    lora_lr: ranges.NotNegative = 0.0
 
 
 def compute(run: StageRun) -> Metrics:

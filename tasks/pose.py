@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_registry import ranges
 from data_registry.errors import InputError
 from tasks.pretraining.loop import Schedule, train
 from tasks.sources.pose_head import CONFIG, WEIGHTS
@@ -38,17 +39,17 @@ class Params:
         confident: azimuths this sure are counted and measured separately.
     """
 
-    seed: int
+    seed: ranges.Seed
     schedule: Schedule
-    batch: int
-    bins: int
-    grid: int
-    hidden: int
-    dropout: float
-    margin: float
-    min_visibility: float
-    max_truncation: float
-    confident: float
+    batch: ranges.Count
+    bins: ranges.Count
+    grid: ranges.Count
+    hidden: ranges.Count
+    dropout: ranges.Dropout
+    margin: ranges.NotNegative
+    min_visibility: ranges.Share
+    max_truncation: ranges.Share
+    confident: ranges.Share
 
 
 def compute(run: StageRun) -> Metrics:

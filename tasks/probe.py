@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from data_registry import ranges
 from tasks.stage.harness import StageRun, main
 from tasks.training.probing import given_scenes, objects, pooled, probe
 
@@ -18,9 +19,9 @@ class Params:
         train, test: scenes at most, the first of the train and of the test scenes.
     """
 
-    seed: int = 0
-    train: int = 1500
-    test: int = 500
+    seed: ranges.Seed = 0
+    train: ranges.Count = 1500
+    test: ranges.Count = 500
 
 
 def compute(run: StageRun) -> dict[str, Any]:

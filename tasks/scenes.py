@@ -10,12 +10,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
 
 from data_registry import render
 from data_registry.errors import InputError
+from data_registry.ranges import Bounds, Seed
 from data_registry.readers import omni3d
 from data_registry.storage import shards
 from tasks.sources import given_scenes, streams
@@ -33,10 +34,10 @@ class Params:
     `stream`: their pictures are shards on S3 and stay there (`tasks.sources.streams`).
     """
 
-    images: int | None = None
-    seed: int | None = None
-    size: int = 96
-    quality: int = 95
+    images: Annotated[int, Bounds(1, 10_000_000)] | None = None
+    seed: Seed | None = None
+    size: Annotated[int, Bounds(32, 2048)] = 96
+    quality: Annotated[int, Bounds(50, 100)] = 95
     given: str | None = None
     stream: bool = False
 
@@ -45,12 +46,9 @@ class Params:
             return
         if self.stream:
             raise InputError("params.yaml: scenes: stream is for given scenes; rendered ones are made here")
-        bounds = {"images": (1, 10_000_000), "seed": (0, 2**63), "size": (32, 2048), "quality": (50, 100)}
-        for key, (low, high) in bounds.items():
+        for key in ("images", "seed"):
             if getattr(self, key) is None:
                 raise InputError(f"params.yaml: scenes: {key} is missing; rendered scenes need it")
-            if not low <= getattr(self, key) <= high:
-                raise InputError(f"params.yaml: scenes: {key} must be {low} to {high}, is {getattr(self, key)}")
 
 
 def compute(run: StageRun) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_registry import ranges
 from data_registry.benchmark import spatialvqa, variants
 from data_registry.conversations import multiple_choice
 from data_registry.paper import CLASSES
@@ -28,9 +29,9 @@ class Params:
     """
 
     bf16: bool
-    bootstrap: int
-    generate: int
-    seed: int
+    bootstrap: ranges.Count
+    generate: ranges.Natural
+    seed: ranges.Seed
     variants: bool = False
 
 

@@ -3,6 +3,8 @@ Defaults are those of the nearest public relative, `wufeim/SpatialReasonerDataGe
 
 from dataclasses import dataclass
 
+from data_registry import ranges
+
 
 @dataclass(frozen=True, slots=True)
 class DetectionFilters:
@@ -19,14 +21,14 @@ class DetectionFilters:
             all pass.
     """
 
-    box_score: float = 0.25
-    text_score: float = 0.2
-    nms_iou: float = 0.5
-    mask_score: float = 0.3
-    min_area: float = 0.0005
-    max_area: float = 0.8
-    most_objects: int = 64
-    edge_px: int = 1
+    box_score: ranges.Share = 0.25
+    text_score: ranges.Share = 0.2
+    nms_iou: ranges.Share = 0.5
+    mask_score: ranges.Share = 0.3
+    min_area: ranges.Share = 0.0005
+    max_area: ranges.Share = 0.8
+    most_objects: ranges.Count = 64
+    edge_px: ranges.Natural = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,17 @@ class CloudFilters:
         max_depth_m: beyond it a depth is no measurement.
     """
 
-    edge_ratio: float = 0.1
-    min_points: int = 16
-    most_points: int = 1500
-    neighbours: int = 10
-    outlier_deviations: float = 3.0
-    voxel_m: float = 0.01
-    cluster_m: float = 0.2
-    cluster_points: int = 10
-    cluster_spacings: float = 3.0
-    min_cluster: int = 10
-    max_depth_m: float = 80.0
+    edge_ratio: ranges.Positive = 0.1
+    min_points: ranges.Count = 16
+    most_points: ranges.Count = 1500
+    neighbours: ranges.Count = 10
+    outlier_deviations: ranges.Positive = 3.0
+    voxel_m: ranges.Positive = 0.01
+    cluster_m: ranges.Positive = 0.2
+    cluster_points: ranges.Count = 10
+    cluster_spacings: ranges.Positive = 3.0
+    min_cluster: ranges.Count = 10
+    max_depth_m: ranges.Positive = 80.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,10 @@ class GravityFilters:
         step_px: distance of the pixels that a normal is computed from; more for noisier depth.
     """
 
-    max_tilt_deg: float = 50.0
-    spread_deg: float = 5.0
-    min_share: float = 0.08
-    step_px: int = 1
+    max_tilt_deg: ranges.Degrees = 50.0
+    spread_deg: ranges.Degrees = 5.0
+    min_share: ranges.Share = 0.08
+    step_px: ranges.Count = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class PoseFilters:
         upright_deg: most angle between the pose's up and gravity; a pose that stands askew is not trusted.
     """
 
-    confidence: float = 0.5
-    upright_deg: float = 30.0
+    confidence: ranges.Share = 0.5
+    upright_deg: ranges.Degrees = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,6 @@ class BoxFilters:
         min_side_m, max_side_m: of the shortest and the longest side.
     """
 
-    quantile: float = 0.0
-    min_side_m: float = 0.01
-    max_side_m: float = 30.0
+    quantile: ranges.Share = 0.0
+    min_side_m: ranges.NotNegative = 0.01
+    max_side_m: ranges.Positive = 30.0

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_registry import ranges
 from data_registry.errors import InputError
 from data_registry.paper import BENCHMARK, CLASSES
 from data_registry.questions.balance import Placed, couples
@@ -42,9 +43,9 @@ SCHEMA = pa.schema(
 class Quotas:
     """How many questions of each class (params.yaml: benchmark.*.questions); by default the paper's."""
 
-    distance: int = BENCHMARK["distance"]
-    orientation: int = BENCHMARK["orientation"]
-    relation: int = BENCHMARK["relation"]
+    distance: ranges.Count = BENCHMARK["distance"]
+    orientation: ranges.Count = BENCHMARK["orientation"]
+    relation: ranges.Count = BENCHMARK["relation"]
 
 
 class Question(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from data_registry import ranges
 from data_registry.conversations import Turn, record
 from data_registry.errors import InputError, nearest
 from data_registry.questions import distance, further, orientation, relation
@@ -16,7 +17,7 @@ from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import CLASS_OF
-from data_registry.questions.statements import MAKERS, SPATIAL, check_numbers, check_types, several
+from data_registry.questions.statements import MAKERS, SPATIAL, check_types, several
 from data_registry.scene import Scene
 
 
@@ -34,15 +35,15 @@ class DialogueRecipe:
         further: types beyond those of the roadmap: two-option ones of `further.TYPES`, or `statements.MAKERS`.
     """
 
-    turns: tuple[int, int] = (6, 10)
-    statement_share: float = 0.4
-    choice_share: float = 0.75
-    shard: int = 2500
+    turns: ranges.Few = (6, 10)
+    statement_share: ranges.Share = 0.4
+    choice_share: ranges.Share = 0.75
+    shard: ranges.Count = 2500
     statements: tuple[str, ...] = SPATIAL
     further: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        ranges.check(self, "recipe")
         check_types("statements", self.statements)
         for name in self.further:
             if name not in further.TYPES and name not in MAKERS:

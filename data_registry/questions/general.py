@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from data_registry import ranges
 from data_registry.conversations import Turn, multiple_choice, record
 from data_registry.questions import picture
 from data_registry.questions.balance import Placed, couples, shards
 from data_registry.questions.facts import Claim, Fact, fact
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import answer, ask, choice, option_texts, wordings
-from data_registry.questions.statements import check_numbers
 from data_registry.questions.words import article, number, sentence, words
 from data_registry.scene import Scene
 
@@ -30,14 +30,14 @@ class GeneralRecipe:
         shard: scenes among which answers are balanced; bounds the memory.
     """
 
-    turns: tuple[int, int] = (6, 10)
-    choice_share: float = 0.6
-    listing_share: float = 0.15
-    text_share: float = 0.06
-    shard: int = 2500
+    turns: ranges.Few = (6, 10)
+    choice_share: ranges.Share = 0.6
+    listing_share: ranges.Share = 0.15
+    text_share: ranges.Share = 0.06
+    shard: ranges.Count = 2500
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        ranges.check(self, "recipe")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_registry import ranges
 from data_registry.questions.names import references
 from data_registry.scene import Scene, SceneObject
 
@@ -32,24 +33,24 @@ class Margins:
         picture_side: of two things the middles of their 2D boxes are so far apart, as a share of the image's width.
     """
 
-    closer_ratio: float = 0.1
-    closer_m: float = 0.25
-    closer_share: float = 0.05
-    same_deg: float = 30.0
-    different_deg: float = 60.0
-    facing_deg: float = 45.0
-    facing_lead_deg: float = 20.0
-    axis_deg: float = 30.0
-    opposite_deg: float = 60.0
-    steep_deg: float = 60.0
-    next_to: float = 0.5
-    not_next_to: float = 1.5
-    parallel_deg: float = 20.0
-    larger_ratio: float = 0.2
-    min_visibility: float = 0.5
-    max_truncation: float = 0.5
-    min_height: float = 0.1
-    picture_side: float = 0.15
+    closer_ratio: ranges.NotNegative = 0.1
+    closer_m: ranges.NotNegative = 0.25
+    closer_share: ranges.NotNegative = 0.05
+    same_deg: ranges.Degrees = 30.0
+    different_deg: ranges.Degrees = 60.0
+    facing_deg: ranges.Degrees = 45.0
+    facing_lead_deg: ranges.Degrees = 20.0
+    axis_deg: ranges.Degrees = 30.0
+    opposite_deg: ranges.Degrees = 60.0
+    steep_deg: ranges.Degrees = 60.0
+    next_to: ranges.NotNegative = 0.5
+    not_next_to: ranges.NotNegative = 1.5
+    parallel_deg: ranges.Degrees = 20.0
+    larger_ratio: ranges.NotNegative = 0.2
+    min_visibility: ranges.Share = 0.5
+    max_truncation: ranges.Share = 0.5
+    min_height: ranges.Share = 0.1
+    picture_side: ranges.Share = 0.15
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from data_registry import ranges
 from data_registry.conversations import Turn, record
 from data_registry.questions.geometry import Margins, layout
-from data_registry.questions.statements import check_numbers, check_types, several
+from data_registry.questions.statements import check_types, several
 from data_registry.questions.words import words
 from data_registry.scene import Scene
 
@@ -24,10 +25,10 @@ class ProbingRecipe:
     """
 
     types: tuple[str, ...]
-    sentences: tuple[int, int] = (2, 4)
+    sentences: ranges.Few = (2, 4)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        ranges.check(self, "recipe")
         check_types("types", self.types)
 
 

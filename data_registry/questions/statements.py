@@ -4,9 +4,8 @@ A statement is a question with its answer; the answers alone are captions."""
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data_registry.errors import InputError, nearest
 from data_registry.questions.geometry import Layout, Margins
@@ -180,18 +179,6 @@ def check_types(key: str, types: Sequence[str]) -> None:
     for name in types:
         if name not in MAKERS:
             raise InputError(f"recipe.{key}: {name!r}: unknown, {nearest(name, MAKERS)}")
-
-
-def check_numbers(recipe: Any) -> None:
-    """That a recipe's ranges, shares and shard can be met; InputError names the key that cannot."""
-    for key in (one.name for one in fields(recipe)):
-        value = getattr(recipe, key)
-        if key in ("turns", "sentences") and not 1 <= value[0] <= value[1]:
-            raise InputError(f"recipe.{key}: {list(value)}: must be the fewest, 1 or more, and the most")
-        if key.endswith("_share") and not 0 <= value <= 1:
-            raise InputError(f"recipe.{key}: {value}: must be from 0 to 1")
-        if key == "shard" and value < 1:
-            raise InputError(f"recipe.{key}: {value}: must be 1 or more")
 
 
 def several(scene: Layout, wanted: int, types: Sequence[str], rng: random.Random, margins: Margins) -> list[Statement]:

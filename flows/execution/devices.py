@@ -25,22 +25,21 @@ class Devices:
         runtime: `gpus` (none or 0: everything takes CPU slots), `gpus_per_run`, and `slots` for the CPU.
 
     Raises:
-        InputError: a stage run asks for more GPUs than there are, or a number is too small.
+        InputError: a stage run asks for more GPUs than there are.
     """
 
     def __init__(self, root: Path, runtime: Mapping[str, Any], scale: str = "tiny") -> None:
         self._locks = root / ".locks"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        count = _at_least(runtime, "gpus", 0)
+        count = int(runtime.get("gpus") or 0)
         here = [str(one) for one in range(count)] if visible is None else [one for one in visible.split(",") if one]
         self._ids = here[:count]
-        _at_least(runtime, "gpus_per_run", 0)
         self._per_run = gpus_per_run(runtime, scale)
         if count and len(self._ids) < self._per_run:
             raise InputError(
                 f"params.yaml: runtime.gpus_per_run: {self._per_run} GPUs for a stage run, of {len(self._ids)} here"
             )
-        self.slots = {CPU: _at_least(runtime, "slots", 1)}
+        self.slots = {CPU: int(runtime.get("slots") or 1)}
         if self._ids:
             self.slots[GPU] = len(self._ids) // self._per_run
 
@@ -75,10 +74,3 @@ class Devices:
             for lock in held.values():  # all or nothing: two that wait for each other's half would wait for ever
                 lock.release()
             pause(_POLL_S, run)
-
-
-def _at_least(runtime: Mapping[str, Any], key: str, least: int) -> int:
-    value = least if runtime.get(key) is None else runtime[key]
-    if value < least:
-        raise InputError(f"params.yaml: runtime.{key}: {value} is below {least}, the least there can be")
-    return value

@@ -2,18 +2,18 @@
 Everything a stage run may know about itself comes from here, as plain values with clear errors."""
 
 import copy
-import dataclasses
 import functools
 import re
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from data_registry import extensions
 from data_registry.errors import InputError, nearest
+from data_registry.ranges import Count, Seed
+from tasks.identity.parse import convert, expect, keys
+from tasks.identity.runtime import read_runtime
 
 PARAMS_FILE = "params.yaml"
 PLAN_FILE = "plan.yaml"
@@ -21,18 +21,6 @@ PLAN_END = "# end of the plan"  # the last line of plan.yaml, whose first line s
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+=.,@-]*")  # of a stage run: it stands in commands and paths
 SCALES = ("tiny", "small", "paper")
 NO_SLOTS = ("parts", "empty", "section")  # keys of a plan's entry that name no other stage run
-RUNTIME = {  # keys of params.yaml: runtime; null is a value of each
-    **dict.fromkeys(("slots", "gpus", "gpus_per_run", "threads", "workers", "batch_per_device"), int),
-    **dict.fromkeys(("data_workers", "checkpoint_steps", "log_steps"), int),
-    **dict.fromkeys(("lease_s", "dollars_per_hour", "max_failed", "feature_budget_gb"), float),
-    **dict.fromkeys(("gradient_checkpointing", "keep_stopped"), bool),
-    **dict.fromkeys(("shard_cache", "scenes", "data", "annotate"), Mapping),
-    "device": typing.Literal["auto", "cpu", "cuda"],
-    "tracking": str,
-    "trackers": list,
-}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,14 +47,8 @@ class Settings:
 
     @property
     def runtime(self) -> dict[str, Any]:
-        """How a stage run is computed (slots, threads, addresses); never part of an identity."""
-        own = dict(_keys(self.params.get("runtime"), f"{PARAMS_FILE}: runtime"))
-        for key, value in own.items():
-            where = f"{PARAMS_FILE}: runtime.{key}"
-            if key not in RUNTIME:
-                raise InputError(f"{where}: unknown key, {nearest(str(key), RUNTIME)}")
-            _convert(RUNTIME[key] | None, value, where)
-        return own
+        """How a stage run is computed (slots, threads, addresses), without what is null; never part of an identity."""
+        return read_runtime(self.params.get("runtime"), f"{PARAMS_FILE}: runtime")
 
     @property
     def processes(self) -> int:
@@ -94,7 +76,7 @@ class Settings:
             raise InputError(f"{where}: there is no such section; add it with this stage's parameters")
         section = dict(by_scale[self.scale])
         if set(section) <= {"common", "each"} and "each" in section:
-            each = _keys(section["each"], f"{where}.each")
+            each = keys(section["each"], f"{where}.each")
             if own := self._own_params(stage, name):
                 if name in each:
                     raise InputError(f"{where}.each.{name}: its card has params too; keep one of them")
@@ -105,8 +87,8 @@ class Settings:
                     known = ", ".join(each)
                     raise InputError(f"{where}.each: no key {name!r}, which {others[0]} scale has; here: {known}")
                 raise InputError(f"{where}.each: no key {name!r}, {nearest(name, each)}")
-            own = _keys(each[name], f"{where}.each.{name}")
-            section = {**_keys(section.get("common"), f"{where}.common"), **own}
+            own = keys(each[name], f"{where}.each.{name}")
+            section = {**keys(section.get("common"), f"{where}.common"), **own}
         overrides = (self.entry(stage, name).get("parts") or {}).get("set") or {}
         for key in overrides:
             if key not in section:
@@ -119,29 +101,28 @@ class Settings:
     def _own_params(self, stage: str, name: str) -> Mapping[str, Any]:
         """The parameters that a stage run's plan entry brings along."""
         parts = (self.plan.get(stage) or {}).get(name, {}).get("parts") or {}
-        return _keys(parts.get("params"), f"{PLAN_FILE}: plan.{stage}.{name}.parts.params")
+        return keys(parts.get("params"), f"{PLAN_FILE}: plan.{stage}.{name}.parts.params")
 
     def check(self) -> None:
         """InputError unless there are parameters, a seed and a version for every stage run of the plan."""
         for stage, entries in self.plan.items():
+            if entries:
+                self.version(stage)
             for name in entries:
                 self.seed(stage, name)
-                self.version(stage)
 
     def seed(self, stage: str, name: str) -> int:
         """The stage run's seed: its section's own `seed` (data, foundation), else the one of all training."""
         own = self.section(stage, name).get("seed")
         seed = self.params.get("seed") if own is None else own
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise InputError(f"{PARAMS_FILE}: seed: {seed!r} is not a whole number")
-        return seed
+        return convert(Seed, seed, f"{PARAMS_FILE}: seed" if own is None else f"{section_name(stage, self.scale)}.seed")
 
     def version(self, stage: str) -> int:
         """The version of the stage's code, raised by hand with any change that alters its result."""
-        versions = _keys(self.params.get("versions"), f"{PARAMS_FILE}: versions")
-        if not isinstance(versions.get(stage), int):
-            raise InputError(f"{PARAMS_FILE}: versions.{stage}: needs a whole number (1 to begin with)")
-        return versions[stage]
+        versions = keys(self.params.get("versions"), f"{PARAMS_FILE}: versions")
+        if versions.get(stage) is None:
+            raise InputError(f"{PARAMS_FILE}: versions.{stage}: missing; needs a whole number (1 to begin with)")
+        return convert(Count, versions[stage], f"{PARAMS_FILE}: versions.{stage}")
 
 
 def section_name(stage: str, scale: str) -> str:
@@ -184,15 +165,15 @@ def read_entries(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
         InputError: it is not laid out as `spatialllm` writes it.
     """
     where = f"{PLAN_FILE}: plan"
-    plan = _keys(read_yaml(root / PLAN_FILE).get("plan"), where) if (root / PLAN_FILE).exists() else {}
-    plan = {stage: dict(_keys(entries, f"{where}.{stage}")) for stage, entries in plan.items()}
+    plan = keys(read_yaml(root / PLAN_FILE).get("plan"), where) if (root / PLAN_FILE).exists() else {}
+    plan = {stage: dict(keys(entries, f"{where}.{stage}")) for stage, entries in plan.items()}
     for stage, entries in plan.items():
         for name, entry in entries.items():
             if not _NAME.fullmatch(str(name)):
                 raise InputError(
                     f"{where}.{stage}: {name!r} is no name of a stage run: letters, digits and _+=.,@- are"
                 )
-            _expect(isinstance(entry, Mapping), entry, "keys with values", f"{where}.{stage}.{name}")
+            expect(isinstance(entry, Mapping), entry, "keys with values", f"{where}.{stage}.{name}")
     return plan
 
 
@@ -235,80 +216,3 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys with values at the top level")
     return content
-
-
-def parse(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Values from YAML as a dataclass, each checked against its annotation.
-
-    Args:
-        kind: a dataclass; fields with defaults may be absent; nested dataclasses, lists, tuples, dicts, unions with
-            None and Literal are understood.
-        values: e.g. a section of params.yaml.
-        where: what to call it in errors, e.g. "params.yaml: align.tiny".
-    """
-    _expect(isinstance(values, Mapping), values, "keys with values", where)
-    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
-    for key in values:
-        if key not in fields:
-            raise InputError(f"{where}.{key}: unknown key, {nearest(str(key), fields)}")
-    hints = typing.get_type_hints(kind)
-    parsed = {}
-    for name, field in fields.items():
-        if name in values:
-            parsed[name] = _convert(hints[name], values[name], f"{where}.{name}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise InputError(f"{where}.{name}: missing; add it")
-    return kind(**parsed)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _first_that_fits([a for a in args if a is not type(None)], value, where)
-    if origin is typing.Literal:
-        if value not in args:
-            raise InputError(f"{where}: {value!r} is unknown, known: {', '.join(map(str, args))}")
-        return value
-    if dataclasses.is_dataclass(hint):
-        return parse(hint, value, where)
-    if origin in (list, tuple):
-        _expect(isinstance(value, list | tuple), value, "a list", where)
-        if origin is tuple and args[-1:] != (Ellipsis,):
-            _expect(len(value) == len(args), value, f"a list of {len(args)}", where)
-            return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
-        return origin(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is dict:
-        _expect(isinstance(value, Mapping), value, "keys with values", where)
-        return {k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if hint is float:
-        _expect(isinstance(value, int | float) and not isinstance(value, bool), value, "a number", where)
-        return float(value)
-    words = {int: "a whole number", str: "text", bool: "true or false", list: "a list"}
-    words |= {dict: "keys with values", Mapping: "keys with values"}
-    fits = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
-    _expect(fits, value, words.get(hint, hint), where)
-    return value
-
-
-def _first_that_fits(hints: list[Any], value: Any, where: str) -> Any:
-    for hint in hints[:-1]:
-        try:
-            return _convert(hint, value, where)
-        except InputError:
-            continue
-    return _convert(hints[-1], value, where)
-
-
-def _keys(value: Any, where: str) -> Mapping[str, Any]:
-    """A section, which may be left empty."""
-    _expect(value is None or isinstance(value, Mapping), value, "keys with values", where)
-    return value or {}
-
-
-def _expect(fits: bool, value: Any, wanted: Any, where: str) -> None:
-    if not fits:
-        raise InputError(f"{where}: expected {wanted}, found {value!r}")

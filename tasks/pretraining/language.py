@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from data_registry import ranges
 from tasks.pretraining.loop import Schedule, rng, train
 from tasks.stage.harness import StageRun
 
@@ -36,24 +37,24 @@ class Params:
         held_out: batches of unseen passages that understanding is measured on.
     """
 
-    seed: int
-    width: int
-    layers: int
-    heads: int
-    inner: int
+    seed: ranges.Seed
+    width: ranges.Count
+    layers: ranges.Count
+    heads: ranges.Count
+    inner: ranges.Count
     schedule: Schedule
     quizzes: Schedule
     captions: Schedule
     answers: Schedule = _NONE
     statements: Schedule = _NONE
-    vocabulary: int = 1600
-    rows: int = 8
-    length: int = 256
-    long: int = 256
-    noise: float = 1.0
-    sets: float = 0.8
-    chat: float = 0.5
-    held_out: int = 12
+    vocabulary: ranges.Count = 1600
+    rows: ranges.Count = 8
+    length: ranges.Count = 256
+    long: ranges.Count = 256
+    noise: ranges.NotNegative = 1.0
+    sets: ranges.Share = 0.8
+    chat: ranges.Share = 0.5
+    held_out: ranges.Count = 12
 
 
 def compute(run: StageRun) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_registry import ranges
 from tasks.stage.harness import StageRun
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 class Schedule:
     """Steps of training, and the rates of Muon (matrices) and AdamW (the rest)."""
 
-    steps: int
-    matrix_lr: float = 0.012
-    other_lr: float = 1.5e-3
+    steps: ranges.Natural
+    matrix_lr: ranges.NotNegative = 0.012
+    other_lr: ranges.NotNegative = 1.5e-3
 
 
 def train(

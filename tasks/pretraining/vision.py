@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from data_registry import ranges
 from tasks.pretraining.loop import Schedule, rng, train
 from tasks.pretraining.scenes import SIDES, Scenes, scenes
 from tasks.stage.harness import StageRun
@@ -29,16 +30,16 @@ class Params:
         self_distillation: DINOv2's first phase; its batch is half as many pictures, each in two views.
     """
 
-    seed: int
-    scenes: int
-    batch: int
-    layers: int
+    seed: ranges.Seed
+    scenes: ranges.Count
+    batch: ranges.Count
+    layers: ranges.Count
     schedule: Schedule
     self_distillation: Schedule | None = None
-    width: int = 192
-    heads: int = 3
-    size: int = 96
-    patch: int = 12
+    width: ranges.Count = 192
+    heads: ranges.Count = 3
+    size: ranges.Count = 96
+    patch: ranges.Count = 12
 
 
 @dataclass

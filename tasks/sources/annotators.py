@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_registry import ranges
 from data_registry.annotate import detections, pose, scenes
 from data_registry.annotate.detections import Detection
 from data_registry.errors import InputError, nearest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Network(HubParams):
     """A network of the hub by a pinned commit; `size` is the side in pixels that it sees, null for its own."""
 
-    size: int | None = None
+    size: ranges.Count | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Tags:
         fronts: those of them that have a front; no others get a pose, and with it orientation questions.
     """
 
-    least: float
-    most: int
+    least: ranges.Share
+    most: ranges.Count
     vocabulary: list[str]
     fronts: list[str]
 

@@ -18,6 +18,7 @@ from tasks.identity import settings as config
 from tasks.identity.files import write_json
 from tasks.identity.identity import identify, is_whole
 from tasks.identity.manifest import Damaged
+from tasks.identity.parse import parse
 from tasks.identity.paths import Paths
 from tasks.identity.settings import Settings
 from tasks.stage import early_stop, ranks
@@ -76,7 +77,7 @@ class StageRun:
 
     def parse(self, kind: type[T]) -> T:
         """The parameters as a dataclass; InputError names an unknown, missing or wrong key."""
-        return config.parse(kind, self.params, config.section_name(self.stage, self.scale))
+        return parse(kind, self.params, config.section_name(self.stage, self.scale))
 
     def progress(self, done: int, total: int) -> None:
         """Say how far the work is, as often as one likes."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_registry import conversations, mix
-from data_registry.errors import InputError
 from tasks.identity import manifest
 from tasks.stage.harness import StageRun
 
@@ -33,10 +32,6 @@ def read_conversations(
     """
     from model.conversations.samples import Conversation
 
-    if not 0 < fraction <= 1:
-        raise InputError(
-            f"params.yaml: {run.stage}.{run.scale}.fraction is {fraction}; it must be above 0 and at most 1"
-        )
     found = []
     mixed, where = mixed or {}, f"params.yaml: {run.stage}.{run.scale}.mix"
     mix.check(mixed, [folder.name for folder in folders(run, "data")], where)

@@ -1,7 +1,9 @@
 """The keys of params.yaml that every training stage has."""
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from data_registry import ranges
 
 if TYPE_CHECKING:
     from model.training.recipe import Recipe
@@ -27,22 +29,22 @@ class TrainParams:
             With DeepSpeed a loss that is not finite ends the run in either case.
     """
 
-    lr: float
-    muon_lr: float
-    optimizer: str
-    global_batch: int
-    epochs: float
-    warmup: float
-    weight_decay: float
-    max_length: int
+    lr: ranges.Positive
+    muon_lr: ranges.NotNegative
+    optimizer: Literal["adamw", "muon+adamw"]
+    global_batch: ranges.Count
+    epochs: ranges.Positive
+    warmup: ranges.Share
+    weight_decay: ranges.NotNegative
+    max_length: ranges.Count
     isolate_turns: bool
-    turns: int
-    fraction: float
+    turns: ranges.Count
+    fraction: ranges.Part
     bf16: bool
-    zero_stage: int
+    zero_stage: Annotated[int, ranges.Bounds(0, 3)]
     turns_alike: bool = field(default=False, kw_only=True)
-    mix: dict[str, int | float] = field(default_factory=dict, kw_only=True)
-    shard_window: int = field(default=0, kw_only=True)
+    mix: dict[str, ranges.Count | ranges.Part] = field(default_factory=dict, kw_only=True)
+    shard_window: ranges.Natural = field(default=0, kw_only=True)
     faults: Literal["stop", "count"] = field(default="stop", kw_only=True)
 
     def recipe(self) -> "Recipe":

@@ -165,7 +165,7 @@ def test_too_few_test_scenes_publish_nothing(root, tmp_path):
 def test_a_class_without_questions_is_refused(tmp_path):
     params = {"seed": 4, "questions": {"orientation": 0}}
     run = harness.StageRun("tiny", "benchmark", "spatialvqa", params, {}, 4, tmp_path, tmp_path)
-    with pytest.raises(InputError, match=r"benchmark\.tiny\.questions\.orientation is 0"):
+    with pytest.raises(InputError, match=r"benchmark\.tiny\.questions\.orientation: 0: must be 1 or more"):
         benchmark_stage.compute(run)
 
 

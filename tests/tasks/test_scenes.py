@@ -30,7 +30,11 @@ def test_the_number_of_workers_does_not_show(tmp_path):
 
 @pytest.mark.parametrize(
     ("params", "message"),
-    [({"imges": 5}, "did you mean images"), ({"size": 8}, "size must be 32 to 2048"), ({"quality": 0}, "must be 50")],
+    [
+        ({"imges": 5}, "did you mean images"),
+        ({"size": 8}, "size: 8: must be from 32 to 2,048"),
+        ({"quality": 0}, "must be from 50 to 100"),
+    ],
 )
 def test_wrong_parameters_are_named(tmp_path, params, message):
     with pytest.raises(InputError, match=message):

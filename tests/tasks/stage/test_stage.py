@@ -10,6 +10,7 @@ from data_registry.errors import InputError
 from tasks.identity import manifest, settings
 from tasks.identity.identity import identify, is_whole
 from tasks.identity.manifest import Damaged
+from tasks.identity.parse import parse
 from tasks.identity.paths import Paths
 from tasks.stage import harness
 from tasks.stage.harness import EXIT_DAMAGED, EXIT_INPUT, EXIT_PASSING, execute
@@ -342,7 +343,7 @@ class Params:
 
 def test_parameters_are_parsed_and_typed():
     given = {"rows": 5, "lr": 1, "names": ["a"], "span": [2, 3], "limit": None, "inner": {"share": 1}}
-    parsed = settings.parse(Params, given, "params.yaml: data.tiny")
+    parsed = parse(Params, given, "params.yaml: data.tiny")
     assert parsed == Params(5, 1.0, ["a"], (2, 3), None, Inner(1.0))
     assert isinstance(parsed.lr, float)
 
@@ -362,7 +363,7 @@ def test_parameters_are_parsed_and_typed():
 )
 def test_a_wrong_parameter_is_named(values, says):
     with pytest.raises(InputError) as refused:
-        settings.parse(Params, values, "params.yaml: data.tiny")
+        parse(Params, values, "params.yaml: data.tiny")
     assert says in str(refused.value)
 
 
