@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from data_registry.errors import InputError
+from data_registry.ranges import Positive
 from flows.designs.space import Space
 from flows.search.halving import Halving
 from flows.search.samplers.registry import check_sampler
 from tasks.identity import settings
+from tasks.identity.parse import parse
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Config:
     metric: Literal["average", "distance", "orientation", "relation"] = "average"
     objectives: list[Literal["accuracy", "hours"]] = field(default_factory=lambda: ["accuracy"])
     max_failures: int = 5
-    device_gb: float | None = None
+    device_gb: Positive | None = None
     halving: Halving = field(default_factory=Halving)
     space: Space = field(default_factory=Space)
 
@@ -41,4 +43,4 @@ class Config:
 
 def read_config(root: Path) -> Config:
     """The `sweep` section of params.yaml, checked."""
-    return settings.parse(Config, settings.load(root).params.get("sweep") or {}, "params.yaml: sweep")
+    return parse(Config, settings.load(root).params.get("sweep") or {}, "params.yaml: sweep")

@@ -35,7 +35,7 @@ def test_every_stage_run_of_the_space_is_read_as_its_stage_reads_it(scale, monke
     designs = Space().designs() if scale != "small" else choose([1, 8], scale)
     plan = plan_of(designs).entries
     asked = []
-    monkeypatch.setattr(settings, "parse", lambda kind, section, where: asked.append((where, dict(section))))
+    monkeypatch.setattr("flows.designs.check.parse", lambda kind, section, where: asked.append((where, dict(section))))
     check(Settings(REPO, params, plan))
     assert {where for where, _ in asked} == {f"params.yaml: {stage}.{scale}" for stage in plan if plan[stage]}
     assert len(asked) == sum(map(len, plan.values()))
@@ -45,7 +45,7 @@ def test_every_stage_run_of_the_space_is_read_as_its_stage_reads_it(scale, monke
 
 @pytest.mark.parametrize(("old", "new", "said"), [
     ("turns_alike: true", "turns_alik: true", "instruct.tiny.turns_alik: unknown key, did you mean turns_alike"),
-    ("start: words", "start: 3", "align.tiny.start: expected text, found 3"),
+    ("start: words", "start: 3", "align.tiny.start: 3 is unknown, known: random, words"),
     ("bootstrap: 2000", "bootstrap: many", "score.tiny.bootstrap: expected a whole number, found 'many'"),
 ])  # fmt: skip
 def test_a_wrong_key_is_named_and_nothing_is_written(root, old, new, said):

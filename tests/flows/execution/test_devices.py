@@ -81,9 +81,3 @@ def test_kinds(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(InputError, match="1 GPUs for a stage run, of 0 here"):
         Devices(tmp_path, {"gpus": 2})
-
-
-@pytest.mark.parametrize("wrong", [{"slots": 0}, {"gpus": -1}, {"gpus": 1, "gpus_per_run": -1}])
-def test_too_small_a_number_of_devices_is_refused(tmp_path, wrong):
-    with pytest.raises(InputError, match=rf"params\.yaml: runtime\.{list(wrong)[-1]}: "):
-        Devices(tmp_path, wrong)
