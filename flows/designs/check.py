@@ -21,12 +21,12 @@ def check(found: Settings) -> None:
     file = found.root / "dvc.yaml"
     stages = settings.read_yaml(file)["stages"] if file.exists() else {}
     for stage, entries in found.plan.items():
-        read = _reader(stage, str(stages.get(stage, {}).get("do", {}).get("cmd")))
+        read = reader_of(stage, str(stages.get(stage, {}).get("do", {}).get("cmd")))
         for name in entries if read else ():
             read(name, found.section(stage, name), settings.section_name(stage, found.scale))
 
 
-def _reader(stage: str, command: str) -> Callable[[str, dict[str, Any], str], Any] | None:
+def reader_of(stage: str, command: str) -> Callable[[str, dict[str, Any], str], Any] | None:
     """How a stage reads a section of params.yaml: (name of the stage run, section, where it stands); None where nobody
     knows, since it is somebody's own program."""
     if own := spec(stage).params:

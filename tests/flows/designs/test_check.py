@@ -1,11 +1,12 @@
 """Wrong parameters are found before anything runs, as the stage itself would find them when its turn comes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from data_registry.errors import InputError
-from flows.designs.check import check
+from flows.designs.check import check, reader_of
 from flows.designs.design import choose, parse
 from flows.designs.plan import plan_of
 from flows.designs.space import Space
@@ -35,12 +36,16 @@ def test_every_stage_run_of_the_space_is_read_as_its_stage_reads_it(scale, monke
     designs = Space().designs() if scale != "small" else choose([1, 8], scale)
     plan = plan_of(designs).entries
     asked = []
-    monkeypatch.setattr("flows.designs.check.parse", lambda kind, section, where: asked.append((where, dict(section))))
-    check(Settings(REPO, params, plan))
+
+    def reader(stage: str, command: str) -> Callable[[str, dict, str], object]:
+        read = reader_of(stage, command)
+        return lambda name, section, where: asked.append((where, dict(section))) or read(name, section, where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.designs.check.reader_of", reader)
+        check(Settings(REPO, params, plan))
     assert {where for where, _ in asked} == {f"params.yaml: {stage}.{scale}" for stage in plan if plan[stage]}
     assert len(asked) == sum(map(len, plan.values()))
-    monkeypatch.undo()
-    check(Settings(REPO, params, plan))
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
