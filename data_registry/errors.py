@@ -18,6 +18,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'did you mean dinov2?'
     """
     known = sorted(known)
+    if not known:
+        return "there is none yet"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]}?"

@@ -36,23 +36,23 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(help="A data set, as `spatialllm data list` names it.")]
 Folder = Annotated[
-    Path,
-    typer.Option("--folder", envvar="SPATIALLLM_DATA", help="Holds a folder for each data set."),
+    Path | None,
+    typer.Option("--folder", envvar="SPATIALLLM_DATA", help="Holds a folder for each data set; default: data."),
 ]
 Only = Annotated[str, typer.Option(help="Pattern of the files meant, e.g. 'train_0*'.")]
-DATA = Path("data")
 _WAYS = {"s3": "fetch (S3)", "hub": "fetch (hub)", "folder": "bring it", "made": "made here"}
 _COLORS = {"good": "green", "recorded": "cyan", "unchecked": "yellow", "missing": "dim", "wrong": "red"}
 
 
 @app.command("list")
-def list_(folder: Folder = DATA, as_json: Json = False) -> None:
+def list_(folder: Folder = None, as_json: Json = False) -> None:
     """Every data set: what it is for, how it comes here, and how much of it is here."""
     with reporting():
         from rich.table import Table
 
         from data_registry.cards import datasets
 
+        folder = _data(folder)
         rows = []
         for card in map(datasets.card, datasets.names()):
             places = [*card.files, *card.pictures]
@@ -77,13 +77,14 @@ def list_(folder: Folder = DATA, as_json: Json = False) -> None:
 
 
 @app.command()
-def info(name: Name, folder: Folder = DATA, as_json: Json = False) -> None:
+def info(name: Name, folder: Folder = None, as_json: Json = False) -> None:
     """The card of a data set, and what of it is here. Reads no file's content."""
     with reporting():
         from dataclasses import asdict
 
         from data_registry.cards import datasets
 
+        folder = _data(folder)
         card = datasets.card(name)
         if as_json:
             print_json(asdict(card))
@@ -105,7 +106,7 @@ def info(name: Name, folder: Folder = DATA, as_json: Json = False) -> None:
 @app.command()
 def fetch(
     name: Name,
-    folder: Folder = DATA,
+    folder: Folder = None,
     only: Only = "*",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Transfers at the same time.")] = 8,
     as_json: Json = False,
@@ -115,6 +116,7 @@ def fetch(
         from data_registry.cards import datasets
         from data_registry.storage import fetch as fetching
 
+        folder = _data(folder)
         card = datasets.card(name)
         with _progress(f"fetch {name}", shown=card.obtain.how == "s3") as progress:  # the hub's library shows its own
             found = fetching.fetch(card, folder / name, only, workers, progress, warn)
@@ -122,12 +124,13 @@ def fetch(
 
 
 @app.command()
-def verify(name: Name, folder: Folder = DATA, only: Only = "*", as_json: Json = False) -> None:
+def verify(name: Name, folder: Folder = None, only: Only = "*", as_json: Json = False) -> None:
     """Hash every file and compare it with its card, or with the record of its download; ends with 1 if one is wrong."""
     with reporting():
         from data_registry.cards import datasets
         from data_registry.storage import fetch as fetching
 
+        folder = _data(folder)
         card = datasets.card(name)
         with _progress(f"verify {name}") as progress:
             found = fetching.verify(card, folder / name, only, progress)
@@ -172,6 +175,20 @@ def show(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(sheet.page(name, note, found), encoding="utf-8")
         console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _data(folder: Path | None) -> Path:
+    """The folder of the data sets; a project's own cards are known from here on."""
+    if folder is None:
+        return settings().root / "data"
+    from data_registry.errors import InputError
+
+    try:
+        root()
+    except InputError:  # such a folder may be filled outside of a project, too
+        return folder
+    settings()
+    return folder
 
 
 def _facts(card: "Card") -> Iterator[tuple[str, Any]]:

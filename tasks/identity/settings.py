@@ -3,6 +3,7 @@ Everything a stage run may know about itself comes from here, as plain values wi
 
 import copy
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tasks.identity.runtime import read_runtime
 PARAMS_FILE = "params.yaml"
 PLAN_FILE = "plan.yaml"
 PLAN_END = "# end of the plan"  # the last line of plan.yaml, whose first line says so: YAML cut at a line is YAML
+_DEEPEST = 200
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+=.,@-]*")  # of a stage run: it stands in commands and paths
 SCALES = ("tiny", "small", "paper")
 NO_SLOTS = ("parts", "empty", "section")  # keys of a plan's entry that name no other stage run
@@ -194,7 +196,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is empty, as a power loss leaves files; {_remedy(path)}")
     if PLAN_END in text.partition("\n")[0] and not text.rstrip().endswith(f"\n{PLAN_END}"):
         raise InputError(f"{path}: is cut off: its last line, `{PLAN_END}`, is missing; {_remedy(path)}")
+    if _nested_too_deep(text):  # the parser is written in C and would crash
+        raise InputError(f"{path}: lists or keys are nested more than {_DEEPEST} deep; no file of ours is")
     return copy.deepcopy(_parsed(path, text))
+
+
+def _nested_too_deep(text: str) -> bool:
+    steps = itertools.accumulate(1 if sign in "[{" else -1 for sign in re.findall(r"[\[\]{}]", text))
+    return max(steps, default=0) > _DEEPEST or re.search(rf"(?:[-?:]\s+){{{_DEEPEST}}}", text) is not None
 
 
 def _remedy(path: Path) -> str:
