@@ -6,6 +6,7 @@ in fp32. The order of the sum is another one, as it is between any two kinds of 
 (AVX-512, AMX) nothing is replaced.
 """
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable
@@ -21,6 +22,12 @@ _library: torch.library.Library | None = None
 def mixed_precision(device: torch.device | str, enabled: bool = True) -> torch.autocast:
     """`torch.autocast` in bf16 on this kind of device; on a CPU without bf16 units at the speed of fp32."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
+
+
+def bf16_products(device: torch.device | str) -> contextlib.AbstractContextManager:
+    """For code that multiplies bf16 tensors by itself (Muon): fp32 units where the CPU has none for bf16."""
+    slow = torch.device(device).type == "cpu" and not has_bf16_units()
+    return mixed_precision(device) if slow else contextlib.nullcontext()
 
 
 def has_bf16_units() -> bool:

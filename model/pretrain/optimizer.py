@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.layers.precision import bf16_products
+
 
 class Optimizer:
     """Muon and AdamW as one, with linear warm-up and a cosine down to zero.
@@ -49,7 +51,8 @@ class Optimizer:
         for part, lr in self.parts:
             for group in part.param_groups:
                 group["lr"] = lr * self.schedule(done)
-            part.step()
+            with bf16_products(self.parameters[0].device):
+                part.step()
             part.zero_grad(set_to_none=True)
 
     def schedule(self, done: int) -> float:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from data_registry.errors import InputError, nearest
+from model.layers.precision import bf16_products
 
 OPTIMIZERS = ("adamw", "muon+adamw")
 
@@ -46,7 +47,8 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def step(self, closure=None):
         """One step of both."""
-        self._muon.step(closure)
+        with bf16_products(self._muon.param_groups[0]["params"][0].device):
+            self._muon.step(closure)
         self._adamw.step()
 
     def state_dict(self) -> dict[str, Any]:

@@ -80,3 +80,19 @@ def test_operands_are_rounded_and_sums_are_not():
 def test_it_is_on_where_asked(enabled):
     with mixed_precision("cpu", enabled):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (torch.bfloat16 if enabled else torch.float32)
+
+
+def test_muon_takes_the_steps_of_torchs_bf16():
+    torch.manual_seed(0)
+    start, gradients = torch.randn(12, 20), torch.randn(5, 12, 20)
+    ends = []
+    for ours in (False, True):
+        weight = torch.nn.Parameter(start.clone())
+        muon = torch.optim.Muon([weight], lr=0.1, weight_decay=0.0)
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            with mixed_precision("cpu", ours):
+                muon.step()
+        ends.append(weight.detach() - start)
+    assert ends[0].abs().max() > 0.1
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=0.02 * ends[0].abs().max().item())
