@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.bench import record
 from data_registry import conversations, render
-from data_registry.questions import dialogue
+from data_registry.questions import dialogue, types
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.facts import fact
 from data_registry.questions.general import question
@@ -47,7 +47,7 @@ def every_question(path: Path) -> int:
     for scene in omni3d.read(path):
         known = layout(scene, MARGINS, drops)
         rng = random.Random(scene.image)
-        for claim in dialogue.spatial_claims(known, MARGINS, drops):
+        for claim in types.claims(known, MARGINS, drops):
             question(fact(claim, known), rng.random() < 0.5, rng, lettered=True)
             count += 1
     return count

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_registry import conversations, ranges
-from data_registry.benchmark import shortcut, spatialvqa
+from data_registry.benchmark import spatialvqa
 from data_registry.benchmark.lookup import NameLookup, majority
 from data_registry.benchmark.spatialvqa import Question
 from data_registry.paper import CLASSES
+from data_registry.questions.types import QUESTION_TYPES
 from tasks.stage.harness import StageRun, main
 
 
@@ -36,7 +37,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     return {
         "majority": accuracy(questions, lambda q: most[q.id]),
         "lookup": accuracy(questions, lambda q: lookup.answer(q.type, q.question, q.options)),
-        "shortcut_2d": accuracy(questions, shortcut.answer),
+        "shortcut_2d": accuracy(questions, lambda q: QUESTION_TYPES[q.type].flat(q)),
         "chance": accuracy(questions, lambda q: q.answer, weight=lambda q: 1 / len(q.options)),
         "lookup_learnt_from": learnt,
     }

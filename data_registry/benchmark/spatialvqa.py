@@ -17,10 +17,10 @@ from data_registry import ranges
 from data_registry.errors import InputError
 from data_registry.paper import BENCHMARK, CLASSES
 from data_registry.questions.balance import Placed, couples
-from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.facts import Claim, Fact, fact
 from data_registry.questions.geometry import Layout, Margins, layout
-from data_registry.questions.phrasing import CLASS_OF, ask, option_texts, wordings
+from data_registry.questions.phrasing import ask, option_texts, wordings
+from data_registry.questions.types import QUESTION_TYPES, claims
 from data_registry.scene import Scene
 
 SCHEMA = pa.schema(
@@ -91,11 +91,11 @@ def build(
     """
     rng = random.Random(f"{seed} spatialvqa")
     layouts = [layout(scene, margins, drops) for scene in scenes]
-    placed = (Placed(k, claim) for k, scene in enumerate(layouts) for claim in spatial_claims(scene, margins, drops))
+    placed = (Placed(k, claim) for k, scene in enumerate(layouts) for claim in claims(scene, margins, drops))
     queues: dict[str, dict[str, list[tuple[Placed, Placed]]]] = {class_: defaultdict(list) for class_ in CLASSES}
     for couple in couples(placed, rng):
         type_ = couple[0].claim.type
-        queues[CLASS_OF[type_]][type_].append(couple)
+        queues[QUESTION_TYPES[type_].class_][type_].append(couple)
 
     wanted = {class_: getattr(quotas, class_) for class_ in CLASSES}
     chosen = _choose(queues, wanted, per_image)
@@ -200,7 +200,7 @@ def _question(scene: Layout, fact: Fact, phrasing: str, swapped: bool) -> Questi
         option_texts(fact)[:: -1 if swapped else 1],
         int(fact.answer != swapped),
         fact.type,
-        CLASS_OF[fact.type],
+        QUESTION_TYPES[fact.type].class_,
         fact.names,
         fact.objects,
         tuple(boxes[id_] for id_ in fact.objects),

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from data_registry.benchmark.spatialvqa import Question, question_id
 from data_registry.errors import InputError
-from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.facts import Fact, fact
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.phrasing import option_texts
+from data_registry.questions.types import claims
 from data_registry.scene import Scene
 
 FILE = "variants.parquet"
@@ -70,7 +70,7 @@ def build(questions: Sequence[Question], scenes: Iterable[Scene], margins: Margi
     for scene in scenes:
         if scene.image in asked:
             known = layout(scene, margins, Counter())
-            for claim in spatial_claims(known, margins, Counter()):
+            for claim in claims(known, margins, Counter()):
                 made = fact(claim, known)
                 if (id_ := question_id(scene.image, made)) in asked[scene.image]:
                     facts[id_] = made

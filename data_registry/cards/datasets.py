@@ -13,9 +13,11 @@ ADDED: dict[str, Path] = {}  # a user's own: name -> its YAML file
 
 def card(name: str) -> Card:
     """The card of a data set; InputError names the nearest one there is, or the key that a card lacks."""
-    if name not in names():
+    if name in ADDED:
+        return _added_card(ADDED[name])
+    if name not in _in_folder(FOLDER):
         raise InputError(f"{name}: no such data set, {nearest(name, names())} (data_registry/cards)")
-    return _read(ADDED.get(name) or FOLDER / f"{name}.yaml")
+    return _read(_in_folder(FOLDER)[name], 0)
 
 
 def names() -> list[str]:
@@ -23,10 +25,9 @@ def names() -> list[str]:
     return sorted({*_in_folder(FOLDER), *ADDED})
 
 
-def training_sets() -> list[str]:
+def training_sets() -> tuple[str, ...]:
     """Names of the data sets that trainings read, in the order in which a design's name has them."""
-    added = tuple((path, path.stat().st_mtime_ns) for path in ADDED.values())
-    return list(_training_sets(FOLDER, added))
+    return _training_sets(FOLDER, tuple((path, path.stat().st_mtime_ns) for path in ADDED.values()))
 
 
 def set_added(paths: Iterable[Path]) -> None:
@@ -37,9 +38,8 @@ def set_added(paths: Iterable[Path]) -> None:
     """
     added: dict[str, Path] = {}
     for path in paths:
-        name = _read(path).name
-        other = added.get(name, FOLDER / f"{name}.yaml")
-        if other.is_file():
+        name = _added_card(path).name
+        if other := added.get(name) or _in_folder(FOLDER).get(name):
             raise InputError(f"{path}: {other} describes a data set of that name already; give this one another")
         added[name] = path
     if added != ADDED:  # in place: other threads read it
@@ -48,21 +48,23 @@ def set_added(paths: Iterable[Path]) -> None:
         ADDED.update(added)
 
 
-def _read(path: Path) -> Card:
-    return _read_version(path, path.stat().st_mtime_ns)
+def _added_card(path: Path) -> Card:
+    """A user's own, which may be edited while a server runs."""
+    return _read(path, path.stat().st_mtime_ns)
 
 
+# Asked for at every design's name, and there may be ten thousand of these.
 @functools.cache
-def _in_folder(folder: Path) -> list[str]:
-    return [path.stem for path in folder.glob("*.yaml")]
+def _in_folder(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-@functools.lru_cache(maxsize=8)  # asked for at every design's name
+@functools.lru_cache(maxsize=8)
 def _training_sets(folder: Path, added: tuple[tuple[Path, int], ...]) -> tuple[str, ...]:
     cards = [each for each in map(card, names()) if each.trains]
     return tuple(each.name for each in sorted(cards, key=lambda each: (each.order, each.name)))
 
 
 @functools.lru_cache(maxsize=256)
-def _read_version(path: Path, changed_ns: int) -> Card:
+def _read(path: Path, changed_ns: int) -> Card:
     return load(path)

@@ -5,19 +5,17 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from data_registry import ranges
 from data_registry.conversations import Turn, record
 from data_registry.errors import InputError, nearest
-from data_registry.questions import distance, further, orientation, relation
 from data_registry.questions.balance import Placed, couples, shards
 from data_registry.questions.facts import Claim, fact
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Layout, Margins, layout
-from data_registry.questions.phrasing import CLASS_OF
 from data_registry.questions.statements import MAKERS, SPATIAL, check_types, several
+from data_registry.questions.types import QUESTION_TYPES, claims
 from data_registry.scene import Scene
 
 
@@ -32,7 +30,7 @@ class DialogueRecipe:
         choice_share: share of the other turns put as options with letters; the rest is answered in free form.
         shard: scenes among which answers are balanced; bounds the memory.
         statements: types of statements (`statements.MAKERS`), each drawn as often as it is named here.
-        further: types beyond those of the roadmap: two-option ones of `further.TYPES`, or `statements.MAKERS`.
+        extra: types beyond those: two-option ones (`types.QUESTION_TYPES`) or of statements.
     """
 
     turns: ranges.Few = (6, 10)
@@ -40,24 +38,14 @@ class DialogueRecipe:
     choice_share: ranges.Share = 0.75
     shard: ranges.Count = 2500
     statements: tuple[str, ...] = SPATIAL
-    further: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ranges.check(self, "recipe")
         check_types("statements", self.statements)
-        for name in self.further:
-            if name not in further.TYPES and name not in MAKERS:
-                raise InputError(f"recipe.further: {name!r}: unknown, {nearest(name, [*further.TYPES, *MAKERS])}")
-
-
-def spatial_claims(scene: Layout, margins: Margins, drops: Counter[str], more: Sequence[str] = ()) -> Iterator[Claim]:
-    """Every claim of the three classes that a scene supports, and those of the types `more` of `further`."""
-    return chain(
-        distance.claims(scene, margins, drops),
-        orientation.claims(scene, margins, drops),
-        relation.claims(scene, margins, drops),
-        further.claims(scene, margins, drops, more) if more else (),
-    )
+        for name in self.extra:
+            if name not in QUESTION_TYPES and name not in MAKERS:
+                raise InputError(f"recipe.extra: {name!r}: unknown, {nearest(name, [*QUESTION_TYPES, *MAKERS])}")
 
 
 def conversations(
@@ -75,9 +63,7 @@ def _shard(
     """Of one shard; on its own, so that its layouts and pools are gone before the next one has any."""
     layouts = [layout(scene, margins, drops) for scene in scenes]
     placed = (
-        Placed(k, claim)
-        for k, scene in enumerate(layouts)
-        for claim in spatial_claims(scene, margins, drops, recipe.further)
+        Placed(k, claim) for k, scene in enumerate(layouts) for claim in claims(scene, margins, drops, recipe.extra)
     )
     pools = _pools(len(scenes), placed, random.Random(f"{seed} {name} {index}"))
     for scene, pool in zip(layouts, pools, strict=True):
@@ -97,7 +83,7 @@ def _pools(n: int, placed: Iterator[Placed], rng: random.Random) -> list[Pool]:
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5
         for k, claim in couple:
-            class_ = CLASS_OF.get(claim.type) or further.TYPES[claim.type]
+            class_ = QUESTION_TYPES[claim.type].class_
             pools[k].setdefault(class_, {}).setdefault(claim.type, []).append((claim, swapped))
     return pools
 
@@ -115,7 +101,7 @@ def _turns(scene: Layout, pool: Pool, rng: random.Random, recipe: DialogueRecipe
         if not pool[class_]:
             del pool[class_]
         turns.append(question(fact(claim, scene), swapped, rng, rng.random() < recipe.choice_share, scene))
-    types = (*recipe.statements, *[name for name in recipe.further if name in MAKERS])
+    types = (*recipe.statements, *[name for name in recipe.extra if name in MAKERS])
     for statement in several(scene, wanted - len(turns), types, rng, margins):
         turns.append(Turn(statement.question(rng), statement.answer(rng), statement.type))
     rng.shuffle(turns)

@@ -7,8 +7,6 @@ from itertools import combinations
 from data_registry.questions.facts import Claim, between
 from data_registry.questions.geometry import Layout, Margins
 
-TYPES = ("closer_to_viewer", "farther_from_viewer", "closer_to_object", "farther_from_object")
-
 
 def claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
     """Every clear comparison of two distances, asked both ways."""

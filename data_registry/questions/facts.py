@@ -6,8 +6,6 @@ from typing import NamedTuple
 from data_registry.questions.geometry import Layout
 from data_registry.questions.words import words
 
-ROLES = {"closer_to_object": "c", "farther_from_object": "c"}  # placeholders of the objects in the question; else x, y
-
 
 class Claim(NamedTuple):
     """A true answer to a two-option question about the objects of one layout.
@@ -70,7 +68,7 @@ def which(type_: str, scene: Layout, roles: tuple[int, ...], answer: str, other:
 def fact(claim: Claim, scene: Layout) -> Fact:
     """The claim with the names of its objects."""
     names = scene.names
-    slots = {role: f"the {names[k]}" for role, k in zip(ROLES.get(claim.type, "xy"), claim.roles, strict=False)}
+    slots = {role: f"the {names[k]}" for role, k in zip("xy", claim.roles, strict=False)}
     first, second = claim.options
     if isinstance(first, str):
         options, chosen = claim.options, claim.roles

@@ -3,13 +3,16 @@ Angles are measured on the ground plane where gravity is known, and in the objec
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from data_registry import ranges
-from data_registry.questions.names import references
+from data_registry.questions.names import complete, references
 from data_registry.scene import Scene, SceneObject
+
+MOST = 64  # objects of a picture that are asked about: claims grow with their third power
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,66 +96,89 @@ class Layout:
 
 def layout(scene: Scene, margins: Margins, drops: Counter[str]) -> Layout:
     """The geometry of a scene's objects that may be asked about; the others are counted by reason in `drops`."""
-    clear = []
-    for obj, name in zip(scene.objects, references(scene), strict=True):
-        reason = _unclear(obj, scene.camera.height, margins) or ("name not unique" if name is None else "")
-        if reason:
-            drops[f"object: {reason}"] += 1
-        else:
-            clear.append((obj.name, name, obj))
-    n = len(clear)
-    if not n:
+    clear = _clear(scene, margins, drops)
+    if not clear:
         return Layout(scene, (), (), (), [], [], [], [], [], [], [], [], margins.closer_m)
-    clear.sort(key=lambda entry: entry[:2])
     categories, names, objects = zip(*clear, strict=True)
-
     center = np.array([_NAN if o.center is None else o.center for o in objects])
     rotation = np.array([_NAN_3 if o.R is None else o.R for o in objects])
     half = np.array([_NAN if o.dimensions is None else o.dimensions for o in objects])[:, ::-1] / 2  # to length, h, w
-    front = np.array([_NAN if o.front is None else o.front for o in objects])
-    up = -rotation[:, :, 1] if scene.camera.up is None else np.broadcast_to(scene.camera.up, (n, 3))
-
     with np.errstate(invalid="ignore", divide="ignore"):
-        front = front - up * _dot(front, up)[:, None]
-        length = np.sqrt(_dot(front, front))[:, None]
-        front = np.where(length > 0.5, front / length, np.nan)  # pointing up or down: no heading
-        left = _cross(up, front)
-
         # The camera joins the objects as the last point, so one table serves bearings to objects and to the camera.
         delta = np.concatenate([center, _ORIGIN])[None] - center[:, None]
-        axes = np.stack([front, left, up], axis=2)
-        ahead, aside, rise = np.moveaxis(delta @ axes, 2, 0)
-        # Without a position a pose is that seen by a camera which looks straight at the object (ImageNet3D).
-        lost = np.array([o.center is None for o in objects])
-        ahead[lost, n], aside[lost, n], rise[lost, n] = -axes[lost, 2].T
-        bearing = np.degrees(np.arctan2(aside, ahead))
-        azimuth = bearing[:, n].tolist()  # before the next line: seen from above, a thing still shows a side
-        bearing[np.abs(rise) > math.tan(math.radians(margins.steep_deg)) * np.hypot(ahead, aside)] = np.nan
         pair = np.sqrt(np.einsum("ijk,ijk->ij", delta, delta))
-        distance = pair[:, n]
-        turn = np.degrees(np.arccos(np.clip(front @ front.T, -1, 1)))
-        turn[lost] = turn[:, lost] = np.nan  # such a camera is each object's own: their fronts do not compare
-        elevation = np.degrees(np.arcsin(np.clip(rise[:, n] / np.where(lost, 1, distance), -1, 1)))
-
-    surface = center[:, None] + (half[:, None] * _STEPS) @ rotation.transpose(0, 2, 1)
-    to_boxes = _distance_to_boxes(np.concatenate([surface.reshape(-1, 3), _ORIGIN]), center, rotation, half)
+        directions = _directions(objects, rotation, scene.camera.up, delta, pair[:, -1], margins.steep_deg)
+    n = len(objects)
+    to_boxes = _distance_to_boxes(_with_camera(center, half, rotation), center, rotation, half)
     one_way = to_boxes[:-1].reshape(n, -1, n).min(axis=1)
-    known = sorted(d for d in distance.tolist() if d == d)
+    distance = pair[:, n].tolist()
+    known = sorted(d for d in distance if d == d)
     return Layout(
         scene,
         objects,
         names,
         categories,
-        distance.tolist(),
+        distance,
         to_boxes[-1].tolist(),
         pair[:, :n].tolist(),
         np.minimum(one_way, one_way.T).tolist(),
-        bearing[:, :n].tolist(),
-        turn.tolist(),
-        azimuth,
-        elevation.tolist(),
+        *(table.tolist() for table in directions),
         min(margins.closer_m, margins.closer_share * known[len(known) // 2]) if known else margins.closer_m,
     )
+
+
+def largest(objects: Sequence[SceneObject]) -> list[int]:
+    """Indexes of those that questions are made of, in their order: all, or the `MOST` with the largest 2D boxes."""
+    if len(objects) <= MOST:
+        return list(range(len(objects)))
+    area = [(o.bbox[2] - o.bbox[0]) * (o.bbox[3] - o.bbox[1]) for o in objects]
+    return sorted(sorted(range(len(objects)), key=lambda k: -area[k])[:MOST])
+
+
+def _clear(scene: Scene, margins: Margins, drops: Counter[str]) -> list[tuple[str, str, SceneObject]]:
+    """Category, name and record of each object that may be asked about, in the canonical order."""
+    clear = []
+    unnamed = "name not unique" if complete(scene) else "in a picture with regions left out"
+    for obj, name in zip(scene.objects, references(scene), strict=True):
+        reason = _unclear(obj, scene.camera.height, margins) or (unnamed if name is None else "")
+        if reason:
+            drops[f"object: {reason}"] += 1
+        else:
+            clear.append((obj.name, name, obj))
+    kept = largest([obj for *_, obj in clear])
+    if len(kept) < len(clear):
+        drops[f"object: beyond the {MOST} largest"] += len(clear) - len(kept)
+    return sorted((clear[k] for k in kept), key=lambda entry: entry[:2])
+
+
+def _directions(
+    objects: Sequence[SceneObject], rotation: np.ndarray, up: np.ndarray | None, delta: np.ndarray,
+    distance: np.ndarray, steep_deg: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Bearing (n, n), turn (n, n), azimuth (n) and elevation (n) of a layout, in degrees.
+
+    Args:
+        rotation: (n, 3, 3); up: (3,) of the scene, or None: each object's own.
+        delta: (n, n + 1, 3) from each object to each, and to the camera; distance: (n) to the camera.
+    """
+    n = len(objects)
+    front = np.array([_NAN if o.front is None else o.front for o in objects])
+    up = -rotation[:, :, 1] if up is None else np.broadcast_to(up, (n, 3))
+    front = front - up * _dot(front, up)[:, None]
+    length = np.sqrt(_dot(front, front))[:, None]
+    front = np.where(length > 0.5, front / length, np.nan)  # pointing up or down: no heading
+    axes = np.stack([front, _cross(up, front), up], axis=2)
+    ahead, aside, rise = np.moveaxis(delta @ axes, 2, 0)
+    # Without a position a pose is that seen by a camera which looks straight at the object (ImageNet3D).
+    lost = np.array([o.center is None for o in objects])
+    ahead[lost, n], aside[lost, n], rise[lost, n] = -axes[lost, 2].T
+    bearing = np.degrees(np.arctan2(aside, ahead))
+    azimuth = bearing[:, n].copy()  # before the next line: seen from above, a thing still shows a side
+    bearing[np.abs(rise) > math.tan(math.radians(steep_deg)) * np.hypot(ahead, aside)] = np.nan
+    turn = np.degrees(np.arccos(np.clip(front @ front.T, -1, 1)))
+    turn[lost] = turn[:, lost] = np.nan  # such a camera is each object's own: their fronts do not compare
+    elevation = np.degrees(np.arcsin(np.clip(rise[:, n] / np.where(lost, 1, distance), -1, 1)))
+    return bearing[:, :n], turn, azimuth, elevation
 
 
 def _unclear(obj: SceneObject, image_height: int, margins: Margins) -> str:
@@ -181,6 +207,12 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 _NEXT, _LAST = [1, 2, 0], [2, 0, 1]
+
+
+def _with_camera(center: np.ndarray, half: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """(27 n + 1, 3) points of the boxes' surfaces (`_STEPS`), and the camera."""
+    surface = center[:, None] + (half[:, None] * _STEPS) @ rotation.transpose(0, 2, 1)
+    return np.concatenate([surface.reshape(-1, 3), _ORIGIN])
 
 
 def _distance_to_boxes(points: np.ndarray, center: np.ndarray, rotation: np.ndarray, half: np.ndarray) -> np.ndarray:

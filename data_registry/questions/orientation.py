@@ -7,8 +7,6 @@ from itertools import combinations
 from data_registry.questions.facts import Claim, between, which
 from data_registry.questions.geometry import Layout, Margins
 
-TYPES = ("facing_object", "same_direction", "side_to_viewer", "towards_viewer", "pointing")
-
 SIDES = ("front", "left side", "back", "right side")  # by azimuth: 0, 90, 180 and 270 degrees
 
 

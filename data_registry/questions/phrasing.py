@@ -3,21 +3,17 @@ Training and benchmark phrasings of a type share its meaning and no sentence."""
 
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from data_registry.questions import distance, orientation, relation
 from data_registry.questions.facts import Fact
 from data_registry.questions.geometry import Layout
+from data_registry.questions.types import QUESTION_TYPES
 from data_registry.questions.words import FOLDER, quantity, sentence
 
-FILES = ("distance", "orientation", "relation", "statements", "general", "further")
-CLASS_OF = {
-    type_: name
-    for name, module in (("distance", distance), ("orientation", orientation), ("relation", relation))
-    for type_ in module.TYPES
-}  # question type -> class of the benchmark
+FILES = tuple(FOLDER / f"{name}.yaml" for name in ("statements", "general"))  # beside those of QUESTION_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +26,20 @@ class Wording:
     options: dict[str, str] = field(default_factory=dict)
 
 
-@cache
 def wordings() -> dict[str, Wording]:
     """Every type's wording, from the phrasing files."""
-    found: dict[str, Wording] = {}
-    for name in FILES:
-        content: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _wordings(tuple(dict.fromkeys([*FILES, *(type_.phrasings for type_ in QUESTION_TYPES.values())])))
+
+
+@cache
+def _wordings(files: tuple[Path, ...]) -> dict[str, Wording]:
+    known: dict[str, Wording] = {}
+    for path in files:
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         for type_, entry in content.items():
             lists = {key: tuple(value) for key, value in entry.items() if key != "options"}
-            found[type_] = Wording(**lists, options=entry.get("options") or {})
-    return found
+            known[type_] = Wording(**lists, options=entry.get("options") or {})
+    return known
 
 
 def option_texts(fact: Fact) -> tuple[str, str]:

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from data_registry.questions.facts import Claim, Fact, between, which
-from data_registry.questions.geometry import Layout, Margins
-from data_registry.questions.names import confusable
+from data_registry.questions.geometry import Layout, Margins, largest
+from data_registry.questions.names import complete, confusable
 from data_registry.questions.words import article, enumeration, number, plural, words
 from data_registry.scene import Scene
-
-TYPES = ("color", "count", "presence", "picture_side", "leftmost", "shown", "scenery")
 
 
 def facts(
@@ -24,7 +22,8 @@ def facts(
     yield from _counts(whole, rng)
     yield from _sides(scene, margins, rng)
     present = {o.name for o in whole.objects}
-    absent = [name for name in names[whole.kind] if name not in present and name not in whole.others]
+    there = present | set(whole.others)
+    absent = [name for name in names[whole.kind] if name not in there] if complete(whole) else []
     for name in sorted(present):
         yield _word_fact("presence", {"a": article(name)}, "yes", "no", name)
         if absent:
@@ -38,15 +37,18 @@ def facts(
 def listing(scene: Scene, rng: random.Random) -> dict[str, str]:
     """Slots of a caption: the things from left to right with colours, then the groups with counts, and the place.
 
-    A category of which some objects were dropped is left out, since its count is not known.
+    A category of which some objects were dropped is left out, since its count is not known; so is every one in a
+    picture of which regions were left out.
     """
-    counts = Counter(o.name for o in scene.objects if o.name not in scene.others)
+    counts = _counted(scene)
     things = []
-    for obj in sorted(scene.objects, key=lambda o: o.bbox[0] + o.bbox[2]):
+    shown = [scene.objects[k] for k in largest(scene.objects)]
+    for obj in sorted(shown, key=lambda o: o.bbox[0] + o.bbox[2]):
         if counts[obj.name] == 1:
             noun = f"{obj.color} {obj.name}" if obj.color and rng.random() < 0.85 else obj.name
             things.append(article(noun))
-    groups = [f"{number(n)} {plural(name)}" for name, n in counts.items() if n > 1]
+    among = {obj.name for obj in shown}
+    groups = [f"{number(n)} {plural(name)}" for name, n in counts.items() if n > 1 and name in among]
     things = [*things, *groups]
     if not things:
         return {}
@@ -64,11 +66,16 @@ def _colors(scene: Layout, rng: random.Random) -> Iterator[Fact]:
 
 
 def _counts(scene: Scene, rng: random.Random) -> Iterator[Fact]:
-    for name, n in Counter(o.name for o in scene.objects).items():
-        if name not in scene.others:
-            noun = f"{number(n)} {plural(name)}" if n > 1 else f"one {name}"
-            slots = {"plural": plural(name), "answer_noun": noun, "are": "are" if n > 1 else "is"}
-            yield _word_fact("count", slots, number(n), number(n + rng.choice((-1, 1)) if n > 1 else 2))
+    for name, n in _counted(scene).items():
+        noun = f"{number(n)} {plural(name)}" if n > 1 else f"one {name}"
+        slots = {"plural": plural(name), "answer_noun": noun, "are": "are" if n > 1 else "is"}
+        yield _word_fact("count", slots, number(n), number(n + rng.choice((-1, 1)) if n > 1 else 2))
+
+
+def _counted(scene: Scene) -> Counter[str]:
+    """How many there are of each category, where that is known."""
+    dropped = set(scene.others)
+    return Counter(o.name for o in scene.objects if o.name not in dropped) if complete(scene) else Counter()
 
 
 def _sides(scene: Layout, margins: Margins, rng: random.Random) -> Iterator[Claim]:

@@ -7,8 +7,6 @@ from itertools import combinations
 from data_registry.questions.facts import Claim, between, which
 from data_registry.questions.geometry import Layout, Margins
 
-TYPES = ("left_or_right", "front_or_behind", "object_on_side", "object_ahead")
-
 SIDES = ("front", "left", "behind", "right")  # by bearing: 0, 90, 180 and 270 degrees
 OPPOSITE = {"left": "right", "right": "left", "front": "behind", "behind": "front"}
 

@@ -19,7 +19,7 @@ def _pattern(phrasing: str) -> re.Pattern[str]:
         if name in seen:
             return f"(?P={name})"
         seen.add(name)
-        return rf"(?P<{name}>the \w+(?: \w+)?)" if name in ("x", "y", "c") else f"(?P<{name}>.+?)"
+        return rf"(?P<{name}>the \w+(?: \w+)?)" if name in ("x", "y") else f"(?P<{name}>.+?)"
 
     return re.compile("^" + re.sub(r"\\\{(\w+)\\\}", group, text) + "$", re.IGNORECASE)
 

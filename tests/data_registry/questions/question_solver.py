@@ -111,10 +111,10 @@ class Solver:
 
     def answer(self, type_: str, slots: dict[str, str], options: tuple[str, str]) -> str:
         """The right one of two options, given what fills the question's places."""
-        ref = {k: self.find(v) for k, v in slots.items() if k in ("x", "y", "c")}
+        ref = {k: self.find(v) for k, v in slots.items() if k in ("x", "y")}
         if type_ in ("closer_to_viewer", "farther_from_viewer", "closer_to_object", "farther_from_object"):
             pick = min if type_.startswith("closer") else max
-            return pick(options, key=lambda option: self.distance(self.find(option), ref.get("c")))
+            return pick(options, key=lambda option: self.distance(self.find(option), ref.get("x")))
         if type_ == "facing_object":
             return min(options, key=lambda option: abs(self.bearing(ref["x"], self.find(option))))
         if type_ == "object_on_side":

@@ -8,7 +8,8 @@ import pytest
 from data_registry.conversations import pairs
 from data_registry.questions import general, probing
 from data_registry.questions.geometry import Margins
-from data_registry.questions.phrasing import CLASS_OF, wordings
+from data_registry.questions.phrasing import wordings
+from data_registry.questions.types import STANDARD
 from data_registry.questions.words import article, number, plural, words
 from tests.data_registry.questions.question_reader import lettered, readings
 from tests.data_registry.questions.question_worlds import random_scenes
@@ -17,6 +18,11 @@ SPATIAL_WORDS = (
     r"\b(viewer|away|metres?|m|cm|closer|nearer|farther from|distance|fac\w+|behind|front|towards|perspective)\b"
 )
 RECIPE = general.GeneralRecipe(turns=(3, 10))
+
+
+def captions_of(scenes, name):
+    """The stand-in of CC558K on some scenes."""
+    return general.captions(scenes.values(), name, 0, general.CaptionRecipe(), Margins(), Counter())
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +46,12 @@ def turns(scenes, mix):
 
 
 def test_nothing_in_3d(scenes, turns):
-    captions = general.captions(scenes.values(), "cc558k", 0, Counter())
+    captions = captions_of(scenes, "cc558k")
     texts = [said["value"] for record in captions for said in record["conversations"]]
     texts += [text for _, _, human, gpt in turns for text in (human, gpt)]
     assert len(texts) > 1000
     assert not [text for text in texts if re.search(SPATIAL_WORDS, text)]
-    assert not {type_ for _, type_, _, _ in turns} & set(CLASS_OF)
+    assert not {type_ for _, type_, _, _ in turns} & set(STANDARD)
 
 
 def test_every_answer_is_what_the_picture_shows(turns):
@@ -107,7 +113,7 @@ def _extreme(said, side, x, names):
 
 
 def test_lists_and_captions_count_what_is_there(scenes, turns):
-    listed = [(scenes[r["image"]], next(pairs(r))[1]) for r in general.captions(scenes.values(), "cc", 0, Counter())]
+    listed = [(scenes[r["image"]], next(pairs(r))[1]) for r in captions_of(scenes, "cc")]
     listed += [(scene, gpt) for scene, type_, _, gpt in turns if type_ == "listing"]
     assert len(listed) > 300
     for scene, text in listed:
@@ -141,7 +147,7 @@ def test_some_samples_have_no_image(mix):
 
 
 def test_one_caption_per_scene_and_ids_are_unique(scenes, mix):
-    captions = list(general.captions(scenes.values(), "cc558k", 0, Counter()))
+    captions = list(captions_of(scenes, "cc558k"))
     assert len({record["id"] for record in captions}) == len(captions)
     assert len({record["id"] for record in mix}) == len(mix)
     assert all(record["types"] == ["caption"] for record in captions)

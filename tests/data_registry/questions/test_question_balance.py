@@ -13,7 +13,7 @@ from data_registry.questions.balance import Placed, couples
 from data_registry.questions.dialogue import DialogueRecipe, conversations
 from data_registry.questions.facts import Claim
 from data_registry.questions.geometry import Margins
-from data_registry.questions.phrasing import CLASS_OF
+from data_registry.questions.types import STANDARD
 from tests.data_registry.questions.question_reader import lettered
 from tests.data_registry.questions.question_worlds import COLORS, random_scenes
 
@@ -62,7 +62,7 @@ def test_a_biased_key_without_a_partner_is_left_out():
 
 def test_letters_of_the_conversations_are_even(turns):
     letters = Counter((type_, letter) for _, _, letter, type_ in turns)
-    for type_ in CLASS_OF:
+    for type_ in STANDARD:
         a, b = letters[type_, "A"], letters[type_, "B"]
         assert abs(a - b) < 4 * (a + b) ** 0.5, (type_, a, b)  # four standard deviations of fair coins
     total = Counter(letter for _, _, letter, _ in turns)
@@ -93,7 +93,7 @@ def test_the_benchmark_is_balanced_by_type_letter_and_names(questions):
         by_type[q.type][q.answer] += 1
         # Everything that can be read without the image, in the order in which it is read, but for colours.
         by_case[q.type, colorless(q.question), tuple(map(colorless, q.options))][q.answer] += 1
-    assert set(by_type) == set(CLASS_OF)
+    assert set(by_type) == set(STANDARD)
     for counts in (by_type, by_case):
         uneven = [case for case, n in counts.items() if n[0] != n[1]]
         assert len(uneven) <= 1, f"only the last question of an odd quota has no partner: {uneven}"

@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.facts import Fact, fact
-from data_registry.questions.further import TYPES
 from data_registry.questions.general import question
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.phrasing import option_texts
+from data_registry.questions.types import QUESTION_TYPES
+from data_registry.questions.types import claims as spatial_claims
 from data_registry.scene import Scene
 from tests.data_registry.questions.question_worlds import random_scene
 
@@ -95,15 +95,15 @@ angle = st.floats(-3, 3)
 @quickly
 @given(scenes)
 def test_a_mirror_swaps_left_and_right_and_nothing_else(scene):
-    swapped = {(type_, *swap_sides(claim)) for type_, *claim in all_said(scene, TYPES)}
-    assert all_said(mirrored(scene), TYPES) == swapped
+    swapped = {(type_, *swap_sides(claim)) for type_, *claim in all_said(scene, QUESTION_TYPES)}
+    assert all_said(mirrored(scene), QUESTION_TYPES) == swapped
 
 
 @quickly
 @given(scenes, angle, angle, angle)
 def test_turning_the_world_about_the_camera_changes_nothing(scene, yaw, pitch, roll):
     # The boxes in the picture stay as they are: only the 3D is turned, so the picture's own left and right follow it.
-    assert all_said(moved(scene, rotation(yaw, pitch, roll)), TYPES) == all_said(scene, TYPES)
+    assert all_said(moved(scene, rotation(yaw, pitch, roll)), QUESTION_TYPES) == all_said(scene, QUESTION_TYPES)
 
 
 @quickly
@@ -119,7 +119,7 @@ def test_scaling_the_world_contradicts_nothing(scene, scale):
 def test_a_small_world_has_the_same_questions_at_any_scale(scene, scale):
     # Below a median distance of 5 m the margin in metres shrinks along, so that a table-top has questions too.
     small = moved(scene, np.eye(3), 0.1)
-    assert all_said(moved(small, np.eye(3), scale), TYPES) == all_said(small, TYPES)
+    assert all_said(moved(small, np.eye(3), scale), QUESTION_TYPES) == all_said(small, QUESTION_TYPES)
 
 
 @quickly
@@ -146,13 +146,13 @@ def test_names_are_only_names(scene, rng):
         objects = frozenset(fact.objects) if fact.type in ("same_direction", "parallel") else fact.objects
         return fact.type, objects, frozenset(fact.options), fact.options[fact.answer]
 
-    assert {by_id(f) for f in facts(scene, TYPES)} == {by_id(f) for f in facts(renamed, TYPES)}
+    assert {by_id(f) for f in facts(scene, QUESTION_TYPES)} == {by_id(f) for f in facts(renamed, QUESTION_TYPES)}
 
 
 @quickly
 @given(scenes, st.integers(0, 10**6))
 def test_swapping_the_options_swaps_the_letter_and_keeps_the_answer(scene, seed):
-    for asked in facts(scene, TYPES):
+    for asked in facts(scene, QUESTION_TYPES):
         straight = question(asked, False, random.Random(seed), lettered=True)
         swapped = question(asked, True, random.Random(seed), lettered=True)
         assert {straight.gpt, swapped.gpt} == {"A", "B"}

@@ -11,13 +11,14 @@ import pytest
 from data_registry.benchmark.spatialvqa import Quotas, build
 from data_registry.conversations import pairs
 from data_registry.errors import InputError
-from data_registry.questions import further, statements
+from data_registry.questions import statements
 from data_registry.questions.dialogue import DialogueRecipe, conversations
 from data_registry.questions.facts import fact
 from data_registry.questions.general import GeneralRecipe, question
 from data_registry.questions.geometry import Margins, layout
-from data_registry.questions.phrasing import CLASS_OF, wordings
+from data_registry.questions.phrasing import wordings
 from data_registry.questions.probing import ProbingRecipe
+from data_registry.questions.types import QUESTION_TYPES, STANDARD, claims
 from data_registry.questions.words import elevation, quantity
 from tests.data_registry.questions.question_check import check_question, check_turn
 from tests.data_registry.questions.question_reader import readings
@@ -26,6 +27,8 @@ from tests.data_registry.questions.question_worlds import random_scenes
 
 MARGINS = Margins()
 SIDES = ("front", "front left", "left", "behind left", "behind", "behind right", "right", "front right")
+
+EXTRA = [name for name in QUESTION_TYPES if name not in STANDARD]
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +50,22 @@ def turns(scenes):
 def test_every_two_option_question_of_the_conversations(turns):
     asked = Counter()
     for scene, type_, human, gpt in turns:
-        if type_ in CLASS_OF:
+        if type_ in STANDARD:
             asked[type_, check_turn(scene, type_, human, gpt)] += 1
-    assert len(asked) == 2 * len(CLASS_OF), "a type was never asked in one of the two forms"
+    assert len(asked) == 2 * len(STANDARD), "a type was never asked in one of the two forms"
 
 
 def test_distances_in_free_answers(turns):
     checked = 0
     for scene, type_, _, gpt in turns:
-        if CLASS_OF.get(type_) != "distance":
+        if type_ not in STANDARD or QUESTION_TYPES[type_].class_ != "distance":
             continue
         solver = Solver(scene)
         with_distances = tuple(a for a in wordings()[type_].answers if "{d_" in a)
         for slots in readings(with_distances, gpt):
-            near = solver.find(slots["c"]) if "c" in slots else None
+            near = solver.find(slots["x"]) if "x" in slots else None
             if near is None and "object" in type_:
-                break  # this wording leaves {c} out; the statements below check the same table
+                break  # this wording leaves {x} out; the statements below check the same table
             for role in ("answer", "other"):
                 name = slots[role][0].lower() + slots[role][1:]
                 assert slots[f"d_{role}"] == quantity(solver.distance(solver.find(name), near)), gpt
@@ -76,22 +79,23 @@ def test_every_question_beyond_the_roadmaps(scenes):
     asked, rng = Counter(), random.Random(0)
     for scene in scenes.values():
         known = layout(scene, MARGINS, Counter())
-        for k, claim in enumerate(further.claims(known, MARGINS, Counter(), further.TYPES)):
+        extra = (claim for claim in claims(known, MARGINS, Counter(), EXTRA) if claim.type in EXTRA)
+        for k, claim in enumerate(extra):
             if asked[claim.type, k % 2 == 0] < 60:
                 turn = question(fact(claim, known), rng.random() < 0.5, rng, k % 2 == 0)
                 assert check_turn(scene, claim.type, turn.human, turn.gpt) == (k % 2 == 0)
                 asked[claim.type, k % 2 == 0] += 1
-    assert len(asked) == 2 * len(further.TYPES)
+    assert len(asked) == 2 * len(EXTRA)
 
 
 def test_a_recipe_names_what_it_wants_besides(scenes):
-    recipe = DialogueRecipe(turns=(3, 12), further=("taller", "shorter", "parallel", "object_width"))
+    recipe = DialogueRecipe(turns=(3, 12), extra=("taller", "shorter", "parallel", "object_width"))
     records = conversations(list(scenes.values()), "3di-ft1m", 0, recipe, MARGINS, Counter())
     types = Counter(type_ for record in records for type_ in record["types"])
-    assert set(types) & {*further.TYPES, *statements.MAKERS} - set(statements.SPATIAL) == set(recipe.further)
-    assert set(CLASS_OF) < set(types)
-    with pytest.raises(InputError, match=r"recipe\.further: 'taler': unknown, did you mean taller"):
-        DialogueRecipe(further=("taler",))
+    assert set(types) & {*EXTRA, *statements.MAKERS} - set(statements.SPATIAL) == set(recipe.extra)
+    assert set(STANDARD) < set(types)
+    with pytest.raises(InputError, match=r"recipe\.extra: 'taler': unknown, did you mean taller"):
+        DialogueRecipe(extra=("taler",))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_every_benchmark_question(scenes):
     questions = build(list(scenes.values()), Quotas(60, 60, 60), 3, MARGINS, 0, Counter())
     for q in questions:
         check_question(scenes[q.image], q)
-    assert {q.type for q in questions} == set(CLASS_OF)
+    assert {q.type for q in questions} == set(STANDARD)
 
 
 @pytest.mark.parametrize("type_", sorted(statements.MAKERS))

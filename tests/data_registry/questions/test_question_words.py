@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.facts import fact
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.names import references
-from data_registry.questions.phrasing import CLASS_OF, ask, wordings
+from data_registry.questions.phrasing import ask, wordings
+from data_registry.questions.types import STANDARD
+from data_registry.questions.types import claims as spatial_claims
 from data_registry.questions.words import article, enumeration, number, plural, quantity, sector
 from data_registry.questions.words import words as small_words
 from tests.data_registry.questions.question_worlds import random_scenes
@@ -37,7 +38,7 @@ def test_each_type_has_eight_ways_to_ask_it(type_):
     assert wording.answers or type_ == "shown", "only what needs its options to be clear can do without free answers"
 
 
-@pytest.mark.parametrize("type_", sorted(CLASS_OF))
+@pytest.mark.parametrize("type_", sorted(STANDARD))
 def test_benchmark_phrasings_are_held_out_yet_use_known_words(type_):
     wording = wordings()[type_]
     assert len(wording.benchmark) >= 3
@@ -70,7 +71,7 @@ def test_every_phrasing_of_every_fact_can_be_filled():
                 wording = wordings()[claim.type]
                 for phrasing in (*wording.training, *wording.benchmark):
                     assert not re.search(r"[{}]", ask(fact(claim, known), phrasing))
-    assert seen == set(CLASS_OF)
+    assert seen == set(STANDARD)
 
 
 def test_the_benchmark_adds_no_word_that_training_lacks():

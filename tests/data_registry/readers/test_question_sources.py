@@ -8,10 +8,12 @@ import pytest
 from data_registry import render
 from data_registry.benchmark.spatialvqa import Quotas, build
 from data_registry.conversations import pairs
-from data_registry.questions.dialogue import DialogueRecipe, conversations, spatial_claims
+from data_registry.questions.dialogue import DialogueRecipe, conversations
 from data_registry.questions.facts import fact
 from data_registry.questions.geometry import Margins, layout
-from data_registry.questions.phrasing import CLASS_OF, option_texts
+from data_registry.questions.phrasing import option_texts
+from data_registry.questions.types import QUESTION_TYPES, STANDARD
+from data_registry.questions.types import claims as spatial_claims
 from data_registry.readers import omni3d
 from tests.data_registry.questions.question_check import check_question, check_turn
 from tests.data_registry.questions.question_solver import Solver
@@ -38,10 +40,10 @@ def test_conversations_about_rendered_scenes_are_true(rendered):
     checked = Counter()
     for record in conversations(rendered.values(), "3di-ft1m", 0, DialogueRecipe(turns=(4, 10)), MARGINS, Counter()):
         for type_, (human, gpt) in zip(record["types"], pairs(record), strict=True):
-            if type_ in CLASS_OF:
+            if type_ in STANDARD:
                 check_turn(rendered[record["image"]], type_, human, gpt)
                 checked[type_] += 1
-    assert set(checked) == set(CLASS_OF)
+    assert set(checked) == set(STANDARD)
 
 
 def test_a_benchmark_of_rendered_scenes_is_true(rendered):
@@ -60,7 +62,7 @@ def test_real_kitti_frames_give_true_questions():
             f = fact(claim, known)
             options = option_texts(f)
             assert options[f.answer] == solver.answer(f.type, f.slots, options), (scene.image, f)
-            asked[CLASS_OF[f.type]] += 1
+            asked[QUESTION_TYPES[f.type].class_] += 1
     assert set(asked) == {"distance", "orientation", "relation"}
 
 

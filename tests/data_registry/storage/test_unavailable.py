@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_registry.questions import probing
-from data_registry.questions.dialogue import spatial_claims
 from data_registry.questions.geometry import Margins, layout
 from data_registry.questions.statements import SPATIAL, several
+from data_registry.questions.types import claims as spatial_claims
 from data_registry.readers import imagenet3d, openimages
 from data_registry.readers.imagenet3d_pickles import SCHEMA
 

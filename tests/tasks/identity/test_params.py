@@ -75,7 +75,7 @@ def test_what_questions_depend_on_is_here_and_not_left_to_defaults(scale):
     assert all(margins == set(section["margins"]) for section in sections("data", scale).values())
     assert margins == set(PARAMS["benchmark"][scale]["margins"])
     for name, values in sections("data", scale).items():
-        stated = {field.name for field in fields(kind_of(name).made()[0])} - {"further"}  # by default there are no more
+        stated = {field.name for field in fields(kind_of(name).made()[0])} - {"extra"}  # by default there are no more
         assert stated == set(values["recipe"]), name
 
 

@@ -1,10 +1,9 @@
-"""Claims beyond those of the roadmap: the question types of 3DSRBench and SpatialRGPT-Bench that these leave out.
-A data set has them where its recipe names them (`dialogue.DialogueRecipe.further`)."""
+"""Claims of the question types of 3DSRBench and SpatialRGPT-Bench that the paper's three classes leave out."""
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from itertools import chain, combinations
+from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import numpy as np
 
@@ -12,12 +11,6 @@ from data_registry.questions.facts import Claim, between, which
 from data_registry.questions.geometry import Layout, Margins
 from data_registry.questions.orientation import SIDES
 from data_registry.questions.relation import quarter
-
-TYPES = {
-    "next_to": "distance", "side_to_object": "orientation", "parallel": "orientation", "higher": "relation",
-    "lower": "relation", "above_or_below": "relation", "taller": "size", "shorter": "size", "wider": "size",
-    "narrower": "size", "bigger": "size", "smaller": "size",
-}  # fmt: skip
 
 # Both questions of a comparison, and what it compares of (width, height, length): each value has to be the larger one.
 _SIZES: tuple[tuple[str, str, Callable[[np.ndarray], tuple[float, ...]]], ...] = (
@@ -27,13 +20,7 @@ _SIZES: tuple[tuple[str, str, Callable[[np.ndarray], tuple[float, ...]]], ...] =
 )
 
 
-def claims(scene: Layout, margins: Margins, drops: Counter[str], types: Collection[str]) -> Iterator[Claim]:
-    """Every clear claim of some types; what a margin drops is counted for all of them."""
-    made = chain(*(make(scene, margins, drops) for make in (_next_to, _side, _parallel, _height, _size)))
-    return (claim for claim in made if claim.type in types)
-
-
-def _next_to(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+def next_to(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
     """By the gap between surfaces: one is next to the thing, the other clearly is not."""
     n = len(scene.objects)
     for x in range(n):
@@ -49,7 +36,7 @@ def _next_to(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[C
                 drops["next_to: margin"] += 1
 
 
-def _side(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+def side_to_object(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
     """Which side of an object another one sees."""
     n = len(scene.objects)
     for x, y in ((x, y) for x in range(n) for y in range(n) if x != y):
@@ -62,7 +49,8 @@ def _side(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Clai
                 yield which("side_to_object", scene, (x, y), SIDES[seen], other)
 
 
-def _parallel(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+def parallel(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+    """Whether two fronts are parallel (either way) or perpendicular."""
     for x, y in combinations(range(len(scene.objects)), 2):
         turn = scene.turn[x][y]
         off = min(turn, 180 - turn)  # NaN without two fronts
@@ -74,7 +62,7 @@ def _parallel(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[
             drops["parallel: margin, or no front"] += 1
 
 
-def _height(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+def heights(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
     """Higher: with its bottom and its top. Above: besides steeply so, and not beside it."""
     up = scene.scene.camera.up
     known = [k for k, o in enumerate(scene.objects) if o.center is not None and o.dimensions is not None]
@@ -101,7 +89,8 @@ def _height(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Cl
             yield which("above_or_below", scene, (lower, upper), "below", "above")
 
 
-def _size(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+def sizes(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Claim]:
+    """Every comparison of two sizes, asked both ways."""
     known = [k for k, o in enumerate(scene.objects) if o.dimensions is not None]
     for i, j in combinations(known, 2):
         for more, less, measures in _SIZES:
