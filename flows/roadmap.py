@@ -3,6 +3,7 @@ The paper's roadmap is the default set."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flows.designs.design import BLIND_REFERENCE, Design, at_scale, parse
@@ -56,9 +57,11 @@ def write_report(root: Path, designs: list[Design], result: Result | None) -> di
     What was scored with other parameters than those of this moment counts as missing.
     """
     from tasks.report import Entry, build_report
+    from tasks.report.statistics import RESAMPLES
 
     found = settings.load(root)
     known: dict[str, bool] = {}
+    scoring = (found.params.get("score") or {}).get(found.scale) or {}
 
     def asked_for(name: str) -> bool:
         plan = plan_of([parse(name)])
@@ -72,6 +75,7 @@ def write_report(root: Path, designs: list[Design], result: Result | None) -> di
         blind=at_scale(BLIND_REFERENCE, found.scale).name,
         stage_counts=result.counts if result else None,
         seconds=result.seconds if result else None,
+        resamples=scoring.get("bootstrap", RESAMPLES),
         is_current=asked_for,
         runtime=found.runtime,
     )
@@ -93,18 +97,20 @@ def record(root: Path, designs: list[Design], plan: Plan, report: dict[str, Any]
 def _record_parent(
     root: Path, designs: list[Design], scores: dict[str, str], report: dict[str, Any], tracking: Tracking
 ) -> None:
+    from tasks.report.figures import save
+
     scale = settings.load(root).scale
     params = {"scale": scale, "seed": settings.load(root).params.get("seed"), "designs": len(designs)}
     parent = tracking.parent("roadmap", f"roadmap of {len(designs)} designs", {"scores": scores}, params)
     if tracking.is_finished(parent):
         return
-    with tracking.killed_if_interrupted(parent):
+    with tracking.killed_if_interrupted(parent), TemporaryDirectory() as folder:
         for design in designs:
             tracking.child(parent, design)
         best = max(report["designs"], key=lambda row: row["accuracy"]["average"])
         files = [root / REPORT / "report.html", root / REPORT / "results.json", root / settings.PLAN_FILE]
         metrics = {f"best.{key}": value for key, value in best["accuracy"].items()}
-        tracking.finish(parent, metrics, files)
+        tracking.finish(parent, metrics, files, save(report, Path(folder)))
 
 
 def describe(design: Design) -> dict[str, Any]:

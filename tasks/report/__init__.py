@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.report.data import Entry
+from tasks.report.statistics import RESAMPLES
 
 __all__ = ["Entry", "build_report"]
 
@@ -22,6 +23,7 @@ def build_report(
     blind: str | None = None,
     stage_counts: dict[str, int] | None = None,
     seconds: float | None = None,
+    resamples: int = RESAMPLES,
     is_current: Callable[[str], bool] = lambda name: True,
     runtime: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def build_report(
         stage_counts: {"planned", "executed", "restored"} stage runs of the flow that asks.
         seconds: how long it took. Where both are None, those of a results.json in `out` with the same designs and
             scores are kept: writing a report again is not a new run.
+        resamples: of the pictures, for the 95 % intervals.
         runtime: that section of params.yaml, where test scenes stay on S3.
         is_current: whether a design's score, by name, is what params.yaml asks for; one that is not counts as missing.
 
@@ -47,7 +50,7 @@ def build_report(
     from tasks.report.html import page
     from tasks.sources.streams import open_images
 
-    collected = collect(root, scale, designs, blind, stage_counts, seconds, is_current)
+    collected = collect(root, scale, designs, blind, stage_counts, seconds, is_current, resamples)
     if stage_counts is None and seconds is None and (out / "results.json").exists():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a merge or a hand broke it; it is written anew
             before = json.loads((out / "results.json").read_text())

@@ -12,7 +12,7 @@ import pandas as pd
 
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES, TABLE_2, PaperRow
-from tasks.report.statistics import SLICES, Bootstrap, percent
+from tasks.report.statistics import RESAMPLES, SLICES, Bootstrap, percent
 
 BENCHMARK = "spatialvqa"
 PAPER = {row.row: row for row in TABLE_2}
@@ -59,6 +59,7 @@ def collect(
     stage_counts: dict[str, int] | None,
     seconds: float | None,
     is_current: Callable[[str], bool] = lambda name: True,
+    resamples: int = RESAMPLES,
 ) -> Collected:
     """Read the score runs of `entries` (in the table's order) and of the `blind` design, and compute the results.
 
@@ -80,10 +81,11 @@ def collect(
             "run `spatialllm roadmap` first"
         )
     unseeing = _scored(root, scale, Entry(blind), questions) if blind and is_current(blind) else None
-    bootstrap = Bootstrap.of(questions)
+    bootstrap = Bootstrap.of(questions, resamples)
     baselines = _metrics(root / "runs" / scale / "baselines" / BENCHMARK)
     results = {
         "scale": scale,
+        "resamples": resamples,
         "benchmark": {"questions": len(questions)} | {c: int((questions["class"] == c).sum()) for c in CLASSES},
         "designs": _designs(scored, questions, bootstrap),
         "missing": missing,

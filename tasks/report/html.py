@@ -1,12 +1,13 @@
 """Renders the report: one HTML file with its styles, figures and pictures inside, no script, nothing fetched.
-The page is a Jinja template; numbers come from `data`, geometry from `figures`."""
+The page is a Jinja template; numbers come from `data`, pictures from `figures`."""
 
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from data_registry.paper import CLASSES
-from tasks.report import figures
+from tasks.report import figures, names
 from tasks.report.data import Collected
 from tasks.report.examples import Example
 from tasks.report.names import printed
@@ -34,7 +35,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters |= {"one": lambda v: f"{v:.1f}", "signed": signed, "span": span, "duration": duration}
-    env.globals |= {"parts": figures.parts, "label": figures.label, "kind": figures.kind}
+    env.globals |= {"parts": names.parts, "label": names.label, "kind": names.kind}
     return env
 
 
@@ -46,8 +47,7 @@ def page(collected: Collected, examples: list[Example]) -> str:
         .get_template("report.html.j2")
         .render(
             r=results,
-            roadmap=figures.roadmap(results),
-            panels=figures.classes(results),
+            figures={name: [Markup(svg) for svg in forms] for name, forms in figures.svgs(results).items()},
             types=_types(collected),
             probes=_probes(results["probes"]),
             baselines=BASELINES,

@@ -8,8 +8,8 @@ from typing import Any
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES
 from tasks.report import sweep
-from tasks.report.figures import label
 from tasks.report.html import signed
+from tasks.report.names import label
 
 
 def update(readme: Path, reports: Path) -> bool:

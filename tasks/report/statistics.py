@@ -9,6 +9,7 @@ import pandas as pd
 
 from data_registry.paper import CLASSES
 
+RESAMPLES = 2000
 SLICES = ("average", *CLASSES)
 
 
@@ -27,7 +28,7 @@ class Bootstrap:
     weights: np.ndarray
 
     @classmethod
-    def of(cls, questions: pd.DataFrame, resamples: int = 4000, seed: int = 0) -> "Bootstrap":
+    def of(cls, questions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> "Bootstrap":
         """Draw the resamples for `questions` (columns image, class)."""
         image, names = pd.factorize(questions["image"])
         rng = np.random.default_rng(seed)

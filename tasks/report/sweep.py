@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from data_registry.cards import datasets
-from tasks.report import figures
 from tasks.report.html import environment
+from tasks.report.names import parts
 
 PARTS = {
     "encoders": "vision encoders",
@@ -49,4 +49,4 @@ def spell(part: str, choice: str) -> str:
     """A choice in the paper's spelling: `clip+dinov2` -> CLIP + DINOv2."""
     if part not in PARTS or choice == "none":
         return choice
-    return figures.parts({part: choice if part == "stage0" else choice.split("+")})[part]
+    return parts({part: choice if part == "stage0" else choice.split("+")})[part]

