@@ -68,6 +68,8 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
     try:
         with session.display:
             state = work.prefect_flow(title)(return_state=True)
+        if work.interrupted:
+            raise KeyboardInterrupt
         if not state.is_completed() and (not work.finished.is_set() or session.result.ok):
             state.result()  # raises what went wrong beside the stage runs, which Prefect keeps to itself
     except Exception as error:
@@ -83,6 +85,7 @@ class _FlowRun:
 
     Attributes:
         finished: set once every stage run has ended; what follows is Prefect's record of it.
+        interrupted: by Ctrl-C or SIGTERM; for Prefect it was cancelled and did not crash.
     """
 
     def __init__(self, session: Session, refill: Callable[[], None]) -> None:
@@ -90,6 +93,7 @@ class _FlowRun:
         self._states: dict[str, str] = {}
         self._errors: dict[str, BaseException] = {}
         self.finished = threading.Event()
+        self.interrupted = False
         self._task = self._prefect_task()
 
     def prefect_flow(self, title: str) -> Any:
@@ -122,10 +126,14 @@ class _FlowRun:
         return stage_run
 
     def _run(self) -> Any:
-        from prefect.states import Completed, Failed
+        from prefect.states import Cancelled, Completed, Failed
 
         try:
             self._until_none_is_left()
+        except KeyboardInterrupt:
+            stop_children()  # Prefect waits for the threads that wait for them
+            self.interrupted = True
+            return Cancelled(message="stopped; the same command goes on from here")
         except BaseException:
             stop_children()  # Prefect would wait for the threads that wait for them
             raise

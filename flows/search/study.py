@@ -1,5 +1,4 @@
-"""An Optuna study on disk: a journal file, or the database that OPTUNA_STORAGE names; one process at a time owns it.
-Here too: samplers by name, and a study's designs as rows of its report."""
+"""An Optuna study on disk: a journal file, or the database that OPTUNA_STORAGE names; one process at a time has it."""
 
 import contextlib
 import os
@@ -12,49 +11,39 @@ from filelock import FileLock, Timeout
 
 from data_registry.errors import InputError
 from flows.execution.lease import LEASE_S, Taken, shared_leases
+from flows.execution.protocols import Warn
 
 if TYPE_CHECKING:
     import optuna
 
 
 DIRECTIONS = {"accuracy": "maximize", "hours": "minimize"}
+STORAGE = "OPTUNA_STORAGE"
+_NAME = re.compile(r"[\w+=-][\w+=.-]{0,99}")
 _TERMS = "terms"  # of a study: what all of its values have in common
 
 
 @contextlib.contextmanager
-def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",)) -> Iterator["optuna.Study"]:
+def open_study(
+    root: Path, name: str, objectives: Sequence[str] = ("accuracy",), warn: Warn = print
+) -> Iterator["optuna.Study"]:
     """The study of this name, created if there is none; held against other processes, and against other machines where
     they share both studies (OPTUNA_STORAGE) and leases (SPATIALLLM_LEASES).
 
     Raises:
-        InputError: another process has it open, it has other objectives, or no file can have this name.
+        InputError: another process has it open, it has other objectives, no file can have this name, its journal is
+            damaged, or its database does not answer.
     """
-    import optuna
-    from optuna.exceptions import StorageInternalError
-
-    if not re.fullmatch(r"[\w+=-][\w+=. -]*", name):
-        raise InputError(f"study {name!r}: its files are named after it: letters, digits, and . + - = _ within")
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    check_name(name)
     (root / ".locks").mkdir(exist_ok=True)
-    directions = [DIRECTIONS[one] for one in objectives]
-    leases = shared_leases() if os.environ.get("OPTUNA_STORAGE") else None
+    leases = shared_leases() if os.environ.get(STORAGE) else None
     try:
         with (
             FileLock(root / ".locks" / f"sweep.{name}.lock", timeout=0),
             leases.hold(f"sweep {name}", wait=False) if leases else contextlib.nullcontext(),
+            _answering(),
         ):
-            try:
-                study = optuna.create_study(
-                    study_name=name, storage=_storage(root, name), directions=directions, load_if_exists=True
-                )
-            except (StorageInternalError, ImportError) as error:
-                raise InputError(f"OPTUNA_STORAGE: the study's database does not answer: {error}") from error
-            if [one.name.lower() for one in study.directions] != directions:
-                raise InputError(
-                    f"study {name}: has other objectives than params.yaml: sweep.objectives; use --study for a new one"
-                )
-            yield study
+            yield _study(root, name, [DIRECTIONS[objective] for objective in objectives], warn)
     except Timeout as error:
         raise InputError(f"sweep {name}: another process is running it; use --study for a second one") from error
     except Taken as error:
@@ -62,6 +51,95 @@ def open_study(root: Path, name: str, objectives: Sequence[str] = ("accuracy",))
             f"sweep {name}: another machine is running it, or did so less than {LEASE_S:.0f} s ago and was killed; "
             "use --study for a second one"
         ) from error
+
+
+def check_name(name: str) -> None:
+    """InputError unless files can have a study's name."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"--study {name!r}: its files are named after it: up to 100 letters, digits and + - = _, and . after the "
+            "first, without spaces; such as lr-2"
+        )
+
+
+def _study(root: Path, name: str, directions: list[str], warn: Warn) -> "optuna.Study":
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=name, storage=_storage(root, name, warn), directions=directions, load_if_exists=True
+    )
+    if [direction.name.lower() for direction in study.directions] != directions:
+        raise InputError(
+            f"study {name}: has other objectives than params.yaml: sweep.objectives; use --study for a new one"
+        )
+    return study
+
+
+def _storage(root: Path, name: str, warn: Warn) -> "optuna.storages.BaseStorage":
+    from optuna.storages import JournalStorage
+
+    if address := os.environ.get(STORAGE):
+        return _database(address)
+    from flows.search.journal import open_journal
+
+    path = root / ".optuna" / f"{name}.log"
+    journal = open_journal(path, warn)
+    try:
+        return JournalStorage(journal)
+    except (AssertionError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: its lines do not make a study ({type(error).__name__}: {error}); put back a copy of the file, or "
+            "use --study for a new study"
+        ) from error
+
+
+def _database(address: str) -> "optuna.storages.BaseStorage":
+    """The database at an address.
+
+    Raises:
+        InputError: it is no address, there is no driver for it, or nobody answers there.
+    """
+    from optuna.storages import RDBStorage
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    try:
+        make_url(address)
+        return RDBStorage(address)
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        raise InputError(
+            f"{STORAGE}: no address of a database that can be used ({_said(error, address)}); such as "
+            "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE, or unset it for a file in .optuna/"
+        ) from None
+    except SQLAlchemyError as error:
+        raise _unanswered(error, address) from None
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """A database that does not answer (any more), as one message."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        raise _unanswered(error.__cause__ or error, os.environ.get(STORAGE, "")) from None
+
+
+def _unanswered(error: BaseException, address: str) -> InputError:
+    return InputError(
+        f"{STORAGE}: the study's database does not answer ({_said(error, address)}); start it and run the same again"
+    )
+
+
+def _said(error: BaseException, address: str) -> str:
+    """An error's first line, without what stands before the host of the address."""
+    user = address.partition("://")[2].rpartition("@")[0]
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    for secret in filter(None, (address, user, user.partition(":")[2])):
+        text = text.replace(secret, "***")
+    return text
 
 
 def agree_on(study: "optuna.Study", terms: Mapping[str, Any]) -> None:
@@ -78,17 +156,3 @@ def agree_on(study: "optuna.Study", terms: Mapping[str, Any]) -> None:
         if known.get(term) != value:
             other = f"another {term}" if isinstance(value, dict) else f"{term} {known.get(term)!r}, now {value!r}"
             raise InputError(f"study {study.study_name}: was begun with {other}; use --study for a new one")
-
-
-def _storage(root: Path, name: str) -> "optuna.storages.BaseStorage":
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    if os.environ.get("OPTUNA_STORAGE"):
-        return RDBStorage(os.environ["OPTUNA_STORAGE"])
-    folder = root / ".optuna"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.log"
-    # Optuna's own lock file outlives a killed process; ours has just shown that there is none.
-    (folder / f"{name}.log.lock").unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))

@@ -457,12 +457,6 @@ def test_where_stage_2_stops_is_varied_by_rungs_or_by_the_space(root):
         run_sweep(root, "s", 3, 1, None, None, None, halving=True)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden"])
-def test_a_study_has_a_name_that_files_can_have(root, name):
-    with pytest.raises(InputError, match="its files are named after it"), open_study(root, name):
-        pass
-
-
 def test_one_process_per_study(root):
     with open_study(root, "s"):
         with pytest.raises(InputError, match="another process"), open_study(root, "s"):
