@@ -9,7 +9,7 @@ from typing import Any
 from data_registry.cards import datasets
 from data_registry.errors import InputError
 from flows.costs.graph import critical_path, makespan
-from flows.designs.design import read_value
+from flows.designs.design import read_value, split
 from flows.designs.plan import Plan
 from model import cost
 from tasks.identity import settings
@@ -133,9 +133,12 @@ class Costs:
 
 def _whole(run: str) -> tuple[str, float]:
     """The stage run whose training goes to the end, and the share of it that this one does."""
-    whole, found, rest = run.partition(f"_{FRAC}=")
-    share, _, later = rest.partition("_")
-    return (f"{whole}_{later}" if later else whole), float(read_value(share)) if found else 1.0
+    if f"{FRAC}=" not in run:
+        return run, 1.0
+    stage, _, name = run.partition("/")
+    fields, settings = split(name)
+    others = [f"{key}={value}" for key, value in settings if key != FRAC]
+    return f"{stage}/{'_'.join([*fields, *others])}", float(read_value(dict(settings).get(FRAC, "1")))
 
 
 def _work(run: str) -> float:
@@ -143,10 +146,10 @@ def _work(run: str) -> float:
     stage, _, name = run.partition("/")
     if stage not in ("align", "instruct"):
         return 1.0
-    fields = name.split("_")
-    chosen = dict(field.split("=", 1) for field in fields if "=" in field)
-    data = [field for field in fields if "=" not in field][-1].split("+")
+    fields, settings = split(name)
+    chosen = dict(settings)
     share = float(read_value(chosen.get(FRAC, "1"))) * float(read_value(chosen.get("fraction", "1")))
+    data = fields[-1].split("+")
     return share * sum(_work_on(name) * float(read_value(chosen.get(name, "1"))) for name in data)
 
 

@@ -79,15 +79,12 @@ def stage0_parts(stage0: str) -> tuple[str, str]:
 
 def parse(name: str) -> Design:
     """A design from its name; InputError names the part that is unknown and the nearest known one."""
-    known = training_sets()
-    fields = name.split("_")
-    settings = tuple(_setting(field, name) for field in fields if "=" in field)
-    fields = [field for field in fields if "=" not in field]
+    fields, settings = split(name)
     blind = fields[:1] == [BLIND]
-    wanted = (3,) if blind else (4, 5)
-    if len(fields) not in wanted:
+    if len(fields) not in ((3,) if blind else (4, 5)):
         form = "blind_LLM_DATA" if blind else "ENCODERS_LLM[_DATA-OBJECTIVE]_STAGE1DATA_STAGE2DATA"
         raise InputError(f"design {name!r}: {len(fields)} fields; a design is {form}, each field's parts joined by +")
+    known = training_sets()
     encoders = () if blind else _parts(fields[0], "vision encoder", ENCODERS, name)
     llm = _known(fields[1], "LLM", LLMS, name)
     stage0 = fields[2] if len(fields) == 5 else ""
@@ -99,6 +96,48 @@ def parse(name: str) -> Design:
             raise InputError(f"design {name!r}: stage 0 adapts clip, which is not among its encoders")
     stage1 = () if blind else _parts(fields[-2], "stage 1 data set", known, name)
     stage2 = _parts(fields[-1], "stage 2 data set", known, name)
+    _check_settings(settings, stage2, name)
+    return Design(encoders, llm, stage0, stage1, stage2, tuple(settings))
+
+
+def split(name: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The fields of a design's name and the settings behind them, as (key, value).
+
+    A key may have `_` in it (`muon_lr=1e-3`), as the fields are separated by it. Values have none, so a later key is
+    all that stands behind the value before; the first one is what is left when the design has its fields.
+    """
+    fields: list[str] = []
+    settings: list[tuple[str, str]] = []
+    behind: list[str] = []  # since the last value
+    for word in name.split("_"):
+        if "=" not in word:
+            behind.append(word)
+            continue
+        if not settings:
+            count = _count_of(behind)
+            fields, behind = behind[:count], behind[count:]
+        settings.append(_setting("_".join([*behind, word]), name))
+        behind = []
+    if settings and behind:
+        raise InputError(f"design {name!r}: {'_'.join(behind)!r} stands behind the settings; these come last")
+    return fields or behind, settings
+
+
+def _count_of(words: list[str]) -> int:
+    """How many fields a design has whose name goes on like this: with stage 0 one more."""
+    if words[:1] == [BLIND]:
+        return 3
+    if len(words) < 5 or _are_data(words[2]):
+        return 4
+    return 5 if stage0_parts(words[2])[1] in OBJECTIVES or _are_data(words[4]) else 4
+
+
+def _are_data(field: str) -> bool:
+    return set(field.split("+")) <= set(training_sets())
+
+
+def _check_settings(settings: list[tuple[str, str]], stage2: tuple[str, ...], name: str) -> None:
+    known = training_sets()
     if len(dict(settings)) < len(settings):
         raise InputError(f"design {name!r}: a setting is given twice")
     for key, value in settings:
@@ -106,7 +145,6 @@ def parse(name: str) -> Design:
             raise InputError(f"design {name!r}: {key}={value} is a share of a data set that its stage 2 does not read")
         if key in (*known, FRAC) and not (isinstance(share := read_value(value), int | float) and 0 < share < 1):
             raise InputError(f"design {name!r}: {key}={value}: a share is above 0 and below 1 (1of2, 25e-2)")
-    return Design(encoders, llm, stage0, stage1, stage2, settings)
 
 
 def read_value(text: str) -> Value:
@@ -164,7 +202,7 @@ def kept(params: Mapping[str, Any]) -> list[Design]:
 
 def _setting(field: str, name: str) -> tuple[str, str]:
     key, _, value = field.partition("=")
-    if not key or not re.fullmatch(r"[A-Za-z0-9+-]+", value):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", key) or not re.fullmatch(r"[A-Za-z0-9+-]+", value):
         raise InputError(f"design {name!r}: {field!r} is not KEY=VALUE with a dotless value (1of9, 15e-5, 3)")
     if (spelled := reduced(value)) != value:
         raise InputError(f"design {name!r}: write {key}={spelled} instead of {field}")

@@ -20,7 +20,7 @@ from flows.search.loop import Sweep
 from flows.search.samplers.registry import SAMPLERS, make_sampler
 from flows.search.study import open_study
 from flows.search.trials import front, trials_of
-from flows.sweep import run_sweep
+from flows.sweep import run_sweep, validate
 from tasks.identity.files import write_json
 from tasks.identity.paths import Paths
 from tests.flows.designs.test_design import grid
@@ -328,6 +328,18 @@ def test_settings_multiply_the_space_and_show_in_the_names():
     assert names[0] == "clip_vicuna-7b_cc558k_mix665k_frac=1of9_lr=1e-3"
     for design in space.designs():
         assert space.design(space.params_of(design)) == design
+
+
+def test_settings_with_underscores_are_swept(root):
+    text, settings = (root / "params.yaml").read_text(), "{muon_lr: [1.0e-2, 2.0e-2], weight_decay: [0.0]}"
+    space = f"  space: {{encoders: [clip], llm: [vicuna-7b], stage1: [cc558k], settings: {settings}}}"
+    (root / "params.yaml").write_text(text.replace("  sampler: prefix", space, 1))
+    request = validate(root, "s", None, 1, None, halving=False)
+    names = [name for name in request.space_plan.plan["score"] if "muon_lr=2e-2_weight_decay=0" in name]
+    assert len(names) == request.config.space.size() / 2 == 6
+    assert request.space_plan.section("instruct", names[0])["muon_lr"] == 0.02
+    _, trials, _ = sweep(root, 12, "random", space=request.config.space)
+    assert {trial.design for trial in trials} == set(request.config.space.designs())
 
 
 def test_a_range_is_a_list_of_numbers_with_one_spelling():

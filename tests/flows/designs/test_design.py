@@ -1,11 +1,16 @@
 """Names of designs: they say everything, in one spelling, and a wrong part is refused with the nearest right one."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from data_registry.errors import InputError
 from flows.designs.design import BLIND_REFERENCE, ROADMAP, ROWS, Design, choose, kept, parse, read_value, spell_value
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def grid() -> list[Design]:
@@ -63,6 +68,13 @@ def test_rows_are_those_of_table_2():
         ("clip_llama3-8b_cc558k_mix665k_lr=10e-4", "write lr=1e-3 instead of lr=10e-4"),
         ("clip_llama3-8b_cc558k_mix665k_frac=3of9", "write frac=1of3 instead of frac=3of9"),
         ("clip_llama3-8b_cc558k_mix665k_turns=08", "write turns=8 instead of turns=08"),
+        ("clip_llama3-8b_3di-pb-oi1m-ntpp_cc558k_mix665k_lr=1e-3", "'ntpp', did you mean ntp?"),
+        ("clip_llama3-8b_3di-pb-oi1-ntp_cc558k_mix665k_lr=1e-3", "did you mean 3di-pb-oi1m?"),
+        ("clip_llama3-8b_cc558k_lr=1e-3_mix665k", "'mix665k' stands behind the settings"),
+        ("clip_llama3-8b_cc558k_mix665k_muon_", "6 fields"),
+        ("clip_llama3-8b_cc558k_mix665k__lr=1e-3", "'_lr=1e-3' is not KEY=VALUE"),
+        ("clip_llama3-8b_cc558k_mix665k_a;b=1", "'a;b=1' is not KEY=VALUE"),
+        ("clip_llama3-8b_cc558k_mix665k_muon_lr=1e-3_muon_lr=2e-3", "a setting is given twice"),
         ("", "1 fields"),
         ("lr=1e-3", "0 fields"),
     ],
@@ -113,3 +125,31 @@ def test_choosing_by_row_and_name_keeps_order_and_drops_repeats():
     assert choose([8, 1, ROWS[8].name]) == [ROWS[8], ROWS[1]]
     with pytest.raises(InputError, match="row 11"):
         choose([11])
+
+
+@pytest.mark.parametrize("design", [ROWS[1], ROWS[10], BLIND_REFERENCE], ids=["plain", "stage 0", "blind"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (("muon_lr", "2e-2"),),
+        (("lr", "1e-3"), ("weight_decay", "1e-1")),
+        (("frac", "1of9"), ("muon_lr", "2e-2"), ("a_b_c", "3")),
+        (("mix665k_ratio", "1of2"), ("clip_norm", "1")),  # like a data set and an encoder
+        (("x_frac", "1of2"),),
+    ],
+    ids=str,
+)
+def test_a_key_with_underscores_is_a_setting_like_any_other(design, settings):
+    varied = replace(design, settings=settings)
+    assert varied.name == "_".join([design.name, *(f"{key}={value}" for key, value in settings)])
+    assert parse(varied.name) == varied
+    own = [(key, value) for key, value in settings if key != "frac"]
+    assert varied.overrides == {key: read_value(value) for key, value in own}
+
+
+def test_every_name_there_is_stays_as_it_is():
+    plans = [ROOT / "plan.yaml", *(ROOT / "reports").glob("*/plan.yaml")]
+    names = {name for path in plans for name in yaml.safe_load(path.read_text())["plan"]["score"]}
+    assert len(names) > 144
+    for name in names:
+        assert parse(name).name == name
