@@ -116,7 +116,8 @@ def split(name: str) -> tuple[list[str], list[tuple[str, str]]]:
         if not settings:
             count = _count_of(behind)
             fields, behind = behind[:count], behind[count:]
-        settings.append(_setting("_".join([*behind, word]), name))
+        key, _, value = word.partition("=")
+        settings.append(("_".join([*behind, key]), value))
         behind = []
     if settings and behind:
         raise InputError(f"design {name!r}: {'_'.join(behind)!r} stands behind the settings; these come last")
@@ -141,6 +142,7 @@ def _check_settings(settings: list[tuple[str, str]], stage2: tuple[str, ...], na
     if len(dict(settings)) < len(settings):
         raise InputError(f"design {name!r}: a setting is given twice")
     for key, value in settings:
+        _check_setting(key, value, name)
         if key in known and key not in stage2:
             raise InputError(f"design {name!r}: {key}={value} is a share of a data set that its stage 2 does not read")
         if key in (*known, FRAC) and not (isinstance(share := read_value(value), int | float) and 0 < share < 1):
@@ -200,13 +202,11 @@ def kept(params: Mapping[str, Any]) -> list[Design]:
         raise InputError(f"params.yaml: designs: {error}") from None
 
 
-def _setting(field: str, name: str) -> tuple[str, str]:
-    key, _, value = field.partition("=")
+def _check_setting(key: str, value: str, name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", key) or not re.fullmatch(r"[A-Za-z0-9+-]+", value):
-        raise InputError(f"design {name!r}: {field!r} is not KEY=VALUE with a dotless value (1of9, 15e-5, 3)")
+        raise InputError(f"design {name!r}: '{key}={value}' is not KEY=VALUE with a dotless value (1of9, 15e-5, 3)")
     if (spelled := reduced(value)) != value:
-        raise InputError(f"design {name!r}: write {key}={spelled} instead of {field}")
-    return key, value
+        raise InputError(f"design {name!r}: write {key}={spelled} instead of {key}={value}")
 
 
 def reduced(value: str) -> str:

@@ -11,6 +11,7 @@ from data_registry.errors import InputError, nearest
 from flows.designs.design import ENCODERS, LLMS, Design, stage0_parts
 from tasks.identity import settings
 from tasks.identity.files import write_text
+from tasks.identity.names import check_plan
 from tasks.identity.settings import NO_SLOTS, PARAMS_FILE, PLAN_END, PLAN_FILE, read_entries
 from tasks.stage.early_stop import FRAC
 from tasks.stages import LIST, STAGES, Entry, spec, spec_of
@@ -153,7 +154,11 @@ def read_plan(root: Path) -> Plan:
 
 
 def write_plan(root: Path, plan: Plan) -> bool:
-    """Write plan.yaml in one deterministic order; returns whether it changed."""
+    """Write plan.yaml in one deterministic order; returns whether it changed.
+
+    Raises:
+        InputError: a name that stage runs cannot have, as it would be refused when read.
+    """
     import yaml
 
     class Plain(yaml.SafeDumper):
@@ -161,6 +166,7 @@ def write_plan(root: Path, plan: Plan) -> bool:
             return True  # anchors would make each entry depend on the ones above it
 
     content = {"plan": _ordered(plan).entries}
+    check_plan(content["plan"], f"{PLAN_FILE}: plan")
     entries = yaml.dump(content, Dumper=Plain, sort_keys=False, default_flow_style=None, width=10_000)
     text = f"{_HEADER}{entries}{PLAN_END}\n"
     path = root / PLAN_FILE

@@ -4,7 +4,6 @@ Everything a stage run may know about itself comes from here, as plain values wi
 import copy
 import functools
 import itertools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from data_registry import extensions
 from data_registry.errors import InputError, nearest
 from data_registry.ranges import Count, Seed
+from tasks.identity.names import check_plan
 from tasks.identity.parse import convert, expect, keys
 from tasks.identity.runtime import read_runtime
 
@@ -20,7 +20,6 @@ PARAMS_FILE = "params.yaml"
 PLAN_FILE = "plan.yaml"
 PLAN_END = "# end of the plan"  # the last line of plan.yaml, whose first line says so: YAML cut at a line is YAML
 _DEEPEST = 200
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+=.,@-]*")  # of a stage run: it stands in commands and paths
 SCALES = ("tiny", "small", "paper")
 NO_SLOTS = ("parts", "empty", "section")  # keys of a plan's entry that name no other stage run
 
@@ -164,18 +163,15 @@ def read_entries(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """plan.yaml's stage runs, {stage: {name: entry}}; none where there is no such file.
 
     Raises:
-        InputError: it is not laid out as `spatialllm` writes it.
+        InputError: it is not laid out as `spatialllm` writes it, or has a name that stage runs cannot have.
     """
     where = f"{PLAN_FILE}: plan"
     plan = keys(read_yaml(root / PLAN_FILE).get("plan"), where) if (root / PLAN_FILE).exists() else {}
     plan = {stage: dict(keys(entries, f"{where}.{stage}")) for stage, entries in plan.items()}
     for stage, entries in plan.items():
         for name, entry in entries.items():
-            if not _NAME.fullmatch(str(name)):
-                raise InputError(
-                    f"{where}.{stage}: {name!r} is no name of a stage run: letters, digits and _+=.,@- are"
-                )
             expect(isinstance(entry, Mapping), entry, "keys with values", f"{where}.{stage}.{name}")
+    check_plan(plan, where)
     return plan
 
 
