@@ -4,6 +4,7 @@ Everything a stage run may know about itself comes from here, as plain values wi
 import copy
 import functools
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
