@@ -8,7 +8,7 @@ import numpy as np
 from data_registry.render.catalog import CATEGORIES, NAMES
 from data_registry.render.picture import Picture
 from data_registry.render.world import Box, World, body_box
-from data_registry.scene import Camera, Scene, SceneObject
+from data_registry.scene import Camera, Provenance, Scene, SceneObject
 
 SOURCE = "rendered"
 DATASET_ID = 100
@@ -22,7 +22,8 @@ def intrinsics(world: World, size: int) -> list[list[float]]:
 
 def up(world: World) -> tuple[float, float, float]:
     """Unit vector against gravity in camera coordinates."""
-    return tuple(row[2] for row in world.view.rotation)
+    x, y, z = (row[2] for row in world.view.rotation)
+    return x, y, z
 
 
 def scene(world: World, size: int = 96, image: str = "", picture: Picture | None = None) -> Scene:
@@ -37,7 +38,8 @@ def scene(world: World, size: int = 96, image: str = "", picture: Picture | None
     their names are among `others`.
     """
     objects, others = [], []
-    truth = dict.fromkeys(("center", "dimensions", "R", "front", "bbox", "color"), "ground truth")
+    known = ("center", "dimensions", "R", "front", "bbox", "color")
+    truth: dict[str, Provenance] = dict.fromkeys(known, "ground truth")
     for index, body in enumerate(world.bodies[: world.labelled]):
         box = body_box(world.view, body)
         hidden = picture is not None and picture.visible[index] == 0
@@ -100,7 +102,6 @@ def records(world: World, picture: Picture, file_path: str) -> tuple[dict, list[
 
 def _annotation(world: World, picture: Picture, index: int, box: Box, size: int) -> dict:
     body = world.bodies[index]
-    before = box.extent is not None
     alone = float(picture.alone[index])
     missing = [-1.0] * 4
     return {
@@ -111,15 +112,15 @@ def _annotation(world: World, picture: Picture, index: int, box: Box, size: int)
         "category_name": body.name,
         "valid3D": True,
         "bbox2D_tight": _rounded(picture.tight[index].tolist(), 2),
-        "bbox2D_proj": _rounded([v * size for v in box.extent], 2) if before else missing,
-        "bbox2D_trunc": _rounded([v * size for v in box.clipped], 2) if before else missing,
+        "bbox2D_proj": _rounded([v * size for v in box.extent], 2) if box.extent else missing,
+        "bbox2D_trunc": _rounded([v * size for v in box.clipped], 2) if box.extent else missing,
         "bbox3D_cam": _rounded(box.corners, 5),
         "center_cam": _rounded(box.center, 5),
         "dimensions": _rounded(body.dimensions, 5),
         "R_cam": _rounded(box.rotation, 7),
-        "behind_camera": not before,
+        "behind_camera": box.extent is None,
         "visibility": round(float(picture.visible[index]) / alone, 4) if alone else 0.0,
-        "truncation": round(box.truncation, 4) if before else 1.0,
+        "truncation": round(box.truncation, 4) if box.extent else 1.0,
         "segmentation_pts": round(float(picture.visible[index])),
         "lidar_pts": -1,
         "depth_error": 0.0,

@@ -2,17 +2,22 @@
 A room is seen as if its near walls were not there, so that a camera may step back through them."""
 
 import math
+from typing import overload
 
 import numpy as np
 
 from data_registry.render.textures import color_at
-from data_registry.render.world import World
+from data_registry.render.world import Surface, World
 
 F = np.float32
 _FAR = 400.0  # metres; the ground ends here
 _FOG = (40.0, 160.0)  # metres to where haze begins, and over which it closes
 
 
+@overload
+def backdrop(world: World, rays: np.ndarray, pixel: float, shade: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+@overload
+def backdrop(world: World, rays: np.ndarray, pixel: float, shade: None) -> tuple[None, np.ndarray]: ...
 def backdrop(
     world: World, rays: np.ndarray, pixel: float, shade: np.ndarray | None
 ) -> tuple[np.ndarray | None, np.ndarray]:
@@ -28,7 +33,7 @@ def backdrop(
     """
     if world.setting.room is None:
         return _outdoors(world, rays, pixel, shade)
-    return _indoors(world, rays, pixel, shade)
+    return _indoors(world, world.setting.room, rays, pixel, shade)
 
 
 def _outdoors(
@@ -59,14 +64,14 @@ def _outdoors(
 
 
 def _indoors(
-    world: World, rays: np.ndarray, pixel: float, shade: np.ndarray | None
+    world: World, room: tuple[float, ...], rays: np.ndarray, pixel: float, shade: np.ndarray | None
 ) -> tuple[np.ndarray | None, np.ndarray]:
     setting = world.setting
     c, s = F(math.cos(setting.yaw)), F(math.sin(setting.yaw))
     eye_x, eye_y, eye_z = (F(v) for v in world.view.position)
     ex, ey = c * eye_x + s * eye_y, c * eye_y - s * eye_x
     dx, dy, dz = c * rays[0] + s * rays[1], c * rays[1] - s * rays[0], rays[2]
-    x0, x1, y0, y1, z0, z1 = (F(v) for v in setting.room)
+    x0, x1, y0, y1, z0, z1 = (F(v) for v in room)
     with np.errstate(divide="ignore", invalid="ignore"):
         to_x = (np.where(dx > 0, x1, x0) - ex) / dx
         to_y = (np.where(dy > 0, y1, y0) - ey) / dy
@@ -90,7 +95,9 @@ def _indoors(
     ambient = np.array(world.light.sky, F)[:, None]
     sun = np.array(world.light.sun, F)[:, None]
 
-    def paint(where: np.ndarray, surface, u: np.ndarray, v: np.ndarray, slope: np.ndarray, light: np.ndarray) -> None:
+    def paint(
+        where: np.ndarray, surface: Surface, u: np.ndarray, v: np.ndarray, slope: np.ndarray, light: np.ndarray
+    ) -> None:
         i = np.flatnonzero(where)
         if len(i):
             footprint = depth[i] * F(pixel) / np.maximum(np.abs(slope[i]), F(0.025))

@@ -58,12 +58,13 @@ def assemble(parts: Iterable[Part], scale: float = 1.0) -> Mesh:
     corners = corners - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     face = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     offset = (face * corners[:, 0]).sum(1)
+    length, width, height = (float(v) for v in high - low)
     return Mesh(
         points=np.ascontiguousarray(corners.transpose(2, 1, 0), np.float32),
         normals=np.ascontiguousarray(normals.transpose(2, 1, 0), np.float32),
         plane=np.ascontiguousarray(np.column_stack([face, offset]).T, np.float32),
         slot=np.repeat([p.slot for p in parts], [len(p.corners) for p in parts]).astype(np.intp),
-        size=tuple(float(v) for v in high - low),
+        size=(length, width, height),
     )
 
 
@@ -130,12 +131,12 @@ def prism(material: str, outline: Sequence[Vector], y0: float, y1: float) -> Par
 
 def lathe(material: str, profile: Sequence[Vector], sides: int = 12) -> Part:
     """A (radius, z) profile turned about z; the outside is on the right of the profile's direction."""
-    profile = np.asarray(profile, float)
-    step = np.diff(profile, axis=0)
+    outline = np.asarray(profile, float)
+    step = np.diff(outline, axis=0)
     out = np.stack([step[:, 1], -step[:, 0]], -1)
     out /= np.sqrt((out * out).sum(1, keepdims=True))
     circle = _circle(sides)
-    ring = np.stack([profile[:-1], profile[1:]], 1)  # (segments, 2, 2)
+    ring = np.stack([outline[:-1], outline[1:]], 1)  # (segments, 2, 2)
     points = _revolve(ring, circle)
     normals = _revolve(np.repeat(out[:, None], 2, 1), circle)
     return _sheets(material, points, normals)
@@ -146,13 +147,13 @@ def cylinder(
 ) -> Part:
     """A cylinder or cone from start (radius r0) to end (radius r1, default r0)."""
     r1 = r0 if r1 is None else r1
-    start, end = np.asarray(start, float), np.asarray(end, float)
-    axis = end - start
+    axis = np.asarray(end, float) - np.asarray(start, float)
     length = math.sqrt((axis * axis).sum())
-    profile = [(r0, 0), (r1, length)]
+    profile = [(r0, 0.0), (r1, length)]
     if caps:
-        profile = [(0, 0)] * (r0 > 0) + profile + [(0, length)] * (r1 > 0)
-    return lathe(material, profile, sides).turned(_frame(axis / length)).at(*start)
+        profile = [(0.0, 0.0)] * (r0 > 0) + profile + [(0.0, length)] * (r1 > 0)
+    x, y, z = start
+    return lathe(material, profile, sides).turned(_frame(axis / length)).at(x, y, z)
 
 
 def ellipsoid(
@@ -170,13 +171,13 @@ def ellipsoid(
 
 def tube(material: str, path: Sequence[Vector], radius: float, sides: int = 6) -> Part:
     """A round tube along a path of (x, z) points in the plane y = 0; its ends are open."""
-    path = np.asarray(path, float)
-    tangent = np.gradient(path, axis=0)
+    points = np.asarray(path, float)
+    tangent = np.asarray(np.gradient(points, axis=0))
     tangent /= np.sqrt((tangent * tangent).sum(1, keepdims=True))
-    normal = np.stack([-tangent[:, 1], np.zeros(len(path)), tangent[:, 0]], -1)[:, None]
+    normal = np.stack([-tangent[:, 1], np.zeros(len(points)), tangent[:, 0]], -1)[:, None]
     circle = _circle(sides)
     normals = circle[None, :, :1] * np.array([0.0, 1, 0]) + circle[None, :, 1:] * normal
-    centre = np.stack([path[:, 0], np.zeros(len(path)), path[:, 1]], -1)[:, None]
+    centre = np.stack([points[:, 0], np.zeros(len(points)), points[:, 1]], -1)[:, None]
     return _sheets(material, (centre + radius * normals)[None], normals[None])
 
 

@@ -3,7 +3,7 @@ numpy only; the same world and size give the same bits in every process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from data_registry.render import raster
 from data_registry.render.backdrop import backdrop
 from data_registry.render.catalog import NAMES
 from data_registry.render.palette import GLOW, HIGHLIGHT
-from data_registry.render.world import World, apply, body_box, product, transpose
+from data_registry.render.world import Mat3, Vec3, World, apply, body_box, product, transpose
 
 F = np.float32
 _SUB = 2  # samples per pixel and axis
@@ -89,11 +89,11 @@ def _project(world: World, width: int) -> _Geometry:
     for index, body in enumerate(world.bodies):
         mesh, scale = body.mesh, body.scale
         inward = transpose(body.rotation)
-        offset = tuple(c - p for c, p in zip(view.position, body.position, strict=True))
+        x, y, z = offset = _minus(view.position, body.position)
         eye = [F(v / scale) for v in apply(inward, offset)]
         facing = np.flatnonzero(_dot(mesh.plane, eye) > mesh.plane[3])
         turned = product(view.rotation, body.rotation)
-        foot = apply(view.rotation, tuple(-o for o in offset))
+        foot = apply(view.rotation, (-x, -y, -z))
         points.append(_place(mesh.points.take(facing, -1), turned, scale, foot))
         normals.append(mesh.normals.take(facing, -1))
         slots.append(mesh.slot[facing])
@@ -101,27 +101,46 @@ def _project(world: World, width: int) -> _Geometry:
         sun = [F(v) for v in apply(inward, light)]
         lit = np.flatnonzero(_dot(mesh.plane, sun) > 0)
         # the shadow of p is p - light * (height of p / light's height): linear in p, so one matrix does it
-        cast = tuple(
-            tuple(body.rotation[i][k] - light[i] / light[2] * body.rotation[2][k] for k in range(3)) for i in range(3)
+        flat = _flattened(body.rotation, light)
+        drop = (
+            -x - light[0] / light[2] * body.position[2],
+            -y - light[1] / light[2] * body.position[2],
+            -z - light[2] / light[2] * body.position[2],
         )
-        drop = tuple(-o - light[i] / light[2] * body.position[2] for i, o in enumerate(offset))
         shadows.append(
-            _place(mesh.points.take(lit, -1), product(view.rotation, cast), scale, apply(view.rotation, drop))
+            _place(mesh.points.take(lit, -1), product(view.rotation, flat), scale, apply(view.rotation, drop))
         )
     xyz, cast = np.concatenate(points, -1), np.concatenate(shadows, -1)
-    body, slot, normal = np.concatenate(owners), np.concatenate(slots), np.concatenate(normals, -1)
+    owner, slot, normal = np.concatenate(owners), np.concatenate(slots), np.concatenate(normals, -1)
     near = xyz[2].min(0) < _NEAR
     if near.any():
-        xyz, body, slot, normal = xyz[..., ~near], body[~near], slot[~near], normal[..., ~near]
+        xyz, owner, slot, normal = xyz[..., ~near], owner[~near], slot[~near], normal[..., ~near]
     cast = cast[..., cast[2].min(0) > _NEAR]
     inverse = F(1) / xyz[2]
     shadow = (cast[0] * focal / cast[2] + middle, cast[1] * focal / cast[2] + middle)
     return _Geometry(
-        xyz[0] * inverse * focal + middle, xyz[1] * inverse * focal + middle, inverse, normal, slot, body, shadow
+        xyz[0] * inverse * focal + middle, xyz[1] * inverse * focal + middle, inverse, normal, slot, owner, shadow
     )
 
 
-def _place(points: np.ndarray, rotation: tuple, scale: float, offset: tuple) -> np.ndarray:
+def _minus(a: Vec3, b: Vec3) -> Vec3:
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def _flattened(rotation: Mat3, light: Vec3) -> Mat3:
+    """A rotation followed by the fall along the light onto the ground."""
+    first, second, third = (
+        (
+            row[0] - light[i] / light[2] * rotation[2][0],
+            row[1] - light[i] / light[2] * rotation[2][1],
+            row[2] - light[i] / light[2] * rotation[2][2],
+        )
+        for i, row in enumerate(rotation)
+    )
+    return first, second, third
+
+
+def _place(points: np.ndarray, rotation: Mat3, scale: float, offset: Vec3) -> np.ndarray:
     """rotation @ points * scale + offset, by elementwise products: BLAS rounds differently on other processors."""
     x, y, z = points
     out = np.empty(points.shape, F)
@@ -139,7 +158,7 @@ def _resolve(
     """(size, size, 3) uint8 pixels. A pixel that one triangle fills is shaded once, any other per sample."""
     width, samples = size * _SUB, _SUB * _SUB
     quads = _quads(seen, size)
-    count = sum((q >= 0).view(np.int8) for q in quads)
+    count = reduce(np.add, [(q >= 0).view(np.int8) for q in quads])
     whole = (quads[0] >= 0) & np.logical_and.reduce([q == quads[0] for q in quads[1:]])
     places = [np.flatnonzero(whole)]
     places += [np.flatnonzero((q >= 0) & ~whole) for q in quads]
@@ -156,7 +175,7 @@ def _resolve(
         image[:, i] += color[:, start:end]
     behind = np.flatnonzero(count < samples)
     left = (samples - count[behind]).astype(F)
-    dark = sum(q.astype(F) for q in _quads(shadow, size))[behind] / left
+    dark = reduce(np.add, [q.astype(F) for q in _quads(shadow, size)])[behind] / left
     rays = _world_rays(world, size).take(behind, 1)
     around, _ = backdrop(world, rays, 1 / (world.view.focal * size), dark)
     image[:, behind] += np.minimum(around, F(1)) * left
@@ -243,7 +262,8 @@ def _maps(world: World, planes: raster.Planes, seen: np.ndarray, owner: np.ndarr
             column = [F(row[axis] * 2 / extent) for row in box.rotation]
             nocs[axis, mine] = gone[0] * column[0] + gone[1] * column[1] + gone[2] * column[2]
     square = (size, size)
-    return Maps(*(a.reshape(square) for a in (body, category, depth)), nocs.T.reshape(size, size, 3).copy())
+    coordinates = nocs.T.reshape(size, size, 3).copy()
+    return Maps(body.reshape(square), category.reshape(square), depth.reshape(square), coordinates)
 
 
 def _quads(samples: np.ndarray, size: int) -> list[np.ndarray]:
@@ -273,7 +293,7 @@ def _world_rays(world: World, size: int) -> np.ndarray:
     return np.stack([x * F(r[0][i] * k) + y * F(r[1][i] * k) + F(r[2][i]) for i in range(3)])
 
 
-def _dot(a: Sequence, b: Sequence) -> np.ndarray:
+def _dot(a: Sequence | np.ndarray, b: Sequence | np.ndarray) -> np.ndarray:
     """Of the first three components; on arrays, elementwise over the rest."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 

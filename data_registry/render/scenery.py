@@ -10,9 +10,9 @@ def tree(rng: Random) -> list[Part]:
     height = rng.uniform(2.6, 4.2)
     parts = [cylinder("wood", (0, 0, 0), (0, 0, height * 0.5), 0.17, 0.11, sides=7, caps=False)]
     for _ in range(3):
-        radii = [rng.uniform(0.6, 1.0) for _ in range(3)]
+        rx, ry, rz = (rng.uniform(0.6, 1.0) for _ in range(3))
         spot = rng.uniform(-0.4, 0.4), rng.uniform(-0.4, 0.4), height * rng.uniform(0.5, 0.8)
-        parts.append(ellipsoid("leaf", *radii, around=8).at(*spot))
+        parts.append(ellipsoid("leaf", rx, ry, rz, around=8).at(*spot))
     return parts
 
 

@@ -68,4 +68,5 @@ def _ground(rng: Random, kind: str) -> Surface:
 
 
 def _scaled(color: Vec3, factor: float) -> Vec3:
-    return tuple(min(1.0, c * factor) for c in color)
+    red, green, blue = (min(1.0, c * factor) for c in color)
+    return red, green, blue

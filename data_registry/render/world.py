@@ -142,15 +142,21 @@ class Box:
     @property
     def clipped(self) -> tuple[float, float, float, float]:
         """The extent's part inside the image; zero width or height where there is none."""
-        x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in self.extent)
+        x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in self._projected)
         return x0, y0, x1, y1
 
     @property
     def truncation(self) -> float:
         """Share of the projected box outside the image."""
-        x0, y0, x1, y1 = self.extent
+        x0, y0, x1, y1 = self._projected
         a0, b0, a1, b1 = self.clipped
         return 1 - (a1 - a0) * (b1 - b0) / ((x1 - x0) * (y1 - y0))
+
+    @property
+    def _projected(self) -> tuple[float, float, float, float]:
+        if self.extent is None:
+            raise ValueError("a box that is not all before the camera has no extent")
+        return self.extent
 
 
 def box_in_view(view: View, dimensions: Vec3, rotation: Mat3, position: Vec3) -> Box:
@@ -162,8 +168,10 @@ def box_in_view(view: View, dimensions: Vec3, rotation: Mat3, position: Vec3) ->
     camera = product(view.rotation, rotation)
     half = height / 2
     up = (rotation[0][2] * half, rotation[1][2] * half, rotation[2][2] * half)
-    center = apply(view.rotation, tuple(p + u - c for p, u, c in zip(position, up, view.position, strict=True)))
-    turned = tuple((row[0], -row[2], row[1]) for row in camera)
+    x, y, z = (p + u - c for p, u, c in zip(position, up, view.position, strict=True))
+    center = apply(view.rotation, (x, y, z))
+    first, second, third = ((row[0], -row[2], row[1]) for row in camera)
+    turned = (first, second, third)
     fx, fy, fz = (row[0] * length / 2 for row in turned)
     dx, dy, dz = (row[1] * height / 2 for row in turned)
     lx, ly, lz = (row[2] * width / 2 for row in turned)
@@ -190,17 +198,20 @@ _CORNERS = ((-1, -1, -1), (1, -1, -1), (1, 1, -1), (-1, 1, -1), (-1, -1, 1), (1,
 
 
 def product(a: Mat3, b: Mat3) -> Mat3:
-    columns = tuple(zip(*b, strict=True))
-    return tuple(tuple(r[0] * c[0] + r[1] * c[1] + r[2] * c[2] for c in columns) for r in a)
+    columns = transpose(b)
+    first, second, third = (apply(columns, row) for row in a)
+    return first, second, third
 
 
 def apply(m: Mat3, v: Vec3) -> Vec3:
     x, y, z = v
-    return tuple(r[0] * x + r[1] * y + r[2] * z for r in m)
+    first, second, third = (r[0] * x + r[1] * y + r[2] * z for r in m)
+    return first, second, third
 
 
 def transpose(m: Mat3) -> Mat3:
-    return tuple(zip(*m, strict=True))
+    first, second, third = zip(*m, strict=True)
+    return first, second, third
 
 
 def turn(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Mat3:
@@ -221,8 +232,6 @@ def look(yaw: float, pitch: float, roll: float) -> Mat3:
     right, down = (cy, sy, 0.0), (sy * sp, -cy * sp, -cp)
     forward = (-sy * cp, cy * cp, -sp)
     cr, sr = math.cos(roll), math.sin(roll)
-    return (
-        tuple(cr * r + sr * d for r, d in zip(right, down, strict=True)),
-        tuple(cr * d - sr * r for r, d in zip(right, down, strict=True)),
-        forward,
-    )
+    across: Vec3 = (cr * right[0] + sr * down[0], cr * right[1] + sr * down[1], cr * right[2] + sr * down[2])
+    below: Vec3 = (cr * down[0] - sr * right[0], cr * down[1] - sr * right[1], cr * down[2] - sr * right[2])
+    return across, below, forward
