@@ -63,7 +63,14 @@ class SceneObject:
 
     def corners(self) -> np.ndarray:
         """(8, 3) corners v0..v7 in metres: x = ±L/2, y = ±H/2, z = ±W/2, in Omni3D's order."""
-        return box_corners(self.center, self.dimensions, self.R)
+        return box_corners(required(self.center), required(self.dimensions), required(self.R))
+
+
+def required(value: np.ndarray | None) -> np.ndarray:
+    """A value of an object that the caller knows to be there; ValueError where it is not."""
+    if value is None:
+        raise ValueError("a value that this object does not have")
+    return value
 
 
 def box_corners(center: np.ndarray, dimensions: np.ndarray, R: np.ndarray) -> np.ndarray:

@@ -27,6 +27,13 @@ class Detection:
     mask: np.ndarray | None = None
     mask_score: float = 0.0
 
+    @property
+    def shape(self) -> np.ndarray:
+        """The mask; ValueError before there is one."""
+        if self.mask is None:
+            raise ValueError(f"{self.name}: no mask yet")
+        return self.mask
+
 
 def select(found: Sequence[Detection], filters: DetectionFilters, drops: Counter[str]) -> list[Detection]:
     """Confident boxes, each thing once, the most confident first; the others are counted in `drops`."""
@@ -45,15 +52,15 @@ def select(found: Sequence[Detection], filters: DetectionFilters, drops: Counter
 
 def mask_fault(one: Detection, filters: DetectionFilters) -> str | None:
     """Why an object cannot be placed in space by its mask, or None."""
-    height, width = one.mask.shape
-    share = one.mask.mean()
+    height, width = one.shape.shape
+    share = one.shape.mean()
     if one.mask_score < filters.mask_score:
         return "mask: not confident"
     if share < filters.min_area:
         return "mask: too small"
     if share > filters.max_area:
         return "mask: too large"
-    x1, y1, x2, y2 = extent(one.mask)
+    x1, y1, x2, y2 = extent(one.shape)
     near = filters.edge_px
     if x1 < near or y1 < near or x2 > width - near or y2 > height - near:
         return "mask: cut by the image's edge"

@@ -47,7 +47,8 @@ def decode(probabilities: np.ndarray) -> list[Pose]:
     confidence = weight.sum(-1)
     angles = _LOW + ((weight * around).sum(-1) / confidence + 0.5) / bins * _SPAN
     angles[:, 0] %= 2 * math.pi
-    return [Pose(*a, tuple(c)) for a, c in zip(angles.tolist(), confidence.tolist(), strict=True)]
+    values = zip(angles.tolist(), confidence.tolist(), strict=True)
+    return [Pose(a[0], a[1], a[2], (c[0], c[1], c[2])) for a, c in values]
 
 
 def box_rotation(pose: Pose, center: np.ndarray) -> np.ndarray:

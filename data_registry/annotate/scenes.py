@@ -77,8 +77,8 @@ def place(
     between = clouds.smeared(depth, rules.edge_ratio)
     things = np.zeros(depth.shape, bool)
     for one in found:
-        if one.mask.mean() <= filters.detection.max_area:
-            things |= one.mask
+        if one.shape.mean() <= filters.detection.max_area:
+            things |= one.shape
     up = gravity.up(points, things, filters.gravity, rules.edge_ratio)
     placed = []
     for one in found:
@@ -86,7 +86,7 @@ def place(
         if fault is None and up is None:
             fault = "gravity unknown"
         if fault is None:
-            own = one.mask & ~between
+            own = one.shape & ~between
             z = depth[own]
             spacing = float(np.nanmedian(z) / K[0, 0]) if np.isfinite(z).any() else 0.0
             cloud, fault = clouds.clean(points[own], rules, spacing, seed)
@@ -131,7 +131,7 @@ def records(
     for index, (one, pose) in enumerate(zip(space.objects, poses, strict=True)):
         drops["objects"] += 1
         box, front, fault = None, False, one.fault
-        if fault is None:
+        if fault is None and space.up is not None:
             box, front, fault = _box(one, space.up, pose, filters, drops)
         if fault is not None:
             drops[fault] += 1
@@ -185,14 +185,14 @@ def _front(one: Placed, up: np.ndarray, pose: Pose | None, filters: Filters, dro
 
 def _measures(one: Detection, box: boxes.OrientedBox | None, K: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
     """The geometric keys of an annotation; -1 throughout where there is no 3D box."""
-    tight = extent(one.mask)
+    tight = extent(one.shape)
     known = {
         "bbox2D_tight": list(tight),
         "valid3D": box is not None,
         "behind_camera": False,
         "visibility": -1,
         "truncation": -1,
-        "segmentation_pts": int(one.mask.sum()),
+        "segmentation_pts": int(one.shape.sum()),
         "lidar_pts": -1,
         "depth_error": -1,
     }

@@ -17,7 +17,7 @@ from data_registry import ranges
 from data_registry.errors import InputError
 from data_registry.paper import BENCHMARK, CLASSES
 from data_registry.questions.balance import Placed, couples
-from data_registry.questions.facts import Claim, Fact, fact
+from data_registry.questions.facts import Claim, Fact, fact, named
 from data_registry.questions.geometry import Layout, Margins, layout
 from data_registry.questions.phrasing import ask, option_texts, wordings
 from data_registry.questions.types import QUESTION_TYPES, claims
@@ -46,6 +46,9 @@ class Quotas:
     distance: ranges.Count = BENCHMARK["distance"]
     orientation: ranges.Count = BENCHMARK["orientation"]
     relation: ranges.Count = BENCHMARK["relation"]
+
+
+Couple = tuple[Placed[Claim], Placed[Claim]]
 
 
 class Question(NamedTuple):
@@ -92,7 +95,7 @@ def build(
     rng = random.Random(f"{seed} spatialvqa")
     layouts = [layout(scene, margins, drops) for scene in scenes]
     placed = (Placed(k, claim) for k, scene in enumerate(layouts) for claim in claims(scene, margins, drops))
-    queues: dict[str, dict[str, list[tuple[Placed, Placed]]]] = {class_: defaultdict(list) for class_ in CLASSES}
+    queues: dict[str, dict[str, list[Couple]]] = {class_: defaultdict(list) for class_ in CLASSES}
     for couple in couples(placed, rng):
         type_ = couple[0].claim.type
         queues[QUESTION_TYPES[type_].class_][type_].append(couple)
@@ -103,10 +106,10 @@ def build(
     _check(found, wanted, len(scenes), per_image)
     questions = []
     for class_ in CLASSES:
-        for couple in chosen[class_]:
-            phrasing = rng.choice(wordings()[couple[0].claim.type].benchmark)
+        for asked in chosen[class_]:
+            phrasing = rng.choice(wordings()[asked[0].claim.type].benchmark)
             swapped = rng.random() < 0.5
-            questions += [_question(layouts[k], fact(claim, layouts[k]), phrasing, swapped) for k, claim in couple]
+            questions += [_question(layouts[k], fact(claim, layouts[k]), phrasing, swapped) for k, claim in asked]
     return sorted(questions, key=lambda q: (q.image, q.id))
 
 
@@ -142,21 +145,21 @@ def shared_images(test: Iterable[tuple[str, bytes]], train: Iterable[tuple[str, 
 
 
 def _choose(
-    queues: dict[str, dict[str, list[tuple[Placed, Placed]]]], wanted: dict[str, int], per_image: int
-) -> dict[str, list[tuple[Placed, ...]]]:
+    queues: dict[str, dict[str, list[Couple]]], wanted: dict[str, int], per_image: int
+) -> dict[str, list[tuple[Placed[Claim], ...]]]:
     """Take couples in turns, class by class and type by type, while their images have room."""
     used: Counter[int] = Counter()
     asked: set[tuple] = set()
-    chosen: dict[str, list[tuple[Placed, ...]]] = {class_: [] for class_ in wanted}
+    chosen: dict[str, list[tuple[Placed[Claim], ...]]] = {class_: [] for class_ in wanted}
     counts = dict.fromkeys(wanted, 0)
     turns = {class_: sorted(queues[class_]) for class_ in wanted}
     while open_ := [c for c in wanted if counts[c] < wanted[c] and turns[c]]:
         class_ = min(open_, key=lambda c: counts[c] / wanted[c])
         type_ = turns[class_].pop(0)
         while queues[class_][type_]:
-            couple: tuple[Placed, ...] = queues[class_][type_].pop()[: wanted[class_] - counts[class_]]
+            couple: tuple[Placed[Claim], ...] = queues[class_][type_].pop()[: wanted[class_] - counts[class_]]
             # The same objects asked "closer" and "farther", or an object's side asked twice, would be one question.
-            about = [(k, class_, frozenset(_about(claim))) for k, claim in couple]
+            about = [(k, class_, frozenset(named(claim))) for k, claim in couple]
             room = Counter(k for k, _ in couple)
             new = len(set(about)) == len(about) and asked.isdisjoint(about)
             if new and all(used[k] + n <= per_image for k, n in room.items()):
@@ -167,11 +170,6 @@ def _choose(
                 turns[class_].append(type_)
                 break
     return chosen
-
-
-def _about(claim: Claim) -> tuple[int, ...]:
-    first, second = claim.options
-    return claim.roles if isinstance(first, str) else (*claim.roles, first, second)
 
 
 def _check(found: dict[str, int], wanted: dict[str, int], scenes: int, per_image: int) -> None:
@@ -193,11 +191,12 @@ def _check(found: dict[str, int], wanted: dict[str, int], scenes: int, per_image
 
 def _question(scene: Layout, fact: Fact, phrasing: str, swapped: bool) -> Question:
     boxes = {obj.id: tuple(float(v) for v in obj.bbox) for obj in scene.objects}
+    first, second = option_texts(fact)
     return Question(
         question_id(scene.scene.image, fact),
         scene.scene.image,
         ask(fact, phrasing),
-        option_texts(fact)[:: -1 if swapped else 1],
+        (second, first) if swapped else (first, second),
         int(fact.answer != swapped),
         fact.type,
         QUESTION_TYPES[fact.type].class_,

@@ -130,7 +130,7 @@ def read(path: Path) -> list[Variant]:
     if missing := [name for name in SCHEMA.names if name not in table.column_names]:
         raise InputError(f"{path}: no column {missing[0]!r}; build the benchmark again")
     rows = table.to_pylist()
-    return [Variant(*(tuple(v) if isinstance(v := row[name], list) else v for name in SCHEMA.names)) for row in rows]
+    return [Variant._make(tuple(v) if isinstance(v := row[n], list) else v for n in SCHEMA.names) for row in rows]
 
 
 def consistent(

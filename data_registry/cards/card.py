@@ -169,7 +169,7 @@ def _check(card: Card, path: Path) -> None:
         raise InputError(f"{path}: work: {card.work!r}: must be a number above 0")
     if card.params and not card.trains:
         raise InputError(f"{path}: params: a set of the kind {card.kind} has none; trainings do not read it")
-    places = [place.path for place in (*card.files, *card.pictures)]
+    places = [*(file.path for file in card.files), *(pictures.path for pictures in card.pictures)]
     if twice := [place for k, place in enumerate(places) if place in places[:k]]:
         raise InputError(f"{path}: files: {twice[0]} occurs twice; paths must be unique")
 

@@ -7,11 +7,12 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from data_registry.questions.facts import Claim, Fact
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Claim | Fact)
 
 
 @contextlib.contextmanager
@@ -34,22 +35,22 @@ def shards(things: Iterable[T], size: int) -> Iterator[list[T]]:
         yield shard
 
 
-class Placed(NamedTuple):
+class Placed(NamedTuple, Generic[C]):
     """A claim, or a fact, of the scene with this index."""
 
     scene: int
-    claim: Claim | Fact
+    claim: C
 
 
-def couples(claims: Iterable[Placed], rng: random.Random) -> list[tuple[Placed, Placed]]:
+def couples(claims: Iterable[Placed[C]], rng: random.Random) -> list[tuple[Placed[C], Placed[C]]]:
     """As many couples as each key allows, in random order; what finds no partner is left out.
 
     Without this, looking up the names answers most distance questions blind: aeroplanes are far, mugs are near.
     """
-    by_key: dict[tuple[str, ...], tuple[list[Placed], list[Placed]]] = defaultdict(lambda: ([], []))
+    by_key: dict[tuple[str, ...], tuple[list[Placed[C]], list[Placed[C]]]] = defaultdict(lambda: ([], []))
     for placed in claims:
         by_key[placed.claim.key][placed.claim.answer].append(placed)
-    found = []
+    found: list[tuple[Placed[C], Placed[C]]] = []
     for first, second in by_key.values():
         rng.shuffle(first)
         rng.shuffle(second)

@@ -78,7 +78,7 @@ def _shard(
 Pool = dict[str, dict[str, list[tuple[Claim, bool]]]]  # class -> type -> claims, each with the order of its options
 
 
-def _pools(n: int, placed: Iterator[Placed], rng: random.Random) -> list[Pool]:
+def _pools(n: int, placed: Iterator[Placed[Claim]], rng: random.Random) -> list[Pool]:
     pools: list[Pool] = [{} for _ in range(n)]
     for couple in couples(placed, rng):
         swapped = rng.random() < 0.5
@@ -91,7 +91,7 @@ def _pools(n: int, placed: Iterator[Placed], rng: random.Random) -> list[Pool]:
 def _turns(scene: Layout, pool: Pool, rng: random.Random, recipe: DialogueRecipe, margins: Margins) -> list[Turn]:
     wanted = rng.randint(*recipe.turns)
     stated = round(wanted * recipe.statement_share)
-    turns = []
+    turns: list[Turn] = []
     while len(turns) < wanted - stated and pool:
         class_ = rng.choice(sorted(pool))
         type_ = rng.choice(sorted(pool[class_]))

@@ -11,6 +11,7 @@ from data_registry.questions.facts import Claim, between, which
 from data_registry.questions.geometry import Layout, Margins
 from data_registry.questions.orientation import SIDES
 from data_registry.questions.relation import quarter
+from data_registry.scene import required
 
 # Both questions of a comparison, and what it compares of (width, height, length): each value has to be the larger one.
 _SIZES: tuple[tuple[str, str, Callable[[np.ndarray], tuple[float, ...]]], ...] = (
@@ -80,7 +81,7 @@ def heights(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Cl
         upper, lower = (i, j) if rise[0] > rise[1] else (j, i)
         yield between("higher", scene, i, j, upper)
         yield between("lower", scene, i, j, lower)
-        across = scene.objects[upper].center - scene.objects[lower].center
+        across = required(scene.objects[upper].center) - required(scene.objects[lower].center)
         climb = float(across @ up)
         if bottom[upper] < top[lower] - scene.closer_m or climb < steep * np.linalg.norm(across - climb * up):
             drops["above_or_below: margin"] += 1
@@ -94,7 +95,8 @@ def sizes(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Clai
     known = [k for k, o in enumerate(scene.objects) if o.dimensions is not None]
     for i, j in combinations(known, 2):
         for more, less, measures in _SIZES:
-            pairs = list(zip(measures(scene.objects[i].dimensions), measures(scene.objects[j].dimensions), strict=True))
+            one, two = (measures(required(scene.objects[k].dimensions)) for k in (i, j))
+            pairs = list(zip(one, two, strict=True))
             if all(a >= b * (1 + margins.larger_ratio) for a, b in pairs):
                 larger, other = i, j
             elif all(b >= a * (1 + margins.larger_ratio) for a, b in pairs):

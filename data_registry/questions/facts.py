@@ -65,21 +65,23 @@ def which(type_: str, scene: Layout, roles: tuple[int, ...], answer: str, other:
     return Claim(type_, (type_, *[kind[k] for k in roles], *options), int(answer > other), roles, options)
 
 
+def named(claim: Claim) -> tuple[int, ...]:
+    """Indexes of the objects of a claim's question, then of those to choose from."""
+    return (*claim.roles, *[option for option in claim.options if isinstance(option, int)])
+
+
 def fact(claim: Claim, scene: Layout) -> Fact:
     """The claim with the names of its objects."""
     names = scene.names
     slots = {role: f"the {names[k]}" for role, k in zip("xy", claim.roles, strict=False)}
-    first, second = claim.options
-    if isinstance(first, str):
-        options, chosen = claim.options, claim.roles
-    else:
-        options, chosen = (f"the {names[first]}", f"the {names[second]}"), (*claim.roles, first, second)
+    first, second = (option if isinstance(option, str) else f"the {names[option]}" for option in claim.options)
+    chosen = named(claim)
     return Fact(
         claim.type,
         claim.key,
         claim.answer,
         slots | words()["sides"].get(claim.side, {}),
-        options,
+        (first, second),
         tuple([scene.objects[k].id for k in chosen]),
         tuple([names[k] for k in chosen]),
     )

@@ -112,7 +112,8 @@ def _pools(
 
 
 def _about_picture(scene: Layout, pool: Pool, rng: random.Random, recipe: GeneralRecipe) -> list[Turn]:
-    turns, wanted = [], rng.randint(*recipe.turns)
+    turns: list[Turn] = []
+    wanted = rng.randint(*recipe.turns)
     while len(turns) < wanted and pool:
         if rng.random() < recipe.listing_share and (turn := _listing("listing", scene.scene, rng)):
             turns.append(turn)

@@ -65,6 +65,8 @@ def answer(fact: Fact, phrasing: str, scene: Layout | None = None) -> str:
     texts = option_texts(fact)
     slots = fact.slots | {"answer": texts[fact.answer], "other": texts[1 - fact.answer]}
     if "{d_" in phrasing:
+        if scene is None:
+            raise ValueError(f"{phrasing!r} tells distances and needs the scene")
         slots["d_answer"], slots["d_other"] = _distances(fact, scene)
     return sentence(phrasing.format(**slots))
 

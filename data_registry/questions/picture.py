@@ -60,7 +60,7 @@ def listing(scene: Scene, rng: random.Random) -> dict[str, str]:
 def _colors(scene: Layout, rng: random.Random) -> Iterator[Fact]:
     colors = words()["colors"]
     for k, obj in enumerate(scene.objects):
-        if obj.color in colors and scene.names[k] == obj.name:
+        if obj.color and obj.color in colors and scene.names[k] == obj.name:
             unlike = [c for c in colors if c != obj.color and frozenset((c, obj.color)) not in confusable()]
             yield _word_fact("color", {"x": f"the {obj.name}"}, obj.color, rng.choice(unlike))
 

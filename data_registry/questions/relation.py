@@ -24,11 +24,11 @@ def claims(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Cla
         for y in others:
             if bearings[y] != bearings[y]:
                 drops["left_or_right, front_or_behind: one above the other"] += 1
-            elif quarters[y] is None:
+            elif (toward := quarters[y]) is None:
                 drops["left_or_right, front_or_behind: margin"] += 1
             else:
-                side = SIDES[quarters[y]]
-                type_ = "left_or_right" if quarters[y] % 2 else "front_or_behind"
+                side = SIDES[toward]
+                type_ = "left_or_right" if toward % 2 else "front_or_behind"
                 yield which(type_, scene, (x, y), side, OPPOSITE[side])
         for i, j in combinations(others, 2):
             if bearings[i] != bearings[i] or bearings[j] != bearings[j]:

@@ -11,6 +11,7 @@ from data_registry.errors import InputError, nearest
 from data_registry.questions.geometry import Layout, Margins
 from data_registry.questions.phrasing import wordings
 from data_registry.questions.words import elevation, enumeration, quantity, sector, sentence, words
+from data_registry.scene import required
 
 
 class Statement(NamedTuple):
@@ -38,7 +39,7 @@ def object_distance(scene: Layout, margins: Margins, rng: random.Random) -> Stat
 def pair_distance(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
     """How far two objects are from each other, centre to centre."""
     x, y = _one(scene, rng, scene.distance), _one(scene, rng, scene.distance)
-    if x is None or x == y:
+    if x is None or y is None or x == y:
         return None
     return _about("pair_distance", scene, (x, y), d=quantity(scene.pair[x][y]))
 
@@ -93,7 +94,9 @@ def depth_order(scene: Layout, margins: Margins, rng: random.Random) -> Statemen
 def object_size(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
     """How tall an object is."""
     x = _one(scene, rng, scene.near)  # known only with dimensions
-    return x if x is None else _about("object_size", scene, (x,), h=quantity(float(scene.objects[x].dimensions[1])))
+    if x is None:
+        return None
+    return _about("object_size", scene, (x,), h=quantity(float(required(scene.objects[x].dimensions)[1])))
 
 
 def object_azimuth(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
@@ -119,8 +122,9 @@ def object_width(scene: Layout, margins: Margins, rng: random.Random) -> Stateme
     if x is None:
         return None
     thing = scene.objects[x]
-    lengthways = abs(thing.front @ thing.R[:, 0]) > abs(thing.front @ thing.R[:, 2])
-    return _about("object_width", scene, (x,), w=quantity(float(thing.dimensions[0 if lengthways else 2])))
+    front, R = required(thing.front), required(thing.R)
+    lengthways = abs(front @ R[:, 0]) > abs(front @ R[:, 2])
+    return _about("object_width", scene, (x,), w=quantity(float(required(thing.dimensions)[0 if lengthways else 2])))
 
 
 def level_distance(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
@@ -203,9 +207,9 @@ def _one(scene: Layout, rng: random.Random, needs: list[float]) -> int | None:
 def _apart(scene: Layout, rng: random.Random) -> tuple[tuple[int, int], float, float] | None:
     """Two objects, and how far the first is from the second: metres along the ground, and metres up."""
     x, y, up = _one(scene, rng, scene.distance), _one(scene, rng, scene.distance), scene.scene.camera.up
-    if x is None or x == y or up is None:
+    if x is None or y is None or x == y or up is None:
         return None
-    way = scene.objects[x].center - scene.objects[y].center
+    way = required(scene.objects[x].center) - required(scene.objects[y].center)
     climb = float(way @ up)
     return (x, y), math.sqrt(max(float(way @ way) - climb**2, 0)), climb
 

@@ -73,7 +73,8 @@ def convert_trusted(
     if not paths:
         raise InputError(f"{root}: no .npz files; name the folder ImageNet3D's archive calls `annotations`")
     partial = out.with_name(out.name + ".partial")
-    count, rows = 0, []
+    count = 0
+    rows: list[dict[str, Any]] = []
     try:
         with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
             for done, path in enumerate(paths, 1):

@@ -140,7 +140,8 @@ def verify(
     folder, files = Path(folder), chosen(card, only)
     pictures = [one for one in card.pictures if fnmatch.fnmatch(one.path, only)]
     if not folder.is_dir():
-        return [Found(one.path, "missing") for one in (*files, *pictures)]
+        paths = [*(file.path for file in files), *(picture.path for picture in pictures)]
+        return [Found(path, "missing") for path in paths]
     total = sum((folder / file.path).stat().st_size for file in files if (folder / file.path).is_file())
     done = 0
 

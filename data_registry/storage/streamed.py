@@ -45,7 +45,7 @@ class Address:
     def source(self) -> s3.Source:
         """What reads its objects."""
         way = Obtain("s3", self.bucket, self.endpoint, credentials="required" if self.signed else "unsigned")
-        return s3.Source(Card(str(self), "", "", "", "", "", "", way))
+        return s3.Source(Card(name=str(self), title="", kind="", source="", license="", obtain=way))
 
     def names(self) -> list[str]:
         """Of the shards that are there; InputError where there are none."""

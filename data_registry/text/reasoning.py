@@ -72,6 +72,7 @@ def talk(
         views: whether the description tells from how high each thing is seen.
     """
     said: dict[str, Exchange] = {}
+    made: Exchange | None
     for _ in range(turns * 8):
         if len(said) == turns:
             break
@@ -99,10 +100,11 @@ def talk(
         elif name == "range":
             made = Exchange(name, f"way to the {thing.label}", distance(thing.range_m, kind, digits), True)
         else:
-            choice = makers[name][0](order, rng)
+            maker = makers[name][0]
+            choice = maker(order, rng) if maker else None
             if choice and letters and rng.random() < 0.7:
                 choice = replace(choice, wrong=choice.wrong[:1])  # mostly two options
-            made = choice and put(name, choice, rng, notes=1 - 0.7 * quiz)
+            made = put(name, choice, rng, notes=1 - 0.7 * quiz) if choice else None
         if made:
             said.setdefault(made.question, made)
     return list(said.values())
@@ -140,10 +142,12 @@ def common_question(known: Sequence[Thing], rng: Random, statements: float, view
 
 def drill(known: Sequence[Thing], rng: Random) -> Exchange:
     """Under which letter a word stands; nothing of the scene, or the colour of a thing of it."""
-    pools = (COLORS, NAMES, WINDS, ORDINALS, ("left", "right", "front", "back"), ("yes", "no"), ("alike", "unlike"))
+    sides, pairs = ("left", "right", "front", "back"), (("yes", "no"), ("alike", "unlike"))
+    pools: tuple[Sequence[str], ...] = (COLORS, NAMES, WINDS, ORDINALS, sides, *pairs)
     single = [thing for thing in known if thing.label == thing.name]
     if single and rng.random() < 0.4:
-        thing, pool = rng.choice(single), COLORS
+        thing = rng.choice(single)
+        pool: Sequence[str] = COLORS
         word, stem = thing.color, rng.choice((f"colour of {the(thing)}", f"What colour has {the(thing)}?"))
     else:
         pool = rng.choice(pools)

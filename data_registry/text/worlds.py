@@ -83,7 +83,7 @@ def imagine(rng: Random, most: int = 6) -> Scene:
     eye_m = rng.uniform(0.15, 0.5) * near
     names = _draw_names(rng, rng.randint(2, most))
     spots: list[tuple[float, float]] = []
-    objects = []
+    objects: list[SceneObject] = []
     for name in names:
         for _ in range(20):
             ground = math.exp(rng.uniform(math.log(near), math.log(far)))

@@ -42,12 +42,13 @@ def parse(record: Any, values: Values, center_shift: float) -> tuple[int, Image]
     record = need(record, _KEYS, values.path, "images")
     number = values.id(record, "images")
     where = f"images: id {number}"
-    size = tuple(_pixels(record[key], values, where, key) for key in ("width", "height"))
+    width, height = (_pixels(record[key], values, where, key) for key in ("width", "height"))
     K = values.matrix(record["K"], 3, where, "K")
-    _check_intrinsics(K, *size, f"{values.path}: {where}", center_shift)
+    _check_intrinsics(K, width, height, f"{values.path}: {where}", center_shift)
     kind = record.get("scene", "")
     return number, Image(
-        *size,
+        width,
+        height,
         file_path=values.relative_path(record["file_path"], where, "file_path"),
         K=K,
         up=_up(record, values, where),

@@ -95,7 +95,7 @@ def dropped_row(thing: Measures, words: Words) -> bytes:
 
 def ignored_row(thing: Measures, image: Image, words: Words) -> bytes:
     """The row of a region that was left out."""
-    name = words.setdefault(sources.ignored(thing.name), len(words))
+    name = words.setdefault(sources.ignored(thing.name) or thing.name, len(words))
     return array("d", [*[-1] * 16, *region(thing, image), -1, -1, name, -1, IGNORED]).tobytes()
 
 

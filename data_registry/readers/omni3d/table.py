@@ -164,7 +164,7 @@ class Table:
                 f"{self.path}: {where}: image_id {shown(image_id)} is not among its images; add that image or drop the "
                 "annotation"
             )
-        place = self.places[image_id]
+        place = self.places[int(image_id)]
         self.objects[place] += 1
         if self.objects[place] > _MOST_OBJECTS:
             raise InputError(

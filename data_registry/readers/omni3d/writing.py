@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from data_registry.readers.json_stream import records
 from data_registry.readers.omni3d.sources import SEVERAL
@@ -22,12 +22,13 @@ class Writer:
     Records may be given as dicts or as JSON text.
     """
 
+    _file: TextIO  # both are open within the context
+    _annotations: IO[str]
+
     def __init__(self, path: str | Path, info: Mapping[str, Any], categories: Iterable[Mapping[str, Any]]) -> None:
         self.path = Path(path)
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._head = f'{{"info":{dumps(info)},"categories":{dumps(list(categories))},"images":['
-        self._file: TextIO | None = None
-        self._annotations: Any = None
         self._images_written = self._annotations_written = 0
 
     def __enter__(self) -> "Writer":
@@ -83,7 +84,7 @@ def merge(paths: Sequence[Path], target: Path) -> None:
         infos.append(info)
     with Writer(target, {"source": SEVERAL, "merged": infos}, categories.values()) as file:
         for path, info in zip(paths, infos, strict=True):
-            own = {key: info[key] for key in ("source", "provenance") if key in info}
+            own: dict[str, Any] = {key: info[key] for key in ("source", "provenance") if key in info}
             for key, value in records(path):
                 if key == "images":
                     file.add({**own, **value}, [])
