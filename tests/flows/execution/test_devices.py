@@ -1,10 +1,12 @@
 """GPUs are handed out n at a time, distinct, also between flows; what needs none takes none."""
 
+import queue
 import threading
 
 import pytest
 
 from data_registry.errors import InputError
+from flows.execution import devices
 from flows.execution.devices import CPU, GPU, Devices
 from flows.execution.stopping import Stopped, allow_children, stop_children
 
@@ -15,42 +17,41 @@ def no_choice(monkeypatch):
 
 
 def test_two_flows_never_share_a_gpu(tmp_path):
-    flows = [Devices(tmp_path, {"gpus": 4, "gpus_per_run": 2, "slots": 3}) for _ in range(2)]
-    assert flows[0].slots == {CPU: 3, GPU: 2}
-    guard, in_use, clashes, served = threading.Lock(), set(), [], []
-
-    def work(devices, name):
-        with devices.hold(f"align/{name}") as environment:
-            mine = environment["CUDA_VISIBLE_DEVICES"].split(",")
-            with guard:
-                clashes.extend(in_use & set(mine))
-                in_use.update(mine)
-                served.append(mine)
-            with guard:
-                in_use.difference_update(mine)
-
-    threads = [threading.Thread(target=work, args=(flows[n % 2], n)) for n in range(12)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(60)
-    assert len(served) == 12
-    assert all(len(set(mine)) == 2 for mine in served)
-    assert clashes == []
+    """Each has GPUs while the other has: without the locks both would take the first two."""
+    one, other = (Devices(tmp_path, {"gpus": 4, "gpus_per_run": 2, "slots": 3}) for _ in range(2))
+    assert one.slots == {CPU: 3, GPU: 2}
+    with one.hold("align/a") as first, other.hold("align/b") as second:
+        ids = [set(held["CUDA_VISIBLE_DEVICES"].split(",")) for held in (first, second)]
+        assert [len(held) for held in ids] == [2, 2]
+        assert ids[0] | ids[1] == {"0", "1", "2", "3"}
+    with other.hold("align/c") as third:
+        assert third == first, "given back"
 
 
-def test_gpus_that_are_taken_are_waited_for(tmp_path):
-    devices = Devices(tmp_path, {"gpus": 2, "gpus_per_run": 2})
-    begun = threading.Event()
+def test_gpus_that_are_taken_are_waited_for(tmp_path, monkeypatch):
+    """Half of what a stage run needs is no use to it, and it does not keep that half from others."""
+    events, let_go = queue.Queue(), threading.Event()
+
+    def pause(seconds: float, run: str) -> None:
+        events.put("waits")
+        assert let_go.wait(60)
+
+    monkeypatch.setattr(devices, "pause", pause)
+    both, single = Devices(tmp_path, {"gpus": 2, "gpus_per_run": 2}), Devices(tmp_path, {"gpus": 2, "gpus_per_run": 1})
 
     def other():
-        with devices.hold("score/a"):
-            begun.set()
+        with both.hold("score/a"):
+            events.put("begun")
 
-    with devices.hold("instruct/a"):
-        threading.Thread(target=other, daemon=True).start()
-        assert not begun.wait(0.7)
-    assert begun.wait(30)
+    with single.hold("instruct/a"):
+        thread = threading.Thread(target=other, daemon=True)
+        thread.start()
+        assert events.get(timeout=60) == "waits"
+        with single.hold("instruct/b") as environment:
+            assert environment == {"CUDA_VISIBLE_DEVICES": "1"}
+    let_go.set()
+    assert events.get(timeout=60) == "begun"
+    thread.join(60)
 
 
 def test_who_waits_for_gpus_stops_with_the_flow(tmp_path):
