@@ -1,4 +1,4 @@
-"""What every command shares: the consoles, errors as one message with exit code 2, and how a result is told."""
+"""What every command shares: the consoles, errors as one message with exit code 2, and how a result is shown."""
 
 import contextlib
 import io
@@ -7,10 +7,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from flows.designs.plan import Plan
+    from flows.execution.result import Result
+    from tasks.identity.settings import Settings
 
 console = Console()
 errors = Console(stderr=True)
@@ -28,7 +34,7 @@ def reporting() -> Iterator[None]:
     """Errors in what the user gave end with a message and code 2; a signal to end ends like Ctrl-C."""
     from data_registry.errors import InputError
 
-    def stop(number: int, frame: Any) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
@@ -60,14 +66,14 @@ def root() -> Path:
     return project_root()
 
 
-def settings() -> Any:
+def settings() -> "Settings":
     """params.yaml and plan.yaml."""
     from tasks.identity.settings import load
 
     return load(root())
 
 
-def summary(result: Any) -> None:
+def summary(result: "Result") -> None:
     """How many stage runs there were, and what became of them."""
     from flows.text import clock
 
@@ -77,14 +83,14 @@ def summary(result: Any) -> None:
     console.print(f"{text}{failed} ({clock(result.seconds)})")
 
 
-def deliver_pending(plan: Any) -> None:
+def deliver_pending(plan: "Plan") -> None:
     """Bring to the trackers (MLflow) what they may not have."""
     from flows.tracking import delivery
 
     delivery.deliver_pending(root(), plan, warn)
 
 
-def leave(result: Any) -> None:
+def leave(result: "Result") -> None:
     """Exit with 1 if something failed."""
     if not result.ok:
         raise typer.Exit(EXIT_FAILED)

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from flows.cli import data, upkeep
+from flows.cli.choices import best_design, designs_of, rows_of
 from flows.cli.common import (
     DesignName,
     Json,
@@ -54,7 +55,7 @@ def plan(
     with reporting():
         from flows.execution.estimate import outlook, show
 
-        seen = outlook(root(), _chosen(design, row, all), slots, price)
+        seen = outlook(root(), designs_of(design, row, all), slots, price)
         if as_json:
             print_json(seen.as_json())
         else:
@@ -94,7 +95,7 @@ def roadmap(
         from flows.execution.display import Display
         from flows.roadmap import REPORT, run_roadmap
 
-        made = run_roadmap(root(), _rows(rows), Display(console, "roadmap"), warn)
+        made = run_roadmap(root(), rows_of(rows), Display(console, "roadmap"), warn)
         summary(made.result)
         if made.report is not None:
             from tasks.report.terminal import table
@@ -140,18 +141,18 @@ def sweep(
         from flows.sweep import run_sweep
 
         display = NoDisplay() if as_json else Display(console, f"sweep {study}")
-        found, result = run_sweep(root(), study, trials, workers, sampler, display, warn, halving)
+        evaluated, result = run_sweep(root(), study, trials, workers, sampler, display, warn, halving)
         if as_json:
-            from flows.search.trials import rows_of
+            from flows.search import trials as studied
 
-            print_json(rows_of(found))
+            print_json(studied.rows_of(evaluated))
             for error in result.errors.values():
                 warn(str(error))
         else:
             from flows.cli.tables import trials_table
 
             summary(result)
-            console.print(trials_table(found))
+            console.print(trials_table(evaluated))
         leave(result)
 
 
@@ -162,15 +163,16 @@ def status(
 ) -> None:
     """The stage runs of plan.yaml: what is there, what runs and how far it is, what is missing."""
     with reporting():
-        from flows.execution.status import status_of, status_table, watch_runs
+        from flows.cli import tables
+        from flows.execution.status import status_of, watched
 
         if watch:
-            watch_runs(root(), errors)
+            tables.watch(errors, watched(root()))
         rows = status_of(root())
         if as_json:
             print_json(rows)
         else:
-            console.print(status_table(rows))
+            console.print(tables.status_table(rows))
 
 
 @app.command()
@@ -180,13 +182,14 @@ def info(
 ) -> None:
     """Everything about a stage run: what it is, its inputs, who uses it, how to reproduce it."""
     with reporting():
-        from flows.execution.status import info_of, show_info
+        from flows.cli.tables import info_table
+        from flows.execution.status import info_of
 
         about = info_of(root(), name)
         if as_json:
             print_json(about)
         else:
-            show_info(console, about)
+            console.print(info_table(about))
 
 
 @app.command()
@@ -198,7 +201,7 @@ def report(
     with reporting():
         from flows.roadmap import REPORT, write_report
 
-        results = write_report(root(), _rows(rows), None)
+        results = write_report(root(), rows_of(rows), None)
         if as_json:
             print_json(results)
         else:
@@ -232,7 +235,7 @@ def ask(
     with reporting():
         from tasks.use.ask import answer
 
-        chosen = design or _best_design()
+        chosen = design or best_design()
         errors.print(f"[dim]{chosen}[/dim]")
         console.print(answer(root(), chosen, image, question), markup=False)
 
@@ -250,43 +253,6 @@ def ui(
             serve(root(), mlflow_port, prefect_port, console)
         except KeyboardInterrupt:  # the way to end it, no failure
             console.print("stopped")
-
-
-def _chosen(names: list[str] | None, rows: list[int] | None, all: bool) -> list:
-    from flows.designs.design import choose, kept
-
-    designs = choose([*(rows or []), *(names or [])], settings().scale)
-    if all:
-        from flows.search.config import read_config
-
-        designs += list(read_config(root()).space.designs())
-    return list(dict.fromkeys(designs or kept(settings().params)))
-
-
-def _rows(text: str) -> list:
-    from data_registry.errors import InputError
-    from flows.designs.design import ROADMAP, ROWS, choose
-
-    named = {"roadmap": ROADMAP, "all": tuple(ROWS)}
-    rows = named.get(text) or [one.strip() for one in text.split(",") if one.strip()]
-    if not rows or not all(str(one).isdigit() for one in rows):
-        raise InputError(f"--rows {text!r}: give `roadmap`, `all`, or row numbers such as 1,3,8")
-    return choose(rows, settings().scale)
-
-
-def _best_design() -> str:
-    from data_registry.errors import InputError
-
-    scores = {}
-    from flows.designs.plan import read_plan
-
-    known = read_plan(root()).entries["score"]
-    for path in (root() / "runs" / settings().scale / "score").glob("*/metrics.json"):
-        if not path.parent.name.startswith("blind_") and path.parent.name in known:
-            scores[path.parent.name] = json.loads(path.read_text())["average"]
-    if not scores:
-        raise InputError("no design has been scored yet; run `make roadmap` first")
-    return max(sorted(scores), key=scores.__getitem__)
 
 
 if __name__ == "__main__":

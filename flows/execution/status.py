@@ -2,22 +2,16 @@
 Reads only; `end_owner` is the exception and is asked for by name."""
 
 import contextlib
-import json
 import time
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from data_registry.errors import InputError, nearest
 from flows.designs.design import parse
 from flows.designs.plan import plan_of, read_plan
 from flows.execution.plan_file import others_work
 from flows.store.dvc_store import is_current
-from flows.text import clock
 from tasks.identity import manifest, settings
 from tasks.identity.files import read_json
 from tasks.identity.paths import Paths
@@ -45,34 +39,14 @@ def status_of(root: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def status_table(rows: list[dict[str, Any]]) -> Table:
-    """`status_of` for people."""
-    colors = {"there": "green", "running": "cyan", "outdated": "yellow", "missing": "dim"}
-    table = Table(box=None, pad_edge=False)
-    for name in ("stage", "stage run", "state", ""):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        stage, _, name = row["run"].partition("/")
-        if row.get("total"):
-            left = f", {clock(row['remaining_s'])} left" if "remaining_s" in row else ""
-            detail = f"{row['done'] / row['total']:.0%}{left}"
-        else:
-            detail = f"computed in {clock(row['seconds'])}" if "seconds" in row and row["state"] == "there" else ""
-        table.add_row(stage, name, f"[{colors[row['state']]}]{row['state']}[/]", detail)
-    return table
-
-
-def watch_runs(root: Path, console: Console) -> None:
-    """Show the stage runs of plan.yaml that run, live, until none does and no flow is about to start one."""
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+def watched(root: Path) -> Iterator[list[dict[str, Any]]]:
+    """`status_of` every few seconds, for as long as a stage run runs or a flow is about to start one."""
+    while True:
         rows = status_of(root)
-        while (running := [row for row in rows if row["state"] == "running"]) or others_work(root):
-            table = status_table(running)
-            counts = Counter(row["state"] for row in rows)
-            table.caption = ", ".join(f"{count} {state}" for state, count in counts.items())
-            live.update(table, refresh=True)
-            time.sleep(_WATCH_SECONDS)
-            rows = status_of(root)
+        if not (others_work(root) or any(row["state"] == "running" for row in rows)):
+            return
+        yield rows
+        time.sleep(_WATCH_SECONDS)
 
 
 def info_of(root: Path, name: str) -> dict[str, Any]:
@@ -127,17 +101,6 @@ def _state(
     if is_current(found, run, contents, known):
         return "there"
     return "outdated" if paths.out.exists() else "missing"
-
-
-def show_info(console: Console, about: dict[str, Any]) -> None:
-    """`info_of` for people."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for key, value in about.items():
-        text = "\n".join(map(str, value)) if isinstance(value, list) else value
-        table.add_row(key, json.dumps(text, indent=1, ensure_ascii=False) if isinstance(text, dict) else str(text))
-    console.print(table)
 
 
 def claims(root: Path) -> list[dict[str, Any]]:
