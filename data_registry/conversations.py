@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_registry.errors import InputError
+from data_registry.storage import parquet
 
 IMAGE = "<image>\n"  # opens the first human turn of a sample with an image
 LETTERS = "ABCD"
+_REMEDY = "build the data set again"
 
 SCHEMA = pa.schema(
     [
@@ -68,24 +69,15 @@ def write(path: Path, records: Iterable[dict[str, Any]], batch: int = 5000) -> i
 
 
 def read(path: Path, batch: int = 5000) -> Iterator[dict[str, Any]]:
-    """Records of a Parquet file, one batch in memory at a time. InputError where it is no Parquet or lacks a column."""
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); build the data set again") from error
-    if missing := [name for name in SCHEMA.names if name not in file.schema_arrow.names]:
-        raise InputError(f"{path}: no column {missing[0]!r}; conversations have {', '.join(SCHEMA.names)}")
-    with file:
-        for group in file.iter_batches(batch_size=batch, columns=SCHEMA.names):
-            yield from group.to_pylist()
+    """Records of a Parquet file, one batch in memory at a time. InputError where it is not that."""
+    with parquet.opened(path, SCHEMA, "conversations", _REMEDY) as file:
+        yield from parquet.rows(file, path, SCHEMA.names, batch, _REMEDY)
 
 
 def ids(path: Path) -> list[str]:
     """The records' ids in their order, without reading what they say. InputError as for `read`."""
-    try:
-        return pq.read_table(path, columns=["id"]).column("id").to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); build the data set again") from error
+    with parquet.opened(path, SCHEMA, "conversations", _REMEDY) as file, parquet.reading(path, _REMEDY):
+        return file.read(columns=["id"]).column("id").to_pylist()
 
 
 def pairs(item: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from data_registry import ranges
 from data_registry.annotate import scenes
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
-from data_registry.storage import shards
+from data_registry.storage import pictures, shards
 from tasks.identity.files import write_json
 from tasks.sources import annotators, given_pictures, pose_head
 from tasks.sources.annotators import DATASET_ID, Annotation, Annotators, Networks, Tags
@@ -96,8 +96,8 @@ def annotate(
         for k in range(start, min(start + p.batch, members.stop)):
             try:
                 decoded[k] = _decode(folder / names[k], p.most_px)
-            except shards.UNDECODABLE as error:
-                failures[names[k]] = f"does not decode: {error}"
+            except pictures.UNDECODABLE as error:
+                failures[names[k]] = f"does not decode: {pictures.why(error)}"
         try:
             found += networks(list(decoded), [names[k] for k in decoded], list(decoded.values()))
         except Exception as error:
@@ -125,7 +125,7 @@ def _decode(path: Path, most_px: int) -> np.ndarray:
     with Image.open(io.BytesIO(path.read_bytes())) as image:
         if image.width * image.height > most_px:
             raise ValueError(f"{image.width}×{image.height} pixels are more than annotate: most_px {most_px}")
-        return np.asarray(shards.to_rgb(image))
+        return np.asarray(pictures.to_rgb(image))
 
 
 def _join(run: StageRun, p: Params, folder: Path, parts: list[Path]) -> Metrics:

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from data_registry.errors import InputError, nearest
-from data_registry.readers.imagenet3d_pickles import SCHEMA
+from data_registry.readers.imagenet3d_pickles import ANGLES, NO_STATUS, SCHEMA, check_angles
 from data_registry.scene import Camera, Provenance, Scene, SceneObject
+from data_registry.storage import parquet
 
 SOURCE = "ImageNet3D"
 STATUSES = ("status_good", "status_partially", "status_barely", "status_bad")
 KEPT = ("status_good", "status_partially")
 _DROPS = {"status_barely": "barely visible", "status_bad": "bad quality", "status_partially": "partially visible"}
 _BATCH = 5000
+_REMEDY = "convert the annotations again"
 # Columns: the axes of an object's box (x front, y down, z left) in the CAD frame (front -y, up +z)
 BOX_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
@@ -70,6 +70,8 @@ def read(path: str | Path, drops: Counter[str] | None = None, statuses: tuple[st
             raise InputError(f"{status}: no object_status, {nearest(status, STATUSES)}")
     seen: set[str] = set()
     for key, rows in groupby(_rows(path), key=lambda row: row["image"]):
+        if not key:
+            raise InputError(f"{path}: a row has no image; {_REMEDY}")
         if key in seen:
             raise InputError(f"{path}: the rows of image {key} are not together; convert the annotations again")
         seen.add(key)
@@ -89,6 +91,8 @@ def _scene(key: str, rows: list[dict[str, Any]], drops: Counter[str], statuses: 
     objects, others = [], []
     for number, row in enumerate(rows):
         drops["objects"] += 1
+        if not row["class"] or (row["width"], row["height"]) != (width, height):
+            raise InputError(f"{path}: image {key}: a row has no class, or another size than the first; {_REMEDY}")
         box = np.array(row["bbox"] or (), dtype=float)
         reason = _reason(row, box, statuses, f"{path}: image {key}")
         if reason:
@@ -102,15 +106,19 @@ def _scene(key: str, rows: list[dict[str, Any]], drops: Counter[str], statuses: 
 
 def _reason(row: dict[str, Any], box: np.ndarray, statuses: tuple[str, ...], where: str) -> str | None:
     status = row["object_status"]
+    if status is None:
+        return NO_STATUS
     if status not in STATUSES:
         raise InputError(f"{where}: object_status {status!r}: unknown, {nearest(str(status), STATUSES)}")
     if status not in statuses:
         return _DROPS.get(status, status)
-    if not all(math.isfinite(row[angle]) for angle in ("azimuth", "elevation", "theta")):
+    if any(row[angle] is None or not math.isfinite(row[angle]) for angle in ANGLES):
         return "an angle is not a number"
-    if not row["distance"] > 0:
+    check_angles(row, where)
+    if row["distance"] is None or not row["distance"] > 0:
         return "no pose"  # as the authors' own preprocessing does
-    if box.shape != (4,) or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+    inside = np.clip(box, 0, [row["width"], row["height"]] * 2) if box.shape == (4,) else box
+    if box.shape != (4,) or not np.isfinite(box).all() or inside[2] <= inside[0] or inside[3] <= inside[1]:
         return "no 2D box"
     return None
 
@@ -151,12 +159,5 @@ def _table() -> dict[str, Any]:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     if path.suffix == ".npz":
         raise InputError(f"{path}: a pickle, which is never read here; convert trusted ones with imagenet3d_pickles")
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: no readable Parquet file ({error}); convert the annotations again") from None
-    if missing := [name for name in SCHEMA.names if name not in file.schema_arrow.names]:
-        raise InputError(f"{path}: no column {missing[0]!r}; a table has {', '.join(SCHEMA.names)}")
-    with file:
-        for batch in file.iter_batches(batch_size=_BATCH, columns=SCHEMA.names):
-            yield from batch.to_pylist()
+    with parquet.opened(path, SCHEMA, "converted annotations", _REMEDY) as file:
+        yield from parquet.rows(file, path, SCHEMA.names, _BATCH, _REMEDY)

@@ -2,10 +2,12 @@
 Even then nothing but numpy's arrays and numbers is constructed; a file that asks for more is refused, by name."""
 
 import io
+import math
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ SCHEMA = pa.schema(
         ("dense", pa.string()),
     ]
 )
+ANGLES = ("azimuth", "elevation", "theta")
+NO_STATUS = "no object_status"
+_TURN = 2 * math.pi + 0.01  # radians
 _OWN = ("image",)  # columns that are not in the annotation
 _ALLOWED = {
     ("numpy", "ndarray"),
@@ -54,7 +59,10 @@ _BATCH = 5000
 
 
 def convert_trusted(
-    root: str | Path, out: str | Path, progress: Callable[[int, int], None] = lambda done, total: None
+    root: str | Path,
+    out: str | Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    drops: Counter[str] | None = None,
 ) -> int:
     """Write the annotations below `root` as one Parquet file that `imagenet3d.read` takes; returns the objects.
 
@@ -64,9 +72,12 @@ def convert_trusted(
     Args:
         root: ImageNet3D's `annotations`: class/name.npz.
         out: appears whole, or not at all.
+        drops: filled with counts by reason of what is left out: annotations without object_status, which the authors'
+            own preprocessing leaves out as well.
 
     Raises:
-        InputError: no files; a file that is no such annotation or wants anything but numpy's arrays constructed.
+        InputError: no files, or nothing left of them; angles in degrees; a file that is no such annotation or wants
+            anything but numpy's arrays constructed.
     """
     root, out = Path(root), Path(out)
     paths = sorted(root.glob("**/*.npz"))
@@ -75,26 +86,42 @@ def convert_trusted(
     partial = out.with_name(out.name + ".partial")
     count = 0
     rows: list[dict[str, Any]] = []
+    drops = Counter() if drops is None else drops
     try:
         with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
             for done, path in enumerate(paths, 1):
-                rows.extend(_rows(path, root))
+                rows.extend(_rows(path, root, drops))
                 if len(rows) >= _BATCH or done == len(paths):
                     writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
                     count, rows = count + len(rows), []
                 progress(done, len(paths))
+        if not count:
+            raise InputError(f"{root}: none of the annotations of its {len(paths)} files is usable: {dict(drops)}")
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
     return count
 
 
-def _rows(path: Path, root: Path) -> Iterator[dict[str, Any]]:
+def check_angles(row: Mapping[str, Any], where: str) -> None:
+    """That the angles of an annotation are radians: InputError where one is more than a whole turn."""
+    for key in ANGLES:
+        if math.isfinite(row[key]) and abs(row[key]) > _TURN:
+            raise InputError(
+                f"{where}: {key} is {row[key]:g}: more than a turn, so in degrees; angles are radians, "
+                f"convert them (value * pi / 180)"
+            )
+
+
+def _rows(path: Path, root: Path, drops: Counter[str]) -> Iterator[dict[str, Any]]:
     picture = path.relative_to(root).with_suffix(".JPEG").as_posix()
     for number, annotation in enumerate(_annotations(path)):
         where = f"{path}: annotation {number}"
         if not isinstance(annotation, dict):
             raise InputError(f"{where}: must be a dict, is {type(annotation).__name__}; fetch the file again")
+        if annotation.get("object_status") is None:
+            drops[NO_STATUS] += 1
+            continue
         row = {"image": picture}
         for field in SCHEMA:
             if field.name in _OWN:
@@ -103,6 +130,7 @@ def _rows(path: Path, root: Path) -> Iterator[dict[str, Any]]:
                 spare = [str(key) for key in annotation if key not in SCHEMA.names]
                 raise InputError(f"{where}: the key '{field.name}' is missing; {nearest(field.name, spare or ['-'])}")
             row[field.name] = _plain(annotation[field.name], field, where)
+        check_angles(row, where)
         yield row
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
 from data_registry.scene import Scene
-from data_registry.storage.shards import UNDECODABLE
+from data_registry.storage.pictures import UNDECODABLE, why
 
 SOURCE = "KITTI"
 _COLUMNS = ("type", "truncated", "occluded", "alpha", *("x1", "y1", "x2", "y2"), *"hwl", *"xyz", "rotation_y")
@@ -173,7 +173,7 @@ def _picture(root: Path, frame: str) -> tuple[int, int, str]:
                 with Image.open(root / key) as image:
                     return *image.size, key
             except UNDECODABLE as error:
-                raise InputError(f"{root / key}: does not decode ({error}); fetch it again") from None
+                raise InputError(f"{root / key}: does not decode ({why(error)}); fetch it again") from None
     raise InputError(f"{root}/image_2/{frame}.png: no such picture; fetch it, or remove label_2/{frame}.txt")
 
 

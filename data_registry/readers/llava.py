@@ -1,22 +1,19 @@
-"""LLaVA's conversation JSON (CC558K, Mix665K) as the project's conversations, record by record.
+"""Conversation files (LLaVA's JSON as of CC558K and Mix665K, and other forms) as ours, record by record.
 A record that breaks the format is counted by reason, or refused with its index; missing images are named."""
 
-import os
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from data_registry import conversations
-from data_registry.conversations import IMAGE
 from data_registry.errors import InputError
-from data_registry.readers.json_stream import elements
-from data_registry.storage.shards import UNDECODABLE, to_rgb
+from data_registry.readers import chat_forms
+from data_registry.storage.pictures import UNDECODABLE, inside, is_file, to_rgb
 
-_MARK = IMAGE.strip()
 _ROLES = ("human", "gpt")
 _MISSING, _UNDECODABLE = "image is missing", "image does not decode"
 
@@ -24,11 +21,12 @@ _MISSING, _UNDECODABLE = "image is missing", "image does not decode"
 @dataclass(slots=True)
 class Audit:
     """What a reader met: how many records there were, how many it dropped by reason, and which images are missing or do
-    not decode."""
+    not decode. left_out: of records that are kept, parts that are not taken, by what they are."""
 
     records: int = 0
     drops: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def kept(self) -> int:
@@ -49,7 +47,8 @@ def read(
     NAME/ID#INDEX, since Mix665K repeats ids; the index is the record's in the file.
 
     Args:
-        path: a JSON list of {id, image, conversations: [{from, value}]}; `image` is absent in text-only records.
+        path: a JSON list, or JSON Lines, of {id, image, conversations: [{from, value}]}, or one of the other forms that
+            `chat_forms` knows; `image` is absent in text-only records.
         name: of the data set, as its card has it.
         kind: the type of every pair, e.g. "caption".
         images: which image keys there are (`shards.Images`, `FolderImages`, `DecodedImages`); None: not checked.
@@ -57,12 +56,12 @@ def read(
         strict: refuse the first broken record instead of counting it.
 
     Raises:
-        InputError: broken JSON (with the byte), no list; if strict, the first broken record with its index.
+        InputError: broken JSON (with the byte or line), no records; if strict, the first broken record with its index.
     """
     audit = Audit() if audit is None else audit
-    for index, record in enumerate(elements(Path(path))):
+    for index, written in enumerate(chat_forms.records(Path(path))):
         audit.records += 1
-        broken = _broken(record) or _lacking(record, images)
+        record, broken, system = _checked(written, images)
         if broken:
             of_image = broken in (_MISSING, _UNDECODABLE)
             if strict:
@@ -72,7 +71,17 @@ def read(
             if of_image:
                 audit.missing.append(record["image"])
             continue
+        audit.left_out.update({"system turn": system} if system else {})
         yield _converted(record, index, name, kind)
+
+
+def _checked(written: Any, images: Container[str] | None) -> tuple[dict[str, Any], str | None, int]:
+    """A record in LLaVA's fields, why it is dropped if it is, and how many system turns were left out."""
+    try:
+        record, system = chat_forms.normal(written)
+    except chat_forms.Unsupported as error:
+        return {}, str(error), 0
+    return record, _broken(record) or _lacking(record, images), system
 
 
 def convert(
@@ -98,15 +107,12 @@ def convert(
 
 @dataclass(frozen=True, slots=True)
 class FolderImages:
-    """The pictures below a folder by relative path, looked up on disk; a path that leads out of it is not there."""
+    """The pictures below a folder by relative path, looked up on disk; a path that itself leads out is not there."""
 
     folder: Path
 
     def __contains__(self, key: object) -> bool:
-        path = PurePosixPath(str(key))
-        if path.is_absolute() or ".." in path.parts:
-            return False
-        return os.path.isfile(self.folder / path)  # noqa: PTH113 (Path's own raises where a name is too long)
+        return is_file(inside(self.folder, key))
 
 
 class DecodedImages:
@@ -132,7 +138,7 @@ def _decodes(path: Path) -> bool:
     return True
 
 
-def _broken(record: Any) -> str | None:
+def _broken(record: dict[str, Any]) -> str | None:
     """Why a record breaks the format, or None. Only then may its fields be taken for granted."""
     for check in (_broken_fields, _broken_turns, _broken_marks, _broken_text):
         if reason := check(record):
@@ -140,14 +146,10 @@ def _broken(record: Any) -> str | None:
     return None
 
 
-def _broken_fields(record: Any) -> str | None:
-    if not isinstance(record, dict):
-        return "is no object"
+def _broken_fields(record: dict[str, Any]) -> str | None:
     if not isinstance(record.get("id"), str | int):
         return "has no id"
     image = record.get("image")
-    if isinstance(image, list):
-        return "has several images"
     if image is not None and not (isinstance(image, str) and image):
         return "image is no path"
     return None
@@ -170,7 +172,7 @@ def _broken_turns(record: dict[str, Any]) -> str | None:
 
 
 def _broken_marks(record: dict[str, Any]) -> str | None:
-    marks = [turn["value"].count(_MARK) for turn in record["conversations"]]
+    marks = [turn["value"].count(chat_forms.MARK) for turn in record["conversations"]]
     if any(marks[1:]) or marks[0] > 1:
         return "an image mark outside the start"
     if marks[0] and record.get("image") is None:
@@ -201,7 +203,7 @@ def _lacking(record: dict[str, Any], images: Container[str] | None) -> str | Non
 
 def _question(text: str) -> str:
     """A first question without its image mark."""
-    return text.replace(_MARK, "").strip()
+    return text.replace(chat_forms.MARK, "").strip()
 
 
 def _converted(record: dict[str, Any], index: int, name: str, kind: str) -> dict[str, Any]:

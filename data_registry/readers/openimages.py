@@ -13,7 +13,7 @@ from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.scene import Camera, Provenance, Scene, SceneObject
-from data_registry.storage.shards import UNDECODABLE
+from data_registry.storage.pictures import UNDECODABLE, inside, is_file, why
 
 SOURCE = "OpenImages"
 _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax")
@@ -82,14 +82,14 @@ def folder_sizes(folder: str | Path) -> Sizes:
     folder = Path(folder)
 
     def size(key: str) -> tuple[int, int] | None:
-        path = folder / key
-        if not path.is_file():
+        path = inside(folder, key)
+        if not is_file(path):
             return None
         try:
             with Image.open(path) as image:
                 return image.size
         except UNDECODABLE as error:
-            raise InputError(f"{path}: does not decode ({error}); fetch it again") from None
+            raise InputError(f"{path}: does not decode ({why(error)}); fetch it again") from None
 
     return size
 

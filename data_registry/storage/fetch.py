@@ -106,7 +106,12 @@ def fetch(
         if card.obtain.how == "hub":
             hub.bring(card, wanted, folder, ledger, note)
         else:
-            _bring(_Job(s3.Source(card), ledger, progress, note, patience, pause), wanted, folder, workers)
+            _bring(
+                _Job(s3.Source(card.name, card.obtain), ledger, progress, note, patience, pause),
+                wanted,
+                folder,
+                workers,
+            )
         return [ledger.check(file, thorough=False) for file in files]
 
 
@@ -249,7 +254,7 @@ def _stat(job: _Job, file: File) -> tuple[int, str, str | None]:
             continue
         if file.size is not None and size != file.size:
             raise InputError(
-                f"{job.source.card.name}: {file.path}: has {size:,} bytes at the source, {file.size:,} in the card; "
+                f"{job.source.name}: {file.path}: has {size:,} bytes at the source, {file.size:,} in the card; "
                 "if the source published a new version, correct the card"
             )
         return size, etag, md5

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from data_registry.cards.card import Card, File
+from data_registry.cards.card import File, Obtain
 from data_registry.errors import InputError
 
 _CHUNK = 1 << 20
@@ -22,14 +22,15 @@ class Changed(Exception):
 
 
 class Source:
-    """Reads the objects of a card that is obtained by S3; safe to share between threads.
+    """Reads the objects of a data set that is obtained by S3; safe to share between threads.
 
     Args:
-        card: its `obtain` says which bucket and whether requests are signed; signed ones take boto3's credentials.
+        name: of the data set, for messages.
+        obtain: which bucket, and whether requests are signed; signed ones take boto3's credentials.
     """
 
-    def __init__(self, card: Card) -> None:
-        self.card = card
+    def __init__(self, name: str, obtain: Obtain) -> None:
+        self.name, self.obtain = name, obtain
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -69,17 +70,17 @@ class Source:
                 yield from body.iter_chunks(_CHUNK)
 
     def _bucket(self, file: File) -> str:
-        return file.bucket or self.card.obtain.bucket
+        return file.bucket or self.obtain.bucket
 
     def _endpoint(self, file: File) -> str:
-        return file.endpoint or self.card.obtain.endpoint
+        return file.endpoint or self.obtain.endpoint
 
     def _client(self, file: File) -> Any:
         import boto3
         from botocore import UNSIGNED
         from botocore.config import Config
 
-        obtain, endpoint = self.card.obtain, self._endpoint(file)
+        obtain, endpoint = self.obtain, self._endpoint(file)
         with self._lock:  # creating clients is not safe between threads, using them is
             if endpoint not in self._clients:
                 config = Config(
@@ -105,7 +106,7 @@ class Source:
             *(known.NoCredentialsError, known.PartialCredentialsError, known.ProfileNotFound),
             *(known.CredentialRetrievalError, known.TokenRetrievalError, known.SSOError),
         )
-        where = f"{self.card.name}: s3://{self._bucket(file)}/{file.key or file.path}"
+        where = f"{self.name}: s3://{self._bucket(file)}/{file.key or file.path}"
         try:
             yield
         except known.ClientError as error:
@@ -128,7 +129,7 @@ class Source:
             raise InputError(f"{where}: {error}; correct the card's endpoint, region or bucket") from None
 
     def _remedy(self) -> str:
-        obtain = self.card.obtain
+        obtain = self.obtain
         accept = f"accept the licence at {obtain.accept}, and " if obtain.accept else ""
         if obtain.credentials == "unsigned":
             return f"{accept}if the bucket is no longer public, set credentials: required in the card"

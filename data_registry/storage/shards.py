@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from data_registry.errors import InputError, nearest
-from data_registry.storage import streamed
+from data_registry.storage import parquet, streamed
+from data_registry.storage.pictures import UNDECODABLE, to_rgb, why
 
 SCHEMA = pa.schema(
     [
@@ -27,8 +28,7 @@ SCHEMA = pa.schema(
     ]
 )
 DIGESTS = "pictures.parquet"  # image, sha256: of folders that bring their own pictures, which others may hold too
-# what Pillow raises where a picture does not decode
-UNDECODABLE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
+_REMEDY = "compute or fetch it again"
 _GROUP = 64  # images per row group: what one look-up reads
 _CACHED = 16  # row groups kept in memory by a reader
 
@@ -97,13 +97,6 @@ class Writer:
         self._bytes = self._count = 0
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture with 8 bits per channel as RGB; one of `UNDECODABLE` where it does not decode or has more of them."""
-    if image.mode[0] in "IF":
-        raise ValueError(f"pixels of mode {image.mode}; more than 8 bits per channel would be cut off at white")
-    return image.convert("RGB")
-
-
 def has_images(folder: Path) -> bool:
     """Whether a folder has shards of images, or an index of them."""
     return (folder / streamed.INDEX).exists() or any(folder.glob("images-*.parquet"))
@@ -146,19 +139,22 @@ class Images:
         self._files: dict[int, pq.ParquetFile] = {}
         self._starts: dict[int, list[int]] = {}  # first row of each row group
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
-        for one in (self.folder, *map(Path, others)):
-            if (one / streamed.INDEX).exists():
-                self._add_streamed(one, address)
+        for each in (self.folder, *map(Path, others)):
+            if (each / streamed.INDEX).exists():
+                self._add_streamed(each, address)
             else:
-                self._add(one)
+                self._add(each)
 
     def _add(self, folder: Path) -> None:
-        found = sorted(folder.glob("images-*.parquet"))
-        if not found:
+        paths = sorted(folder.glob("images-*.parquet"))
+        if not paths:
             raise InputError(f"{folder}: no images-*.parquet; compute the scenes first, or name their folder")
-        for path in found:
+        for path in paths:
             self._paths.append(path)
-            self._note(self._open(len(self._paths) - 1).read(columns=["image"]).column("image").to_pylist())
+            file = self._open(len(self._paths) - 1)
+            with parquet.reading(path, _REMEDY):
+                keys = file.read(columns=["image"]).column("image").to_pylist()
+            self._enter(keys)
 
     def _add_streamed(self, folder: Path, address: Callable[[Path], streamed.Address] | None) -> None:
         if self._cache is None or address is None:
@@ -170,10 +166,10 @@ class Images:
         for shard in streamed.read_index(folder):
             self._remote[len(self._paths)] = where, shard
             self._paths.append(folder / shard.name)
-            self._note(keys[start : start + shard.images])
+            self._enter(keys[start : start + shard.images])
             start += shard.images
 
-    def _note(self, keys: Iterable[str]) -> None:
+    def _enter(self, keys: Iterable[str]) -> None:
         """The keys of the last shard, in its order."""
         shard, path = len(self._paths) - 1, self._paths[-1]
         for row, key in enumerate(keys):
@@ -182,11 +178,11 @@ class Images:
             elif not self._same(key, self._paths[self._where[key][0]].parent, path.parent):
                 raise InputError(f"{path}: image key {key} occurs twice in {self.folder}; keys must be unique")
 
-    def _same(self, key: str, one: Path, other: Path) -> bool:
+    def _same(self, key: str, first: Path, second: Path) -> bool:
         """Whether two folders are known to mean the same picture by a key."""
-        if one == other:
+        if first == second:
             return False
-        known = [_digests(folder).get(key) for folder in (one, other)]
+        known = [_digests(folder).get(key) for folder in (first, second)]
         return known[0] is not None and known[0] == known[1]
 
     def __len__(self) -> int:
@@ -207,7 +203,7 @@ class Images:
                 rgb = np.asarray(to_rgb(image))
         except UNDECODABLE as error:
             raise InputError(
-                f"{path}: image {key} does not decode ({error}); write it again as JPEG or PNG, or remove it"
+                f"{path}: image {key} does not decode ({why(error)}); write it again as JPEG or PNG, or remove it"
             ) from None
         if rgb.shape[:2] != (height, width):
             raise InputError(
@@ -257,7 +253,9 @@ class Images:
         if place in self._groups:
             self._groups.move_to_end(place)
         else:
-            self._groups[place] = self._open(shard).read_row_group(group, use_threads=False)
+            file = self._open(shard)
+            with parquet.reading(self._paths[shard], _REMEDY):
+                self._groups[place] = file.read_row_group(group, use_threads=False)
             if len(self._groups) > _CACHED:
                 self._groups.popitem(last=False)
         return self._groups[place]
@@ -266,15 +264,9 @@ class Images:
         if shard in self._remote:
             return self._cache.open(*self._remote[shard])
         if shard not in self._files:
-            path = self._paths[shard]
-            try:
-                file = pq.ParquetFile(path, memory_map=True)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(f"{path}: no readable Parquet file ({error}); compute or fetch it again") from None
-            missing = [name for name in SCHEMA.names if name not in file.schema_arrow.names]
-            if missing:
-                raise InputError(f"{path}: the column '{missing[0]}' is missing; a shard has {', '.join(SCHEMA.names)}")
-            self._files[shard] = file
+            self._files[shard] = parquet.opened(
+                self._paths[shard], SCHEMA, "shards of images", _REMEDY, memory_map=True
+            )
         return self._files[shard]
 
 

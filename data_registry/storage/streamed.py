@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from data_registry.cards.card import Card, File, Obtain
+from data_registry.cards.card import File, Obtain
 from data_registry.errors import InputError
 from data_registry.storage import fetch, s3
 
@@ -45,7 +45,7 @@ class Address:
     def source(self) -> s3.Source:
         """What reads its objects."""
         way = Obtain("s3", self.bucket, self.endpoint, credentials="required" if self.signed else "unsigned")
-        return s3.Source(Card(name=str(self), title="", kind="", source="", license="", obtain=way))
+        return s3.Source(str(self), way)
 
     def names(self) -> list[str]:
         """Of the shards that are there; InputError where there are none."""

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
 from data_registry.scene import Scene, SceneObject
-from data_registry.storage.shards import UNDECODABLE, Images, to_rgb
+from data_registry.storage.pictures import UNDECODABLE, inside, shown, to_rgb, why
+from data_registry.storage.shards import Images
 
 _EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 _BOX, _FRONT, _ARROW, _TEXT = (255, 210, 0), (255, 60, 40), (60, 255, 90), (255, 255, 255)
@@ -63,12 +64,16 @@ def _box(draw: ImageDraw.ImageDraw, scene: Scene, thing: SceneObject, scale: flo
 
 def _from_folder(folder: Path) -> Callable[[str], np.ndarray]:
     def load(key: str) -> np.ndarray:
-        path = folder / key
+        path = inside(folder, key)
+        if path is None:
+            raise InputError(f"{folder}: file_path {shown(key)} leads out of it; make it relative")
         try:
             with Image.open(path) as image:
                 return np.asarray(to_rgb(image))
         except UNDECODABLE as error:
-            raise InputError(f"{path}: no readable image ({error}); --images is where each file_path starts") from None
+            raise InputError(
+                f"{path}: no readable image ({why(error)}); --images is where each file_path starts"
+            ) from None
 
     return load
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data_registry.errors import InputError
-from data_registry.storage.shards import UNDECODABLE, to_rgb
+from data_registry.storage.pictures import UNDECODABLE, to_rgb, why
 
 PAD_COLOR = (122, 116, 104)  # CLIP's mean pixel, as LLaVA pads
 
@@ -21,8 +21,7 @@ def decode_image(data: bytes, name: str, upright: bool = False) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         return to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except UNDECODABLE as error:
-        why = str(error).partition(" <")[0]  # without the address of an object
-        raise InputError(f"image {name}: does not decode ({why}); replace the file or drop the sample") from None
+        raise InputError(f"image {name}: does not decode ({why(error)}); replace the file or drop the sample") from None
 
 
 def pad_to_square(image: Image.Image, color: tuple[int, int, int] = PAD_COLOR) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Scenes that the user gives: Omni3D files and their pictures, checked and packed as the renderer's are.
+"""A set of scenes made of the user's own files: Omni3D annotations and their pictures, checked and packed into shards.
 Where they lie is `runtime`, no part of the identity; what they are is `given`, a digest of every byte that is used."""
 
 import hashlib
@@ -7,14 +7,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
 from data_registry.scene import Scene
-from data_registry.storage import shards, streamed
+from data_registry.storage import pictures, shards, streamed
 
 
 class Source(NamedTuple):
@@ -24,16 +24,24 @@ class Source(NamedTuple):
     pictures: Path
 
 
+class Digest(Protocol):
+    """What hashlib's objects do."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
 def places(runtime: dict[str, Any], name: str) -> list[Source]:
     """What `runtime.scenes.<name>` of params.yaml names: {annotations, pictures}, or a list of them."""
-    given = (runtime.get("scenes") or {}).get(name) or {}
-    found = []
-    for one in given if isinstance(given, list) else [given]:
+    named = (runtime.get("scenes") or {}).get(name) or {}
+    sources = []
+    for entry in named if isinstance(named, list) else [named]:
         for key in Source._fields:
-            if not isinstance(one, dict) or not one.get(key):
-                raise InputError(f"params.yaml: runtime.scenes.{name}.{key}: missing; say where the given scenes lie")
-        found.append(Source(*(Path(one[key]).expanduser() for key in Source._fields)))
-    return found
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), str) or not entry[key]:
+                raise InputError(
+                    f"params.yaml: runtime.scenes.{name}.{key}: missing, or no path; say where the scenes lie"
+                )
+        sources.append(Source(*(Path(entry[key]).expanduser() for key in Source._fields)))
+    return sources
 
 
 def pack(sources: Sequence[Source], out: Path, given: str, key: str, progress: Callable[[int, int], None]) -> None:
@@ -61,7 +69,7 @@ def pack(sources: Sequence[Source], out: Path, given: str, key: str, progress: C
 def match(
     sources: Sequence[Source],
     where: streamed.Address,
-    pictures: Mapping[str, tuple[str, tuple[int, int]]],
+    known: Mapping[str, tuple[str, tuple[int, int]]],
     out: Path,
     given: str,
     key: str,
@@ -69,7 +77,7 @@ def match(
     """Copy the annotations to `out`, whose pictures are shards on S3; the digest is as if they were packed.
 
     Args:
-        where: of the shards; pictures: SHA-256 and (width, height) by key of what they hold.
+        where: of the shards; known: SHA-256 and (width, height) by key of the pictures that they hold.
         given, key: as in `pack`.
 
     Raises:
@@ -77,9 +85,9 @@ def match(
     """
     digest = hashlib.sha256()
     for source, scene, _ in _scenes(sources, digest):
-        if scene.image not in pictures:
+        if scene.image not in known:
             raise InputError(f"{where}: no image {scene.image}, which {source.annotations} names; add it to a shard")
-        sha256, size = pictures[scene.image]
+        sha256, size = known[scene.image]
         annotated = scene.camera.width, scene.camera.height
         if size != annotated:
             raise _other_size(f"{where}: image {scene.image}", size, source.annotations, annotated)
@@ -87,7 +95,7 @@ def match(
     _keep(sources, out, digest.hexdigest(), given, key)
 
 
-def _scenes(sources: Sequence[Source], digest: Any) -> Iterator[tuple[Source, Scene, int]]:
+def _scenes(sources: Sequence[Source], digest: Digest) -> Iterator[tuple[Source, Scene, int]]:
     """Every scene with its source, and how many there are up to the end of that; annotations go into the digest."""
     before = 0
     for source in sources:
@@ -120,25 +128,43 @@ def _keep(sources: Sequence[Source], out: Path, digest: str, given: str, key: st
 def picture(
     folder: Path, name: str, annotations: Path, size: tuple[int, int] | None = None
 ) -> tuple[bytes, tuple[int, int]]:
-    """The bytes and the size of one picture, which must decode and be as large as annotated, if that is known."""
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{annotations}: images: file_path {name!r} leads out of {folder}; make it relative")
-    if not path.is_file():
-        raise InputError(f"{path}: no such picture; {annotations} names it as file_path {name!r}")
-    data = path.read_bytes()
+    """The bytes and the size of one picture, which must decode and be as large as annotated, if that is known.
+
+    Raises:
+        InputError: a path that leads out of the folder by itself, no such picture, one that does not decode or has
+            another size.
+    """
+    path = pictures.inside(folder, name)
+    named = pictures.shown(name)
+    if path is None:
+        raise InputError(f"{annotations}: images: file_path {named} leads out of {folder}; make it relative")
+    if not pictures.is_file(path):
+        raise InputError(f"{folder / named[1:-1]}: no such picture; {annotations} names it as file_path {named}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give read permission") from None
     try:
         with Image.open(io.BytesIO(data)) as image:
-            shards.to_rgb(image)
-    except shards.UNDECODABLE as error:
-        raise InputError(f"{path}: does not decode ({error}); replace it, or remove it from {annotations}") from None
+            turned = pictures.is_turned(image)
+            pictures.to_rgb(image)
+    except pictures.UNDECODABLE as error:
+        reason = pictures.why(error)
+        raise InputError(f"{path}: does not decode ({reason}); replace it, or remove it from {annotations}") from None
     if size is not None and image.size != size:
-        raise _other_size(str(path), image.size, annotations, size)
+        raise _other_size(str(path), image.size, annotations, size, turned)
     return data, image.size
 
 
-def _other_size(what: str, size: tuple[int, int], annotations: Path, annotated: tuple[int, int]) -> InputError:
+def _other_size(
+    what: str, size: tuple[int, int], annotations: Path, annotated: tuple[int, int], turned: bool = False
+) -> InputError:
+    remedy = "correct width, height and K there"
+    if turned and size == annotated[::-1]:
+        remedy = (
+            "its EXIF orientation turns it by a quarter for viewers, and pixels are read here as they are stored: turn "
+            "the pixels and remove the tag (mogrify -auto-orient), or annotate the stored ones"
+        )
     return InputError(
-        f"{what}: is {size[0]}×{size[1]} pixels, {annotations} says {annotated[0]}×{annotated[1]}; "
-        "correct width, height and K there"
+        f"{what}: is {size[0]}×{size[1]} pixels, {annotations} says {annotated[0]}×{annotated[1]}; {remedy}"
     )

@@ -1,12 +1,12 @@
-"""Pictures of scenes and data sets that may stay on S3: an index in their output, shards that come when needed.
-What they are is `given`, as for pictures on disk; where they lie and how much of them is kept here is `runtime`."""
+"""Pictures of scenes and data sets that stay on S3: an index in the stage's output, shards that come when read.
+What they are is `given` (a digest), as for pictures on disk; where they lie and how much is cached is `runtime`."""
 
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +15,6 @@ from data_registry.cards.card import File
 from data_registry.errors import InputError
 from data_registry.storage import fetch, shards, streamed
 from tasks.identity import manifest
-
-if TYPE_CHECKING:
-    pass
 
 CACHE = ".cache/shards"
 
@@ -67,7 +64,7 @@ def index(
     source, names = where.source(), where.names()
     work = work / "shards"
     work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, tuple[str, tuple[int, int]]] = {}
+    known: dict[str, tuple[str, tuple[int, int]]] = {}
     listed = []
     for done, name in enumerate(names, 1):
         for left in work.glob("images-*.parquet"):
@@ -75,14 +72,14 @@ def index(
         path = fetch.bring(source, File(name, None, None, where.key(name)), work)
         images = shards.Images(work)
         for key in images:
-            if key in found:
+            if key in known:
                 raise InputError(f"{where}/{name}: image key {key} occurs twice; keys must be unique")
             height, width, _ = images[key].shape
-            found[key] = hashlib.sha256(images.encoded(key)).hexdigest(), (width, height)
+            known[key] = hashlib.sha256(images.encoded(key)).hexdigest(), (width, height)
         listed.append(streamed.Shard(name, path.stat().st_size, manifest.digest_of_file(path), len(images)))
         progress(done, len(names))
     shutil.rmtree(work)
     streamed.write_index(out, listed)
-    digests = [sha256 for sha256, _ in found.values()]
-    pq.write_table(pa.table({"image": list(found), "sha256": digests}), out / shards.DIGESTS)
-    return found
+    digests = [sha256 for sha256, _ in known.values()]
+    pq.write_table(pa.table({"image": list(known), "sha256": digests}), out / shards.DIGESTS)
+    return known

@@ -45,5 +45,5 @@ def test_what_is_no_conversation_file_is_named(tmp_path):
         list(read(broken))
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"id": ["a"], "image": ["b"]}), other)
-    with pytest.raises(InputError, match="no column 'conversations'"):
+    with pytest.raises(InputError, match="the column 'conversations' is missing"):
         list(read(other))

@@ -206,7 +206,31 @@ def test_other_wrong_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"rows of image any/a\.JPEG are not together"):
         list(imagenet3d.read(path))
     pq.write_table(table.take([0]).drop_columns(["theta"]), path)
-    with pytest.raises(InputError, match="no column 'theta'"):
+    with pytest.raises(InputError, match="the column 'theta' is missing"):
         list(imagenet3d.read(path))
     with pytest.raises(InputError, match="did you mean status_good"):
         list(imagenet3d.read(path, statuses=("good",)))
+
+
+def test_annotations_without_a_status_are_left_out_and_counted_as_by_the_authors(tmp_path):
+    bare = {key: value for key, value in _annotation().items() if key != "object_status"}
+    folder, drops = tmp_path / "annotations/any", Counter()
+    folder.mkdir(parents=True)
+    for name, annotations in {"a": [bare, _annotation(), _annotation(object_status=None)], "b": [bare]}.items():
+        np.savez(folder / f"{name}.npz", annotations=np.array(annotations, dtype=object))
+    path = tmp_path / "table.parquet"
+    assert imagenet3d_pickles.convert_trusted(folder.parent, path, drops=drops) == 1
+    assert drops == {"no object_status": 3}
+    assert [len(scene.objects) for scene in imagenet3d.read(path)] == [1]
+    (folder / "a.npz").unlink()
+    with pytest.raises(InputError, match=r"none of the annotations of its 1 files is usable: .*no object_status"):
+        imagenet3d_pickles.convert_trusted(folder.parent, tmp_path / "none.parquet")
+    assert not (tmp_path / "none.parquet").exists()
+
+
+@pytest.mark.parametrize(("key", "value"), [("azimuth", 200.0), ("elevation", 20.0), ("theta", -15.0)])
+def test_angles_in_degrees_are_refused_at_the_conversion(tmp_path, key, value):
+    with pytest.raises(
+        InputError, match=rf"a\.npz: annotation 1: {key} is {value:g}: .*in degrees; angles are radians"
+    ):
+        _converted(tmp_path, a=[_annotation(), _annotation(**{key: value})])

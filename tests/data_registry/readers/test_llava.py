@@ -1,6 +1,7 @@
 """LLaVA's JSON: good records become ours, broken ones are counted by reason or refused by index."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_records_become_ours(tmp_path):
 BROKEN = {
     "is no object": "text",
     "has no id": {**GOOD, "id": None},
-    "has several images": {**GOOD, "image": ["a.jpg", "b.jpg"]},
+    "has several images (image), which is not supported": {**GOOD, "image": ["a.jpg", "b.jpg"]},
     "image is no path": {**GOOD, "image": 5},
     "has no conversation": {**GOOD, "conversations": []},
     "a turn has no text": {**GOOD, "conversations": [{"from": "human"}]},
@@ -62,7 +63,7 @@ def test_a_broken_record_is_counted_or_refused_by_index(tmp_path, reason):
     audit = llava.Audit()
     assert len(list(llava.read(path, "x", "caption", None, audit))) == 2
     assert (audit.drops, audit.kept) == ({reason: 1}, 2)
-    with pytest.raises(InputError, match=rf"data\.json: record 1: {reason}"):
+    with pytest.raises(InputError, match=rf"data\.json: record 1: {re.escape(reason)}"):
         list(llava.read(path, "x", "caption", None, strict=True))
 
 
@@ -110,7 +111,7 @@ def test_a_converted_file_is_whole_or_absent(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", r"byte 0: expected '\['"),
+        ("5", r"byte 0: expected '\['"),
         ("[] []", "byte 3: something follows the end of the array"),
         ("[{}", "ends too early"),
     ],
@@ -119,3 +120,81 @@ def test_what_is_no_list_is_refused(tmp_path, text, message):
     (tmp_path / "data.json").write_text(text)
     with pytest.raises(InputError, match=message):
         list(llava.read(tmp_path / "data.json", "x", "caption", None))
+
+
+# ---------------------------------------------------------------- conversations as others have them
+
+
+MESSAGES = [{"role": "user", "content": "<image>\nWhat is it?"}, {"role": "assistant", "content": "A bus."}]
+PARTS = [
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "A bus."}]},
+]
+SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
+SAME = {
+    "one image in a list": {"id": 1, "image": ["a.jpg"], "conversations": GOOD["conversations"][:2]},
+    "messages": {"messages": MESSAGES, "images": ["a.jpg"]},
+    "images as objects": {"messages": MESSAGES, "images": [{"path": "a.jpg"}]},
+    "parts": {"id": "x", "messages": PARTS, "image": "a.jpg"},
+    "system first": {"messages": [SYSTEM, *MESSAGES], "images": ["a.jpg"]},
+    "ShareGPT": {"id": 2, "image": "a.jpg", "conversations": [
+        {"from": "system", "value": "Be brief."}, {"from": "user", "value": "What is it?\n<image>"},
+        {"from": "assistant", "value": "A bus."}]},
+    "the image twice": {"image": "a.jpg", "images": ["a.jpg"], "messages": MESSAGES},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", SAME)
+@pytest.mark.parametrize("lines", [False, True], ids=["list", "lines"])
+def test_every_form_says_the_same(tmp_path, form, lines):
+    path = tmp_path / "data.jsonl"
+    text = json.dumps(SAME[form])
+    path.write_text(f"{text}\n\n{text}\n" if lines else f"[{text},{text}]", encoding="utf-8")
+    audit = llava.Audit()
+    records = list(llava.read(path, "mine", "general", None, audit))
+    assert audit.drops == {} and audit.kept == 2 and len({r["id"] for r in records}) == 2
+    for record in records:
+        assert record["image"] == "a.jpg"
+        assert [t["value"] for t in record["conversations"]] == ["<image>\nWhat is it?", "A bus."]
+    assert audit.left_out == ({"system turn": 2} if form in ("system first", "ShareGPT") else {})
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"messages": MESSAGES, "images": ["a.jpg", "b.jpg"]}, "has several images (images), which is not supported"),
+        ({"messages": MESSAGES, "image": ["a.jpg", "a.jpg"]}, "has several images (image), which is not supported"),
+        ({"messages": MESSAGES, "image": "a.jpg", "images": ["b.jpg"]}, "has several images (image and images), which"),
+        ({"messages": MESSAGES, "videos": ["a.mp4"]}, "has videos, which is not supported"),
+        ({**GOOD, "video": "a.mp4"}, "has video, which is not supported"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "a turn has a part of type 'audio'"),
+        ({"messages": [{"role": "tool", "content": "x"}, MESSAGES[1]]}, "turns are not human and gpt in turn"),
+        ({"messages": [SYSTEM]}, "has no conversation"),
+        ({"id": 1, "image": [5], "conversations": GOOD["conversations"]}, "image is no path"),
+        ({"messages": MESSAGES, "images": []}, "an image mark without an image"),
+    ],
+)
+def test_what_is_not_supported_is_counted_by_its_key(tmp_path, record, reason):
+    audit = llava.Audit()
+    assert len(list(llava.read(_file(tmp_path, GOOD, record), "x", "caption", None, audit))) == 1
+    [(counted, times)] = audit.drops.items()
+    assert counted.startswith(reason) and times == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"id": 1}\n{"id": \n', r"line 2: no JSON .*\(JSON Lines\)"),
+        ('{\n "id": 1\n}', r"line 1: no JSON .*one record in each line"),
+        ('{"id": 1}\n' + "[" * 200_000, "line 2: a value is nested too deep"),
+        ('{"id": ' + "9" * 5000 + "}", "line 1: no JSON"),
+        ("[" * 200_000, "nested too deep"),
+        ('[{"id": ' + "9" * 5000 + "}]", "thousands of digits"),
+    ],
+)
+def test_a_broken_file_of_lines_or_a_hostile_one_is_one_message(tmp_path, text, message):
+    path = tmp_path / "data.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        list(llava.read(path, "x", "caption", None))
+    assert len(str(error.value)) < 500 and "cut off" not in str(error.value)

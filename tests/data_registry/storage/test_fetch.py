@@ -346,7 +346,7 @@ def test_a_busy_server_is_asked_again(monkeypatch, tmp_path, status):
 
     monkeypatch.setattr(s3.Source, "_client", lambda self, file: _Client())
     with pytest.raises(InputError, match="given up after 3 attempts"):
-        fetch.bring(s3.Source(_card("", *FILES)), FILES[0], tmp_path, patience=2, pause=0)
+        fetch.bring(s3.Source("d", _card("", *FILES).obtain), FILES[0], tmp_path, patience=2, pause=0)
     assert len(asked) == 3
 
 
@@ -366,7 +366,7 @@ def test_credentials_that_expired_are_said_to_be_the_matter(monkeypatch, tmp_pat
 
     monkeypatch.setattr(s3.Source, "_client", lambda self, file: _Client())
     with pytest.raises(InputError, match=r"s3://bucket/big\.tar: .*; give credentials that may read it"):
-        fetch.bring(s3.Source(_card("", *FILES)), FILES[0], tmp_path)
+        fetch.bring(s3.Source("d", _card("", *FILES).obtain), FILES[0], tmp_path)
 
 
 def test_verify_makes_no_folder(tmp_path):
