@@ -94,7 +94,7 @@ def test_model_takes_nothing_of_the_data_but_errors_and_text():
     taken = {other for name, others in imports(ROOT, PACKAGES).items() if name.startswith("model") for other in others}
     assert {one for one in taken if one.startswith("data_registry")} == {
         "data_registry.errors",
-        "data_registry.storage.shards",
+        "data_registry.storage.pictures",
         "data_registry.text.passages",
     }
 

@@ -1,5 +1,9 @@
 """Brings the files of a card into a folder: in parallel, going on where a transfer broke, and checked before use.
-A file appears under its name when it is whole and its digest is right; until then it is NAME.partial."""
+A file appears under its name when it is whole and its digest is right; until then it is NAME.partial.
+
+Why not boto3's own transfers, or rclone: they begin a broken file again, and know no digests of cards. Of hundreds of
+gigabytes over days, what is here already must count.
+"""
 
 import contextlib
 import fnmatch
@@ -17,7 +21,7 @@ from filelock import FileLock, Timeout
 from data_registry.cards.card import Card, File
 from data_registry.errors import InputError
 from data_registry.storage import hub, s3
-from data_registry.storage.ledger import Found, Ledger, count, digest
+from data_registry.storage.fetch_record import FetchRecord, FileStatus, count, digest
 
 _BLOCK = 1 << 22
 _WHOLE = 3  # times a file is fetched from its start before it is given up
@@ -36,7 +40,7 @@ class _Job:
     """What the threads of one fetch share. total: bytes, once all sources have been asked."""
 
     source: s3.Source
-    ledger: Ledger | None
+    record: FetchRecord | None
     progress: Progress
     note: Callable[[str], None]
     patience: int
@@ -65,7 +69,7 @@ def fetch(
     note: Callable[[str], None] = lambda text: None,
     patience: int = 8,
     pause: float = 1.0,
-) -> list[Found]:
+) -> list[FileStatus]:
     """Bring what is missing, cut off or altered; what is good stays and costs a look at its size and time.
 
     Args:
@@ -90,29 +94,29 @@ def fetch(
     if card.obtain.how == "made":
         raise InputError(f"{card.name}: is made, not fetched: {card.obtain.put}")
     if card.obtain.how == "folder":
-        return _given(card, folder, only, progress)
+        return _brought(card, folder, only, progress)
     if card.obtain.how == "hub":
         hub.need_revision(card, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        ledger = Ledger(folder)
+        record = FetchRecord(folder)
         wanted = []
         for file in files:
-            found = ledger.check(file, thorough=False)
-            if found.state == "wrong":
-                note(f"{folder / file.path}: {found.detail}; fetching it again")
-            if found.state != "good":
+            status = record.check(file, thorough=False)
+            if status.state == "wrong":
+                note(f"{folder / file.path}: {status.detail}; fetching it again")
+            if status.state != "good":
                 wanted.append(file)
         if card.obtain.how == "hub":
-            hub.bring(card, wanted, folder, ledger, note)
+            hub.bring(card, wanted, folder, record, note)
         else:
             _bring(
-                _Job(s3.Source(card.name, card.obtain), ledger, progress, note, patience, pause),
+                _Job(s3.Source(card.name, card.obtain), record, progress, note, patience, pause),
                 wanted,
                 folder,
                 workers,
             )
-        return [ledger.check(file, thorough=False) for file in files]
+        return [record.check(file, thorough=False) for file in files]
 
 
 def bring(source: s3.Source, file: File, folder: Path, patience: int = 8, pause: float = 1.0) -> Path:
@@ -136,17 +140,17 @@ def verify(
     only: str = "*",
     progress: Progress = lambda done, total: None,
     thorough: bool = True,
-) -> list[Found]:
+) -> list[FileStatus]:
     """Hash every file and compare it with the card, or with the record of its download. Changes no file.
 
     A file of which neither says anything is recorded, so that the next `verify` can. `thorough`: also a file whose size
     and time are those of the record.
     """
     folder, files = Path(folder), chosen(card, only)
-    pictures = [one for one in card.pictures if fnmatch.fnmatch(one.path, only)]
+    pictures = [entry for entry in card.pictures if fnmatch.fnmatch(entry.path, only)]
     if not folder.is_dir():
         paths = [*(file.path for file in files), *(picture.path for picture in pictures)]
-        return [Found(path, "missing") for path in paths]
+        return [FileStatus(path, "missing") for path in paths]
     total = sum((folder / file.path).stat().st_size for file in files if (folder / file.path).is_file())
     done = 0
 
@@ -156,20 +160,20 @@ def verify(
         progress(done, total)
 
     with alone(folder):
-        ledger, found = Ledger(folder), []
+        record, statuses = FetchRecord(folder), []
         for file in files:
-            state = ledger.check(file, thorough, passed)
+            state = record.check(file, thorough, passed)
             if state.state == "unchecked":
-                ledger.record(file, digest(folder / file.path, passed))
-                state = Found(file.path, "recorded", "nothing said what it must be; later changes will be found")
-            found.append(state)
-    return [*found, *(count(folder, one) for one in pictures)]
+                record.remember(file, digest(folder / file.path, passed))
+                state = FileStatus(file.path, "recorded", "nothing said what it must be; later changes will be noticed")
+            statuses.append(state)
+    return [*statuses, *(count(folder, entry) for entry in pictures)]
 
 
 def chosen(card: Card, only: str) -> list[File]:
     """The files of a card that match a pattern; InputError if it matches nothing there is."""
     files = [file for file in card.files if fnmatch.fnmatch(file.path, only)]
-    if not files and card.files and not any(fnmatch.fnmatch(one.path, only) for one in card.pictures):
+    if not files and card.files and not any(fnmatch.fnmatch(entry.path, only) for entry in card.pictures):
         some = ", ".join(file.path for file in card.files[:4])
         raise InputError(f"{card.name}: no file matches {only!r}; there are {some}{', ...' * (len(card.files) > 4)}")
     return files
@@ -185,14 +189,16 @@ def alone(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: another process fetches or verifies here; wait for its end") from None
 
 
-def _given(card: Card, folder: Path, only: str, progress: Progress) -> list[Found]:
+def _brought(card: Card, folder: Path, only: str, progress: Progress) -> list[FileStatus]:
     """Of a set that the user brings: what lies here, or what there is to do."""
-    found = verify(card, folder, only, progress, thorough=False)
-    lacking = [one for one in found if not one.usable]
+    statuses = verify(card, folder, only, progress, thorough=False)
+    lacking = [status for status in statuses if not status.usable]
     if not lacking:
-        return found
+        return statuses
     first = f"First accept the licence ({card.license}) at {card.obtain.accept}\n" if card.obtain.accept else ""
-    named = "\n".join(f"  {folder / one.path}: {one.state}{', ' * bool(one.detail)}{one.detail}" for one in lacking)
+    named = "\n".join(
+        f"  {folder / entry.path}: {entry.state}{', ' * bool(entry.detail)}{entry.detail}" for entry in lacking
+    )
     raise InputError(
         f"{card.name}: ask its source for it yourself; what you get goes into {folder}\n"
         f"{first}Then {card.obtain.put}\nStill to come:\n{named}"
@@ -280,8 +286,8 @@ def _bring_one(job: _Job, file: File, folder: Path, version: tuple[int, str, str
             else:
                 partial.replace(target)
                 _marker(partial).unlink(missing_ok=True)
-                if job.ledger is not None:
-                    job.ledger.record(file, sha256)
+                if job.record is not None:
+                    job.record.remember(file, sha256)
                 return
         job.note(f"{target}: {problem}; fetching it again")
         partial.unlink(missing_ok=True)

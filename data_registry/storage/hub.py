@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_registry.cards.card import Card, File
 from data_registry.errors import InputError
-from data_registry.storage.ledger import Ledger, digest
+from data_registry.storage.fetch_record import FetchRecord, digest
 
 _ASIDE = ".hub"
 
@@ -24,7 +24,7 @@ def need_revision(card: Card, folder: Path) -> None:
         )
 
 
-def bring(card: Card, files: list[File], folder: Path, ledger: Ledger, note: Callable[[str], None]) -> None:
+def bring(card: Card, files: list[File], folder: Path, record: FetchRecord, note: Callable[[str], None]) -> None:
     """Every file under its name, whole and right.
 
     Raises:
@@ -44,7 +44,7 @@ def bring(card: Card, files: list[File], folder: Path, ledger: Ledger, note: Cal
         sha256 = digest(here)
         target.parent.mkdir(parents=True, exist_ok=True)
         here.replace(target)
-        ledger.record(file, sha256)
+        record.remember(file, sha256)
     shutil.rmtree(folder / _ASIDE, ignore_errors=True)
 
 

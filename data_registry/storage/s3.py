@@ -48,8 +48,8 @@ class Source:
         where = File(prefix, None, None)
         with self._errors(where):
             pages = self._client(where).get_paginator("list_objects_v2")
-            found = pages.paginate(Bucket=self._bucket(where), Prefix=prefix)
-            return sorted(one["Key"] for page in found for one in page.get("Contents", ()))
+            answers = pages.paginate(Bucket=self._bucket(where), Prefix=prefix)
+            return sorted(entry["Key"] for page in answers for entry in page.get("Contents", ()))
 
     def chunks(self, file: File, start: int, etag: str) -> Iterator[bytes]:
         """The bytes of a version of an object from `start` on.

@@ -1,5 +1,8 @@
 """Image shards on S3 that come here one by one, when they are needed or a little before: a set may outgrow the disk.
-An index in the set's folder says what they are; one folder keeps the latest of all sets, within a budget."""
+An index in the set's folder says what they are; one folder keeps the latest of all sets, within a budget.
+
+Why not fsspec's file cache: it knows no budget, no digests, and no other process that reads the same folder.
+"""
 
 import contextlib
 import json
@@ -37,10 +40,10 @@ class Address:
     @classmethod
     def parse(cls, url: str, endpoint: str = "", signed: bool = True) -> "Address":
         """From "s3://bucket/prefix"; InputError where it is none."""
-        found = re.fullmatch(r"s3://([^/]+)/?(.*?)/?", url)
-        if not found:
+        parts = re.fullmatch(r"s3://([^/]+)/?(.*?)/?", url)
+        if not parts:
             raise InputError(f"{url}: no address of shards; it is s3://BUCKET/FOLDER")
-        return cls(found[1], found[2], endpoint, signed)
+        return cls(parts[1], parts[2], endpoint, signed)
 
     def source(self) -> s3.Source:
         """What reads its objects."""
@@ -51,10 +54,10 @@ class Address:
         """Of the shards that are there; InputError where there are none."""
         keys = self.source().listed(f"{self.prefix}/" if self.prefix else "")
         names = [key.rpartition("/")[2] for key in keys]
-        found = [n for n, key in zip(names, keys, strict=True) if self.key(n) == key and _is_shard(n)]
-        if not found:
+        shards = [n for n, key in zip(names, keys, strict=True) if self.key(n) == key and _is_shard(n)]
+        if not shards:
             raise InputError(f"{self}: no images-*.parquet there; copy those of a set that is packed there")
-        return found
+        return shards
 
     def key(self, name: str) -> str:
         """Of a shard's object."""
@@ -155,7 +158,7 @@ class ShardCache:
                     changed.wait()
                 self._tried.add(todo[0])
                 address, shard = self._wanted[todo[0]]
-            with contextlib.suppress(InputError, OSError):  # `open` will meet the same, where someone can be told
+            with contextlib.suppress(InputError, OSError):  # `open` will meet the same, where somebody waits for it
                 self._bring(address, shard, urgent=False)
 
     def _bring(self, address: Address, shard: Shard, urgent: bool) -> None:
@@ -203,8 +206,8 @@ class ShardCache:
         """Shards and beginnings of shards; looked at again where one arrived, and so changed its name, meanwhile."""
         while True:
             with contextlib.suppress(FileNotFoundError):
-                found = [path for path in self.folder.iterdir() if path.suffix in (".parquet", ".partial")]
-                return {path: path.lstat() for path in found}  # of a dangling link, too
+                paths = [path for path in self.folder.iterdir() if path.suffix in (".parquet", ".partial")]
+                return {path: path.lstat() for path in paths}  # of a dangling link, too
 
     def _remove(self, path: Path) -> bool:
         if path.suffix == ".parquet":

