@@ -5,9 +5,10 @@ import io
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ DesignName = Annotated[
 def reporting() -> Iterator[None]:
     """Errors in what the user gave end with a message and code 2; a signal to end ends like Ctrl-C."""
     from data_registry.errors import InputError
+    from tasks.identity.addresses import masked
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -44,7 +46,7 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        errors.print(f"[red]error:[/red] {plain(str(error))}", soft_wrap=True, highlight=False)
+        errors.print(f"[red]error:[/red] {plain(masked(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_INPUT) from None
     except KeyboardInterrupt:
         errors.print("stopped; run the same again to go on from here")
@@ -54,9 +56,17 @@ def reporting() -> Iterator[None]:
 
         said = system_error(error, "spatialllm", Path.cwd())
         if said is None:
+            sys.excepthook = _print_masked
             raise
         errors.print(f"[red]error:[/red] {plain(said)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_INPUT) from None
+
+
+def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of a fault of this program, without passwords."""
+    from tasks.identity.addresses import masked
+
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
 
 
 def root() -> Path:
@@ -98,7 +108,9 @@ def leave(result: "Result") -> None:
 
 def warn(text: str) -> None:
     """A warning."""
-    errors.print(f"[yellow]warning:[/yellow] {plain(text)}", soft_wrap=True, highlight=False)
+    from tasks.identity.addresses import masked
+
+    errors.print(f"[yellow]warning:[/yellow] {plain(masked(text))}", soft_wrap=True, highlight=False)
 
 
 def plain(text: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.costs.cost import Costs
 from flows.execution.result import Result
+from tasks.identity.addresses import masked
 from tasks.identity.paths import Paths
 
 
@@ -31,4 +32,5 @@ def leave_artifacts(root: Path, result: Result, costs: Costs, paths: Callable[[s
     create_table_artifact(table=rows, key="plan", description=f"Stage runs: {counts}")
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if address.startswith("http"):
-        create_link_artifact(address, link_text="MLflow", key="mlflow", description="Curves, data sets and metrics")
+        about = {"link_text": "MLflow", "key": "mlflow", "description": "Curves, data sets and metrics"}
+        create_link_artifact(masked(address), **about)

@@ -18,6 +18,7 @@ from flows.execution.devices import Devices
 from flows.execution.result import Result
 from flows.execution.schedule import Scheduler
 from flows.text import clock
+from tasks.identity.addresses import masked
 from tasks.identity.paths import Paths
 from tasks.stage.claim import read_holder
 
@@ -38,7 +39,7 @@ class NoDisplay:
 
     def warn(self, text: str) -> None:
         """Something that stops nothing but should be known."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print(f"warning: {masked(text)}", file=sys.stderr, flush=True)
 
     def started(self, run: str) -> None:
         """A stage run has begun."""
@@ -79,7 +80,7 @@ class Display(NoDisplay):
             self._live.stop()
 
     def warn(self, text: str) -> None:
-        self.console.print(Text(f"warning: {text}", style="yellow"), soft_wrap=True)
+        self.console.print(Text(f"warning: {masked(text)}", style="yellow"), soft_wrap=True)
 
     def started(self, run: str) -> None:
         self._begun[run] = time.monotonic()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_registry.errors import InputError
 from flows.execution.stopping import pause
+from tasks.identity.addresses import masked
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -159,7 +160,7 @@ def _out_of_reach(run: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise Lapsed(f"{run}: {VARIABLE}: the database of leases does not answer: {error}") from error
+        raise Lapsed(f"{run}: {VARIABLE}: the database of leases does not answer: {masked(error)}") from error
 
 
 @contextlib.contextmanager
@@ -186,4 +187,4 @@ def shared_leases() -> Leases | None:
     try:
         return Leases(url)
     except (SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: a port that is no number
-        raise InputError(f"{VARIABLE}: the database of leases does not answer: {error}") from error
+        raise InputError(f"{VARIABLE}: the database of leases does not answer: {masked(error)}") from error

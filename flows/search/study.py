@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from data_registry.errors import InputError
 from flows.execution.lease import LEASE_S, Taken, shared_leases
 from flows.execution.protocols import Warn
+from tasks.identity.addresses import masked
 
 if TYPE_CHECKING:
     import optuna
@@ -109,11 +110,11 @@ def _database(address: str) -> "optuna.storages.BaseStorage":
         return RDBStorage(address)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         raise InputError(
-            f"{STORAGE}: no address of a database that can be used ({_said(error, address)}); such as "
+            f"{STORAGE}: no address of a database that can be used ({_said(error)}); such as "
             "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE, or unset it for a file in .optuna/"
         ) from None
     except SQLAlchemyError as error:
-        raise _unanswered(error, address) from None
+        raise _unanswered(error) from None
 
 
 @contextlib.contextmanager
@@ -124,22 +125,18 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except StorageInternalError as error:
-        raise _unanswered(error.__cause__ or error, os.environ.get(STORAGE, "")) from None
+        raise _unanswered(error.__cause__ or error) from None
 
 
-def _unanswered(error: BaseException, address: str) -> InputError:
+def _unanswered(error: BaseException) -> InputError:
     return InputError(
-        f"{STORAGE}: the study's database does not answer ({_said(error, address)}); start it and run the same again"
+        f"{STORAGE}: the study's database does not answer ({_said(error)}); start it and run the same again"
     )
 
 
-def _said(error: BaseException, address: str) -> str:
-    """An error's first line, without what stands before the host of the address."""
-    user = address.partition("://")[2].rpartition("@")[0]
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    for secret in filter(None, (address, user, user.partition(":")[2])):
-        text = text.replace(secret, "***")
-    return text
+def _said(error: BaseException) -> str:
+    """An error's first line, without passwords."""
+    return masked((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def agree_on(study: "optuna.Study", terms: Mapping[str, Any]) -> None:

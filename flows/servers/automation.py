@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectAlreadyExists
 POOL = "spatialllm"  # prefect.yaml names it
 NAME = "spatialllm: a flow run without heartbeat has crashed"
 HEARTBEAT_S = 180  # docker/compose.yaml sets PREFECT_FLOWS_HEARTBEAT_FREQUENCY to it for workers
-PATIENCE = 3  # heartbeats that may be missing
+MISSING_HEARTBEATS = 3  # that are no sign of a dead worker
 
 
 def heartbeat_automation() -> AutomationCore:
@@ -33,7 +33,7 @@ def heartbeat_automation() -> AutomationCore:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=PATIENCE * HEARTBEAT_S),
+            within=timedelta(seconds=MISSING_HEARTBEATS * HEARTBEAT_S),
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: its worker is dead")],
     )

@@ -4,10 +4,12 @@ MLflow's own command imports itself in two processes, one above the other, and s
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from flows.servers.local import HOST
 from tasks.identity import settings
+from tasks.identity.addresses import masked
 from tasks.stage.parent_watch import die_with_parent
 from tasks.tracking import database
 from tasks.tracking.mlflow import tracking_uri
@@ -33,4 +35,7 @@ def _serve(root: Path, port: int) -> None:
 
 if __name__ == "__main__":
     die_with_parent()
-    _serve(Path(sys.argv[1]), int(sys.argv[2]))
+    try:
+        _serve(Path(sys.argv[1]), int(sys.argv[2]))
+    except Exception:  # into the server's log
+        sys.exit(masked(traceback.format_exc()))

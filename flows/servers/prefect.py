@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from flows.servers import prefect_database
 from flows.servers.local import HOST, LocalServer, free_port
 from flows.servers.prefect_client import until_gone
 from tasks.stage.parent_watch import die_with_parent
@@ -52,6 +53,8 @@ def prefect_server(root: Path) -> Iterator[str]:
 def prefect_process(root: Path, port: int, with_ui: bool = False, option: str | None = None) -> LocalServer:
     """Start a Prefect server; arguments and errors as for `LocalServer`."""
     configure(root)
+    if warning := prefect_database.put_aside_if_broken(root):
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
     own = f"http://{HOST}:{port}"
     environment = {
         "PREFECT_SERVER_UI_ENABLED": str(with_ui).lower(),
@@ -64,15 +67,12 @@ def prefect_process(root: Path, port: int, with_ui: bool = False, option: str | 
 
 def _serve(root: Path, port: int) -> None:
     import uvicorn
-    from filelock import FileLock
 
-    path = root / ".locks" / "prefect.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    configure(root)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list | None = None) -> None:
-            with lock:  # two at once would both create the database
+            with prefect_database.starting(root):  # two at once would both create the database
                 await super().startup(sockets)
 
     application = "prefect.server.api.server:create_app"

@@ -23,13 +23,13 @@ def until_gone(process: "Popen") -> Iterator[None]:
     over = threading.Event()
     if _gone.is_set():  # an earlier one, of an earlier flow of this process
         _gone.clear()
-        _set_patience(True)
+        _retry_requests(True)
 
     def watch() -> None:
         process.wait()
         if not over.is_set():
             _gone.set()
-            _set_patience(False)
+            _retry_requests(False)
 
     threading.Thread(target=watch, name="watches Prefect's server", daemon=True).start()
     try:
@@ -38,13 +38,13 @@ def until_gone(process: "Popen") -> Iterator[None]:
         over.set()
 
 
-def _set_patience(patient: bool) -> None:
+def _retry_requests(retry: bool) -> None:
     """Whether requests are tried again and log lines sent, as the user's settings have it; Prefect looks each time."""
     from prefect.settings import Settings, get_current_settings
 
-    given, used = Settings(), get_current_settings()
-    used.client.max_retries = given.client.max_retries if patient else 0
-    used.logging.to_api.enabled = given.logging.to_api.enabled and patient
+    configured, used = Settings(), get_current_settings()
+    used.client.max_retries = configured.client.max_retries if retry else 0
+    used.logging.to_api.enabled = configured.logging.to_api.enabled and retry
 
 
 def send_the_rest() -> None:
@@ -54,10 +54,10 @@ def send_the_rest() -> None:
 
     gone = _gone.is_set()
     for worker in (EventsWorker, APILogWorker):
-        for one in list(worker._instances.values()) if gone else []:
+        for instance in list(worker._instances.values()) if gone else []:
             with contextlib.suppress(queue.Empty):
                 while True:
-                    one._queue.get_nowait()
+                    instance._queue.get_nowait()
         worker.drain_all(timeout=0 if gone else 10, at_exit=False)
 
 

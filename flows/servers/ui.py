@@ -72,8 +72,8 @@ def _announce(console: Console, starting: dict[str, LocalServer]) -> None:
             time.sleep(_POLL_SECONDS)
 
 
-def _say(console: Console, name: str, address: str, note: str) -> None:
-    console.print(f"{name and name + ':':<8} {address}  [dim]({note})[/dim]", soft_wrap=True, highlight=False)
+def _say(console: Console, name: str, address: str, remark: str) -> None:
+    console.print(f"{name and name + ':':<8} {address}  [dim]({remark})[/dim]", soft_wrap=True, highlight=False)
 
 
 def _runs_pages(address: str) -> Iterator[tuple[str, str]]:

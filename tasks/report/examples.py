@@ -71,14 +71,14 @@ def choose(questions: pd.DataFrame, count: int) -> pd.DataFrame:
 def examples(pictures: Images, questions: pd.DataFrame, designs: list[Scored], count: int = 12) -> list[Example]:
     """The chosen questions with their pictures, those of the test scenes."""
     picked = choose(questions, count)
-    found = []
+    shown = []
     for key, row in picked.iterrows():
         position = questions.index.get_loc(key)
         options = list(row["options"])
         picture = pictures.encoded(row["image"])
         with Image.open(io.BytesIO(picture)) as image:
             (width, height), media = image.size, Image.MIME[image.format]
-        found.append(
+        shown.append(
             Example(
                 id=key,
                 question=row["question"],
@@ -92,7 +92,7 @@ def examples(pictures: Images, questions: pd.DataFrame, designs: list[Scored], c
                 answers=[_answer(design, position, options) for design in designs],
             )
         )
-    return found
+    return shown
 
 
 def _answer(design: Scored, position: int, options: list[str]) -> Answer:

@@ -34,7 +34,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"one": lambda v: f"{v:.1f}", "signed": signed, "span": span, "duration": duration}
+    env.filters |= {"decimal": lambda v: f"{v:.1f}", "signed": signed, "span": span, "duration": duration}
     env.globals |= {"parts": names.parts, "label": names.label, "kind": names.kind}
     return env
 

@@ -149,23 +149,23 @@ def _sweep(reports: Path) -> list[str]:
         "|---|--:|---|",
     ]
     for part in effects["parts"]:
-        first, *others = ((sweep.spell(part["name"], one["name"]), one["effect"]) for one in part["choices"])
+        first, *others = ((sweep.spell(part["name"], choice["name"]), choice["effect"]) for choice in part["choices"])
         choices = "; ".join([f"{first[0]} 0", *(f"{name} **{_points(effect)}**" for name, effect in others)])
         lines.append(f"| {sweep.title(part['name'])} | {100 * part['share']:.1f} % | {choices} |")
     for pair in [pair for pair in effects["pairs"] if pair["share"] >= sweep.DEPEND][:3]:
-        one, two = pair["one"], pair["two"]
+        first_part, second_part = pair["one"], pair["two"]
         cells = [
-            f"{sweep.spell(one, a)} with {sweep.spell(two, b)} {100 * mean:.1f}"
+            f"{sweep.spell(first_part, a)} with {sweep.spell(second_part, b)} {100 * mean:.1f}"
             for a, row in pair["cells"].items()
             for b, mean in row.items()
         ]
         more = f"{100 * pair['share']:.1f} % of the variance beyond both"
-        both = f"{sweep.title(one)} and {sweep.title(two)}"
+        both = f"{sweep.title(first_part)} and {sweep.title(second_part)}"
         lines += ["", f"{both[0].upper()}{both[1:]} depend on each other ({more}): {', '.join(cells)}."]
     lines += ["", "The Pareto front of accuracy and of what a design costs alone:", ""]
     lines += [f"| Design | Accuracy | {results['unit'].capitalize()} hours |", "|---|--:|--:|"]
-    on_front = sorted((one for one in results["trials"] if one["on_front"]), key=lambda one: one["hours"])
-    lines += [f"| `{one['design']}` | {100 * one['value']:.1f} % | {one['hours']:.3f} |" for one in on_front]
+    on_front = sorted((trial for trial in results["trials"] if trial["on_front"]), key=lambda trial: trial["hours"])
+    lines += [f"| `{t['design']}` | {100 * t['value']:.1f} % | {t['hours']:.3f} |" for t in on_front]
     return lines
 
 

@@ -16,7 +16,7 @@ PARTS = {
     "stage1": "stage 1 data",
     "stage2": "stage 2 data",
 }
-DEPEND = 0.01  # of the variance: pairs of parts that explain less are not told of
+DEPEND = 0.01  # of the variance: pairs of parts that explain less are left out
 _CAPTIONS = {
     "history": "Every design in the order asked for, and the best so far.",
     "pareto": "Accuracy and cost with nothing shared; the line joins the designs that no other beats in both at once.",

@@ -143,8 +143,8 @@ def _rebase(path: Path) -> None:
 
 def _folder(uri: str) -> str | None:
     """The `mlartifacts` folder of a local path, None for any other."""
-    head, found, tail = uri.partition(f"/{ARTIFACTS}")
-    return f"{head}{found}" if uri.startswith("file:") and found and tail[:1] in ("", "/") else None
+    head, folder, tail = uri.partition(f"/{ARTIFACTS}")
+    return f"{head}{folder}" if uri.startswith("file:") and folder and tail[:1] in ("", "/") else None
 
 
 def _came_along(old: str, here: str, runs: list[str]) -> bool:

@@ -154,10 +154,10 @@ class MlflowTracker(Tracker):
         conditions += [f"attributes.status = '{status}'"] if status else []
         conditions += [f"tags.`{PARENT}` = '{parent}'"] if parent else []
         names = {group: self._experiment(group)} if group else self._all_experiments()
-        found = []
+        recorded: list[Recorded] = []
         for name, experiment in names.items():
-            found += [_recorded(run, name) for run in self._pages(experiment, " and ".join(conditions))]
-        return found
+            recorded += [_recorded(run, name) for run in self._pages(experiment, " and ".join(conditions))]
+        return recorded
 
     def read(self, run_id: str) -> Recorded:
         return _recorded(self.client.get_run(run_id), "")

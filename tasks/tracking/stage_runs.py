@@ -36,7 +36,7 @@ def deliver(tracker: Tracker, settings: Settings, stage: str, name: str, read: I
     """
     out = Paths(settings.root, settings.scale, stage, name).out
     published = manifest.read_manifest(out)
-    datasets = {one.name: one for one in [*read_datasets(settings, stage, name), *read]}
+    datasets = {dataset.name: dataset for dataset in [*read_datasets(settings, stage, name), *read]}
     record = _record(settings, stage, name, published["identity"])
     ended = datetime.fromisoformat(record["finished"]).timestamp() if record else None
     started = ended - record["seconds"] if record else None

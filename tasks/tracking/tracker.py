@@ -22,7 +22,7 @@ class Spec:
         name: for people.
         identity: tags that tell it from every other run of its group and parent.
         params: written once, when it is created.
-        tags: further ones.
+        tags: those beside its identity.
         parent: id of the run that it belongs to.
         started: seconds since the epoch; None: now.
     """

@@ -104,7 +104,7 @@ def test_mlflow_shows_the_roadmap_with_its_designs_below_it(ui, browser: Browser
     assert page.startswith(f"{ui.mlflow}/#/experiments/{experiment}/runs?")
     browser.look(2200, 1000)
     browser.open(page)
-    browser.wait_for_text(f"{len(DESIGNS)} matching runs", "3di-ft1m+mix665k", "llama3-8b")
+    browser.wait_for_text(f"{len(DESIGNS)} matching runs", "mix665k+3di-ft1m", "llama3-8b")
     runs = client.search_runs([experiment], "tags.design LIKE '%'")
     best_first = [run.info.run_name for run in sorted(runs, key=lambda run: -run.data.metrics["average"])]
     places = [browser.text.index(name) for name in best_first]
