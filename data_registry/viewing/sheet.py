@@ -20,12 +20,14 @@ from data_registry.scene import Scene
 from data_registry.storage.shards import Images
 from data_registry.viewing import show
 
-LEGEND = "Red: the front of a box; green: where it faces."
-_WIDTH = 320
+LEGEND = "Red: the front of a box; green: where it faces; grey: a region that was left out of the annotation."
+_LEAST = 320  # pixels that a drawn picture is wide; photographs are as they are (`show.readable`)
+_WIDE = 640  # from here on a picture has a row of the page for itself
 _STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1.2rem; }
 figure { margin: 0; } figure img { width: 100%; image-rendering: pixelated; } figcaption p { margin: .3rem 0; }
+figure.wide { grid-column: 1 / -1; } figure.wide img { width: auto; max-width: 100%; image-rendering: auto; }
 .right { font-weight: 600; } .key { color: #777; font-size: 12px; word-break: break-all; }
 """
 
@@ -47,8 +49,10 @@ def page(title: str, note: str, entries: Iterable[Entry]) -> str:
         source = f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
         lines = "".join(f"<p>{line}</p>" for line in entry.lines)
         key = html.escape(entry.key)
+        wide = ' class="wide"' if entry.picture.width >= _WIDE else ""
         figures.append(
-            f'<figure><img src="{source}" alt="{key}"><figcaption><p class="key">{key}</p>{lines}</figcaption></figure>'
+            f'<figure{wide}><img src="{source}" alt="{key}">'
+            f'<figcaption><p class="key">{key}</p>{lines}</figcaption></figure>'
         )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -60,7 +64,7 @@ def page(title: str, note: str, entries: Iterable[Entry]) -> str:
 def of_scenes(folder: Path, images: Images, count: int) -> list[Entry]:
     """The first scenes of a folder with annotations.json."""
     return [
-        Entry(show.picture(scene, images[scene.image], _WIDTH), scene.image, _objects(scene))
+        Entry(_drawn(scene, images), scene.image, _objects(scene))
         for scene in islice(omni3d.read(folder / "annotations.json"), count)
     ]
 
@@ -75,7 +79,7 @@ def of_benchmark(questions: Iterable[Question], scenes: Iterable[Scene], images:
     for scene in scenes:
         if scene.image in wanted:
             lines = [line for q in wanted[scene.image] for line in _question(q)]
-            entries[scene.image] = Entry(show.picture(scene, images[scene.image], _WIDTH), scene.image, lines)
+            entries[scene.image] = Entry(_drawn(scene, images), scene.image, lines)
     return [entries[key] for key in wanted if key in entries]
 
 
@@ -85,7 +89,7 @@ def of_conversations(path: Path, scenes: Path, images: Images, count: int) -> li
     wanted = {r["image"] for r in records}
     drawn = {}
     if (scenes / "annotations.json").exists():
-        drawn = {s.image: show.picture(s, images[s.image], _WIDTH) for s in _among(scenes, wanted)}
+        drawn = {s.image: _drawn(s, images) for s in _among(scenes, wanted)}
     entries = []
     for record in records:
         key = record["image"]
@@ -135,5 +139,9 @@ def _question(q: Question) -> list[str]:
 
 
 def _plain(rgb: np.ndarray) -> Image.Image:
-    height = max(1, round(rgb.shape[0] * _WIDTH / rgb.shape[1]))
-    return Image.fromarray(rgb).resize((_WIDTH, height), Image.Resampling.NEAREST)
+    return show.resized(rgb, show.readable(rgb.shape[1], _LEAST))
+
+
+def _drawn(scene: Scene, images: Images) -> Image.Image:
+    rgb = images[scene.image]
+    return show.picture(scene, rgb, show.readable(rgb.shape[1], _LEAST))

@@ -6,7 +6,7 @@ from PIL import Image
 
 from data_registry import render
 from data_registry.readers import omni3d
-from data_registry.scene import Camera, Scene
+from data_registry.scene import Camera, Region, Scene, SceneObject
 from data_registry.viewing import sheet, show
 
 
@@ -61,3 +61,36 @@ def test_a_file_with_a_folder_of_images(tmp_path, capsys):
         with pytest.raises(SystemExit, match="2"):
             show.main([str(tmp_path / "a.json"), *arguments])
         assert message in capsys.readouterr().err
+
+
+def _photograph(width: int, height: int) -> tuple[Scene, np.ndarray]:
+    """A car ahead, as a street's camera sees it."""
+    camera = Camera(width, height, np.array([[720.0, 0, width / 2], [0, 720.0, height / 2], [0, 0, 1]]))
+    turned = np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]])
+    center, dimensions = np.array([1.0, 1.0, 15.0]), np.array([1.7, 1.5, 4.0])
+    bbox = np.array([width / 2, height / 2, width / 2 + 80, height / 2 + 60])
+    car = SceneObject(1, "car", center, dimensions, turned, turned[:, 0], bbox)
+    region = Region("dontcare", np.array([10.0, 20.0, 90.0, 60.0]))
+    return Scene("KITTI", "a.png", camera, (car,), ignored=(region,)), np.zeros((height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("width", "drawn"), [(96, 288), (640, 640), (1242, 1242), (4000, 1280)])
+def test_a_photograph_is_drawn_at_a_readable_size(width, drawn):
+    scene, rgb = _photograph(width, max(1, width * 3 // 10))
+    picture = show.picture(scene, rgb)
+    assert picture.width == drawn and abs(picture.height - drawn * 0.3) < 4
+    if width >= 640:
+        arrow = (np.asarray(picture) == show._ARROW).all(-1)
+        assert np.ptp(arrow.nonzero()[1]) > 20, "the front is a line, not a dot"
+        assert (np.asarray(picture) == show._IGNORED).all(-1).any()
+
+
+def test_a_page_gives_a_photograph_a_row_of_its_own(tmp_path):
+    entries = [sheet.Entry(Image.new("RGB", (width, 100)), f"{width}.jpg", []) for width in (320, 1242)]
+    text = sheet.page("t", "n", entries)
+    assert text.count("<figure>") == 1 and text.count('<figure class="wide">') == 1
+
+
+def test_photographs_stand_in_few_columns():
+    assert show.sheet([Image.new("RGB", (1242, 375))] * 3).size == (2 * 1242, 2 * 375)
+    assert show.sheet([Image.new("RGB", (288, 288))] * 7).size == (5 * 288, 2 * 288)
