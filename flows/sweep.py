@@ -196,7 +196,7 @@ def evaluate(request: Request, study: "optuna.Study", session: Session, record: 
     if session.pending:
         with prefect_server(root):
             flow_over(session, f"sweep {request.study}", sweep.advance)
-    session.remote.settle()
+    session.remote.push_missing()
 
 
 def publish(request: Request, study: "optuna.Study", session: Session, record: _Record, ended: Status) -> None:

@@ -57,8 +57,8 @@ MUTATIONS = [
     ),
     Mutation(
         "that only the holder itself is killed (its start time)",
-        "tasks/stage/claim.py",
-        'if _started(pid) != said["started"]:',
+        "tasks/stage/process.py",
+        "if not is_alive(who):",
         "if False:",
         f"{_CLAIM} -k nobody_but",
     ),
@@ -72,8 +72,8 @@ MUTATIONS = [
     Mutation(
         "the lock of a GPU",
         "flows/execution/devices.py",
-        "lock.acquire(timeout=0)",
-        "pass",
+        "release = locks.take(self._lock(gpu))",
+        "release = contextlib.ExitStack().close",
         "tests/flows/execution/test_devices.py",
     ),
     Mutation(
@@ -93,8 +93,8 @@ MUTATIONS = [
     Mutation(
         "the claim while DVC restores an output",
         "flows/store/dvc_store.py",
-        "with contextlib.suppress(Timeout), FileLock(lock, timeout=0):",
-        "with contextlib.suppress(Timeout):",
+        "        with FileLock(paths.lock, timeout=0):\n            yield True",
+        "        yield True",
         "tests/flows/store/test_store.py -k being_computed",
     ),
     Mutation(
@@ -121,8 +121,8 @@ MUTATIONS = [
     Mutation(
         "that a flow says that it works",
         "flows/execution/plan_file.py",
-        "        with FileLock(lock):\n            yield",
-        "        yield",
+        'with locks.hold(lock, "begin"), no_questions():',
+        "with no_questions():",
         "tests/flows/execution/test_keep.py",
     ),
     Mutation(
@@ -135,15 +135,15 @@ MUTATIONS = [
     Mutation(
         "the lock of plan.yaml",
         "flows/execution/plan_file.py",
-        "    with FileLock(path):\n        yield",
-        "    yield",
+        'locks.hold(root / ".locks" / "plan.lock", f"change {settings.PLAN_FILE}", pause=pause)',
+        "contextlib.nullcontext()",
         "tests/flows/execution/test_keep.py",
     ),
     Mutation(
         "the lock of what is to be pushed",
         "flows/store/remote.py",
-        "        with FileLock(path):\n            yield",
-        "        yield",
+        'locks.hold(self.root / ".locks" / "push-owed.lock", "note what the DVC remote lacks", self._warn)',
+        "contextlib.nullcontext()",
         "tests/flows/store/test_remote.py -k 'during_a_push or at_the_same_time'",
     ),
     Mutation(
@@ -338,8 +338,8 @@ MUTATIONS = [
     ),
     Mutation(
         "that what DVC's cache has damaged is dropped from it",
-        "flows/store/dvc_store.py",
-        'if found != one.removesuffix(".dir"):',
+        "flows/store/dvc_adapter.py",
+        'if digest != object_name.removesuffix(".dir"):',
         "if False:",
         "tests/flows/store/test_store.py -k damaged",
     ),

@@ -38,7 +38,7 @@ def trials_table(trials: "list[Trial]") -> Table:
     return table
 
 
-_COLORS = {"there": "green", "running": "cyan", "outdated": "yellow", "missing": "dim"}
+_COLORS = {"there": "green", "running": "cyan", "outdated": "yellow", "missing": "dim", "undefined": "red"}
 
 
 def status_table(rows: list[dict[str, Any]], shown: Iterable[str] = _COLORS) -> Table:
@@ -66,6 +66,8 @@ def _detail(row: dict[str, Any]) -> str:
     if row.get("total"):
         left = f", {clock(row['remaining_s'])} left" if "remaining_s" in row else ""
         return f"{row['done'] / row['total']:.0%}{left}"
+    if "why" in row:
+        return row["why"]
     return f"computed in {clock(row['seconds'])}" if "seconds" in row and row["state"] == "there" else ""
 
 

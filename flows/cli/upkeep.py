@@ -1,4 +1,4 @@
-"""Commands that look after what is there: keep a trial, run again what failed, free the disk, end a hanging owner."""
+"""Commands that look after what is there: keep a trial, run again what failed, free the disk, end a hanging process."""
 
 from typing import Annotated
 
@@ -101,22 +101,25 @@ def gc(
 
 @app.command()
 def unlock(
-    name: Annotated[str | None, typer.Argument(help="STAGE/NAME; without it, list every claim that is held.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="STAGE/NAME, or a lock; without it, list all that is held.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Show who holds claims; with a name, end the process that holds it (a frozen one, say)."""
     with reporting():
-        from flows.execution.status import claims, end_owner
+        from flows.execution.status import claims, end_process
 
         held = claims(root())
         if not held:
-            console.print("No claim is held. (Claims are freed by the system when their owner ends.)")
+            console.print("No claim is held. (Claims are freed by the system when their holder ends.)")
         for one in held:
             who = f"process {one['pid']} on {one['host']}" if one["pid"] else "a process that has not said who it is"
             sign = f", last sign of life {one['silent_s']} s ago" if one["silent_s"] is not None else ""
-            console.print(f"{one['run']} ({one['scale']}): {who}{sign}", soft_wrap=True, highlight=False)
+            scale = f" ({one['scale']})" if one["scale"] else ", a lock"
+            console.print(f"{one['run']}{scale}: {who}{sign}", soft_wrap=True, highlight=False)
         if name is not None:
             if not yes and any(one["run"] == name for one in held):
                 typer.confirm(f"End the process that computes {name}? Its last checkpoint stays.", abort=True)
-            end_owner(root(), name)
-            console.print(f"{name}: its owner is gone, the claim is free", soft_wrap=True, highlight=False)
+            end_process(root(), name)
+            console.print(f"{name}: its holder is gone, it is free", soft_wrap=True, highlight=False)

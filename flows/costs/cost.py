@@ -1,6 +1,7 @@
 """What a stage run will take and cost: seconds as recorded on this machine; at paper scale by FLOPs, calibrated on the
 published hours (`model/cost.py`). To choose by and to show remaining time with."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
@@ -9,13 +10,14 @@ from typing import Any
 from data_registry.cards import datasets
 from data_registry.errors import InputError
 from flows.costs.graph import critical_path, makespan
-from flows.designs.design import read_value, split
-from flows.designs.plan import Plan
+from flows.designs.design import parse, read_value, split
+from flows.designs.plan import Plan, plan_of
 from model import cost
 from tasks.identity import settings
 from tasks.identity.paths import Paths
+from tasks.identity.settings import Settings
 from tasks.stage.early_stop import FRAC, frac_of
-from tasks.stage.record import read_record
+from tasks.stage.record import read_record, record_of
 from tasks.stages import spec
 
 _FETCH_S = 60.0  # of a foundation model that is read from a package or the hub; the tiny ones are trained
@@ -25,10 +27,11 @@ class Recorded:
     """One figure of the stage runs computed on this machine, and what it lets expect of others.
 
     Args:
-        figures: {run: seconds}.
+        figures: {run: seconds} of those computed as they are asked for now.
+        others: of those computed with other parameters, for stages that have none.
     """
 
-    def __init__(self, figures: dict[str, float]) -> None:
+    def __init__(self, figures: dict[str, float], others: Mapping[str, float] | None = None) -> None:
         self.of = figures
         self._by_stage: dict[str, list[float]] = {}
         self._stopped: dict[str, list[tuple[float, float]]] = {}
@@ -37,15 +40,17 @@ class Recorded:
             whole, frac = _whole(run)
             if frac < 1:
                 self._stopped.setdefault(whole, []).append((frac, seconds))
+        self._by_other: dict[str, list[float]] = {}
+        for run, seconds in (others or {}).items():
+            self._by_other.setdefault(run.partition("/")[0], []).append(seconds / _work(run))
 
     def expected(self, run: str) -> float:
         """Its own, or the middle one of its stage's by the work to do, or a first guess."""
         stage = run.partition("/")[0]
         if run in self.of:
             return self.of[run]
-        if stage in self._by_stage:
-            return median(self._by_stage[stage]) * _work(run)
-        return spec(stage).guess_s * _work(run)
+        recorded = self._by_stage.get(stage) or self._by_other.get(stage)
+        return (median(recorded) if recorded else spec(stage).guess_s) * _work(run)
 
     def left(self, run: str, expected: float) -> float:
         """Of what a stage run is expected to take from its first step: without what a rung has done of its training."""
@@ -59,28 +64,43 @@ class Costs:
 
     def __init__(self, root: Path, plan: Plan) -> None:
         self._plan = plan
-        found = settings.load(root)
-        self._root, self._scale, self._params = root, found.scale, found.params
+        loaded = settings.load(root)
+        self._root, self._scale, self._params = root, loaded.scale, loaded.params
         # Accelerators of one slot; at tiny scale a slot is a CPU core.
-        self._gpus = 1 if found.scale == "tiny" else settings.gpus_per_run(found.runtime, found.scale)
+        self._gpus = 1 if loaded.scale == "tiny" else settings.gpus_per_run(loaded.runtime, loaded.scale)
         self._clock, self._processor = Recorded({}), Recorded({})
+        self._recorded, self._designs = Plan(), set[str]()  # of those that have records
         self.look()
 
     def look(self) -> bool:
         """Read what has been recorded by now; returns whether any of it is new."""
-        before, clock, processor = self._clock.of, {}, {}
-        for path in sorted((self._root / "logs" / self._scale).glob("*/*.json")):
+        before = self._clock.of
+        now_s, now_worked_s, other_s, other_worked_s = (dict[str, float]() for _ in range(4))
+        paths = sorted((self._root / "logs" / self._scale).glob("*/*.json"))
+        now = Settings(self._root, self._params, self._what_was_recorded(paths).entries)
+        for path in paths:
             stage, name = path.parent.name, path.stem
-            record = read_record(Paths(self._root, self._scale, stage, name))
+            run = f"{stage}/{name}"
+            record, asked_for = read_record(Paths(self._root, self._scale, stage, name)), record_of(now, run)
             if not record:
                 continue
             # Of a training that went on with a stopped one: what it takes from its first step.
-            earlier, run = record.get("earlier", {}), f"{stage}/{name}"
-            clock[run] = record["seconds"] + earlier.get("seconds", 0.0)
-            if "processor_s" in record:
-                processor[run] = record["processor_s"] + earlier.get("processor_s", 0.0)
-        self._clock, self._processor = Recorded(clock), Recorded(clock | processor)
+            earlier = record.get("earlier", {})
+            whole = record["seconds"] + earlier.get("seconds", 0.0)
+            worked = record["processor_s"] + earlier.get("processor_s", 0.0) if "processor_s" in record else whole
+            (now_s if asked_for else other_s)[run] = whole
+            (now_worked_s if asked_for else other_worked_s)[run] = worked
+        self._clock, self._processor = Recorded(now_s, other_s), Recorded(now_worked_s, other_worked_s)
         return self._clock.of != before
+
+    def _what_was_recorded(self, records: Iterable[Path]) -> Plan:
+        """The plan, and what it does not have of the designs that records are of, such as a sweep's trials."""
+        names = {path.stem for path in records if path.parent.name in ("instruct", "score")}
+        for name in names - self._designs:
+            with contextlib.suppress(InputError):  # a stage of the user's own may name its stage runs as it likes
+                self._recorded = self._recorded.merge(plan_of([parse(name)]))
+        self._designs |= names
+        return self._recorded.merge(self._plan)
 
     def seconds(self, run: str) -> float:
         """Seconds that "stage/name" takes on one slot (one core at tiny scale, else `gpus_per_run` GPUs), from where a

@@ -20,24 +20,24 @@ def makespan(
     readers: dict[str, list[str]] = {run: [] for run in needs}
     waiting: dict[str, int] = {}
     for run, inputs in needs.items():
-        inside = [one for one in dict.fromkeys(inputs) if one in readers]
+        inside = [each for each in dict.fromkeys(inputs) if each in readers]
         waiting[run] = len(inside)
-        for one in inside:
-            readers[one].append(run)
+        for each in inside:
+            readers[each].append(run)
     behind: dict[str, float] = {}
     for run in reversed(list(needs)):
         behind[run] = seconds[run] + max((behind[reader] for reader in readers[run]), default=0.0)
     free = {"": slots} if isinstance(slots, int) else dict(slots)
-    ready: dict[str, list[tuple[float, str]]] = {one: [] for one in free}
+    ready: dict[str, list[tuple[float, str]]] = {each: [] for each in free}
     for run in needs:
         if not waiting[run]:
             heapq.heappush(ready[kind(run)], (-behind[run], run))
     running: list[tuple[float, str]] = []
     now = 0.0
     while running or any(ready.values()):
-        for one, queue in ready.items():
-            while queue and free[one]:
-                free[one] -= 1
+        for each, queue in ready.items():
+            while queue and free[each]:
+                free[each] -= 1
                 _, run = heapq.heappop(queue)
                 heapq.heappush(running, (now + seconds[run], run))
         now, ended = heapq.heappop(running)
@@ -58,12 +58,12 @@ def critical_path(needs: Mapping[str, list[str]], seconds: Mapping[str, float]) 
     until: dict[str, float] = {}
     before: dict[str, str | None] = {}
     for run, inputs in needs.items():
-        last = max((one for one in inputs if one in until), key=lambda one: until[one], default=None)
+        last = max((read for read in inputs if read in until), key=lambda read: until[read], default=None)
         before[run] = last
         until[run] = seconds[run] + (until[last] if last else 0.0)
     chain: list[str] = []
-    run = max(until, key=lambda one: until[one], default=None)
-    while run is not None:
-        chain.append(run)
-        run = before[run]
+    end = max(until, key=lambda run: until[run], default=None)
+    while end is not None:
+        chain.append(end)
+        end = before[end]
     return chain[::-1]

@@ -13,7 +13,7 @@ from flows.costs.cost import published
 from flows.designs.design import Design
 from model import cost
 from model.zoo import ENCODERS
-from tasks.identity import settings
+from tasks.identity import settings as config
 from tasks.identity.settings import Settings, gpus_per_run
 from tasks.stages import spec
 from tasks.training.machine import ROWS
@@ -28,38 +28,38 @@ def memory_gb(root: Path, design: Design) -> float:
     Raises:
         InputError: a foundation model of unknown size.
     """
-    found = settings.load(root)
-    section: dict[str, Any] = {**found.params["instruct"][found.scale], **design.overrides}
-    llm = parameters(found, design.llm)
-    total = llm + sum(parameters(found, name) for name in design.encoders)
+    settings = config.load(root)
+    section: dict[str, Any] = {**settings.params["instruct"][settings.scale], **design.overrides}
+    llm = parameters(settings, design.llm)
+    total = llm + sum(parameters(settings, name) for name in design.encoders)
     rank = int(section.get("lora", 0))
-    trained = cost.lora_parameters(_architecture(found, design.llm), rank) if rank else llm
-    return _states_gib(found, section, total, trained) * cost.GIB / 1e9
+    trained = cost.lora_parameters(_architecture(settings, design.llm), rank) if rank else llm
+    return _states_gib(settings, section, total, trained) * cost.GIB / 1e9
 
 
-def training_gib(found: Settings, run: str) -> float | None:
+def training_gib(settings: Settings, run: str) -> float | None:
     """GiB of each A100 that "stage/name" takes: model states and a pass over `runtime.batch_per_device` rows, with
     gradient checkpointing; None for what does not train at paper scale."""
     stage, _, name = run.partition("/")
-    if found.scale != cost.SCALE or not spec(stage).trains_on:
+    if settings.scale != cost.SCALE or not spec(stage).trains_on:
         return None
-    section, parts = found.section(stage, name), found.entry(stage, name)["parts"]
+    section, parts = settings.section(stage, name), settings.entry(stage, name)["parts"]
     encoders, llm = parts["encoders"], parts["llm"]
     if not llm:
         vision = sum(map(cost.encoder_parameters, encoders))
-        return _states_gib(found, section, vision, vision)
+        return _states_gib(settings, section, vision, vision)
     rank = int(section.get("lora", 0))
     sizes = cost.sizes(encoders, llm)
     trained = sizes.trained(stage, cost.lora_parameters(cost.architecture(llm), rank) if rank else 0)
-    share = int(section["global_batch"]) // gpus_per_run(found.runtime, found.scale)
-    rows = min(int(found.runtime.get("batch_per_device") or ROWS), share)
+    share = int(section["global_batch"]) // gpus_per_run(settings.runtime, settings.scale)
+    rows = min(int(settings.runtime.get("batch_per_device") or ROWS), share)
     text = max(published(name)[1] for name in parts[spec(stage).trains_on])
     passing = cost.activations_gib(llm, rows * (cost.grid_of(encoders) ** 2 + text), rows * text)
-    return _states_gib(found, section, sizes.total, trained) + passing
+    return _states_gib(settings, section, sizes.total, trained) + passing
 
 
-def _states_gib(found: Settings, section: Mapping[str, Any], total: int, trained: int) -> float:
-    ranks = gpus_per_run(found.runtime, found.scale)
+def _states_gib(settings: Settings, section: Mapping[str, Any], total: int, trained: int) -> float:
+    ranks = gpus_per_run(settings.runtime, settings.scale)
     return cost.model_states_gib(total, trained, int(section.get("zero_stage", 0)), ranks)
 
 
@@ -75,28 +75,28 @@ def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str 
     return fits
 
 
-def parameters(found: Settings, model: str) -> int:
+def parameters(settings: Settings, model: str) -> int:
     """Number of parameters of a foundation model: of its files where they are there, else of its architecture."""
-    folder = _foundation(found, model)
+    folder = _foundation(settings, model)
     files = sorted(folder.rglob("*.safetensors"))
     if files:
         return sum(_elements(path) for path in files)
-    if found.scale == "paper":
+    if settings.scale == "paper":
         return cost.encoder_parameters(model) if model in ENCODERS else cost.llm_parameters(model)
     raise InputError(f"{folder}: no weights, so the memory of a design cannot be told; `dvc repro foundation@{model}`")
 
 
-def _architecture(found: Settings, llm: str) -> dict[str, Any]:
-    config = _foundation(found, llm) / "config.json"
-    return json.loads(config.read_text()) if config.exists() else cost.architecture(llm)
+def _architecture(settings: Settings, llm: str) -> dict[str, Any]:
+    file = _foundation(settings, llm) / "config.json"
+    return json.loads(file.read_text()) if file.exists() else cost.architecture(llm)
 
 
-def _foundation(found: Settings, model: str) -> Path:
-    return found.root / "runs" / found.scale / "foundation" / model
+def _foundation(settings: Settings, model: str) -> Path:
+    return settings.root / "runs" / settings.scale / "foundation" / model
 
 
 def _elements(path: Path) -> int:
     """Number of values in a safetensors file, from its header."""
     with path.open("rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    return sum(math.prod(one["shape"]) for key, one in header.items() if key != "__metadata__")
+    return sum(math.prod(each["shape"]) for key, each in header.items() if key != "__metadata__")

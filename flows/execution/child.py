@@ -15,6 +15,7 @@ from flows.execution.stopping import Stopped, children, guard, kill, stopping
 from flows.store.dvc_store import Store
 from tasks.identity import settings
 from tasks.stage.claim import holder_of
+from tasks.stage.full_disk import full_disk_of
 from tasks.stage.harness import EXIT_DAMAGED, EXIT_PASSING
 from tasks.stage.parent_watch import PARENT
 
@@ -30,7 +31,8 @@ class StageRunFailed(RuntimeError):
         reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed (exit code {code})"
         self.run, self.code, self.log = run, code, log
         self.may_pass = code < 0 or code in (EXIT_PASSING, EXIT_DAMAGED)
-        super().__init__(f"{run} {reason}; the end of {log}:\n{tail(log)}")
+        full = full_disk_of(log.parent, run)  # then the log does not say why
+        super().__init__(f"{run} {reason}; the end of {log}:\n{tail(log)}" + (f"\n{full}" if full else ""))
 
 
 def execute(store: Store, run: str, command: str, extra: Mapping[str, str] | None = None) -> float:

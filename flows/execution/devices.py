@@ -3,15 +3,15 @@ A stage run gets GPUs of its own: each is an operating-system lock, which a kill
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from data_registry.errors import InputError
 from flows.execution.stopping import pause
 from tasks.identity.settings import gpus_per_run
+from tasks.stage import locks
 from tasks.stages import spec_of
 
 CPU, GPU = "cpu", "gpu"
@@ -23,16 +23,23 @@ class Devices:
 
     Args:
         runtime: `gpus` (none or 0: everything takes CPU slots), `gpus_per_run`, and `slots` for the CPU.
+        warn: takes a line about whom a stage run waits for.
 
     Raises:
         InputError: a stage run asks for more GPUs than there are.
     """
 
-    def __init__(self, root: Path, runtime: Mapping[str, Any], scale: str = "tiny") -> None:
-        self._locks = root / ".locks"
+    def __init__(
+        self,
+        root: Path,
+        runtime: Mapping[str, Any],
+        scale: str = "tiny",
+        warn: Callable[[str], object] = locks.say,
+    ) -> None:
+        self._locks, self._warn = root / ".locks", warn
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         count = int(runtime.get("gpus") or 0)
-        here = [str(one) for one in range(count)] if visible is None else [one for one in visible.split(",") if one]
+        here = [str(gpu) for gpu in range(count)] if visible is None else [gpu for gpu in visible.split(",") if gpu]
         self._ids = here[:count]
         self._per_run = gpus_per_run(runtime, scale)
         if count and len(self._ids) < self._per_run:
@@ -57,20 +64,25 @@ class Devices:
         try:
             yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}
         finally:
-            for lock in held.values():
-                lock.release()
+            for release in held.values():
+                release()
 
-    def _take(self, run: str) -> dict[str, FileLock]:
-        self._locks.mkdir(parents=True, exist_ok=True)
+    def _take(self, run: str) -> dict[str, Callable[[], None]]:
+        """GPUs by what gives each back."""
+        waiting = locks.Waiting(f"compute {run} on a GPU", self._warn)
         while True:
-            held: dict[str, FileLock] = {}
-            for one in self._ids:
-                lock = FileLock(self._locks / f"gpu.{one}.lock")
-                with contextlib.suppress(Timeout):
-                    lock.acquire(timeout=0)
-                    held[one] = lock
+            held: dict[str, Callable[[], None]] = {}
+            for gpu in self._ids:
+                release = locks.take(self._lock(gpu))
+                if release is not None:
+                    held[gpu] = release
                 if len(held) == self._per_run:
                     return held
-            for lock in held.values():  # all or nothing: two that wait for each other's half would wait for ever
-                lock.release()
+            for release in held.values():  # all or nothing: two that wait for each other's half would wait for ever
+                release()
+            busy = self._lock(next(gpu for gpu in self._ids if gpu not in held))
+            waiting.goes_on(busy, partial(locks.holder, busy))
             pause(_POLL_S, run)
+
+    def _lock(self, gpu: str) -> Path:
+        return self._locks / f"gpu.{gpu}.lock"

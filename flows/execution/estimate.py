@@ -17,7 +17,7 @@ from flows.execution.devices import CPU, GPU, Devices
 from flows.store.dvc_store import is_current
 from flows.text import clock
 from model.cost import CARDS_GIB
-from tasks.identity import settings
+from tasks.identity import settings as config
 from tasks.identity.settings import Settings
 from tasks.stages import STAGES
 
@@ -80,22 +80,22 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
         price: dollars per accelerator hour (core hour at tiny scale); default: runtime.dollars_per_hour.
     """
     plan = plan_of(designs)
-    found = Settings(root, settings.load(root).params, plan.entries)
-    check(found)
-    devices = Devices(root, found.runtime, found.scale)
+    settings = Settings(root, config.load(root).params, plan.entries)
+    check(settings)
+    devices = Devices(root, settings.runtime, settings.scale)
     known: dict[str, bool] = {}
-    there = [run for run in plan.runs() if is_current(found, run, False, known)]
+    there = [run for run in plan.runs() if is_current(settings, run, False, known)]
     left = [run for run in plan.runs() if not known[run]]
-    price = found.runtime.get("dollars_per_hour") if price is None else price
+    price = settings.runtime.get("dollars_per_hour") if price is None else price
     costs = Costs(root, plan)
     return Outlook(
-        found.scale,
+        settings.scale,
         designs,
         plan,
         there,
         left,
         costs.all(left),
-        {run: gib for run in plan.training_runs() if (gib := training_gib(found, run)) is not None},
+        {run: gib for run in plan.training_runs() if (gib := training_gib(settings, run)) is not None},
         slots or devices.slots.get(GPU, devices.slots[CPU]),
         costs.gpu_hours(left),
         costs.finish_hours(left, slots) if slots else costs.finish_hours(left, devices.slots, devices.kind),

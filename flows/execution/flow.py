@@ -46,10 +46,10 @@ def run_plan(root: Path, plan: Plan, title: str, display: Display | None = None,
     result = Result(runs)
     with in_flow(root):
         session = Session(root, keep_in_plan(root, plan, again=again), display or NoDisplay(), result)
-        if session.settle(runs):
+        if session.look_up(runs):
             with prefect_server(root):
                 flow_over(session, title)
-        session.remote.settle()
+        session.remote.push_missing()
     result.seconds = time.monotonic() - started
     return result
 
@@ -101,7 +101,7 @@ class _FlowRun:
         from prefect import flow
         from prefect.task_runners import ThreadPoolTaskRunner
 
-        runner = ThreadPoolTaskRunner(max_workers=sum(self._session.devices.slots.values()))
+        runner: Any = ThreadPoolTaskRunner(max_workers=sum(self._session.devices.slots.values()))
 
         @flow(name="spatialllm", flow_run_name=title, task_runner=runner)
         def flow_run() -> Any:
@@ -162,7 +162,7 @@ class _FlowRun:
             for each in ended:
                 self._record(each)
                 if each.state == SKIPPED:  # Prefect shows it as "not ready" below the one that failed
-                    self._task.submit(each.run, wait_for=[scheduler.token(each.blame)])
+                    self._task.submit(each.run, wait_for=[scheduler.token(each.blame or "")])
             if ended:
                 self._refill()
 
@@ -211,5 +211,5 @@ def keep_design(root: Path, design: Design, display: Display | None = None) -> d
     """
     plan = plan_of([design])
     session = Session(root, keep_in_plan(root, plan), display or NoDisplay(), Result([]))
-    session.settle(plan.runs())
+    session.look_up(plan.runs())
     return {run: session.result.states.get(run, "missing") for run in plan.runs()}

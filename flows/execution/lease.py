@@ -2,20 +2,24 @@
 On one machine the operating system's lock does (tasks/stage/claim.py); it does not reach another.
 
 A database, because the remote cannot decide it: not every S3 has conditional writes. Leases count by the database's own
-clock, so that the machines' clocks need not agree. Each has a token that rises with every owner: who was frozen past
-his lease finds another token there, and neither commits nor pushes.
+clock, so that the machines' clocks need not agree. Each has a token that rises with every holder: who was frozen past
+its lease finds another token there, and neither commits nor pushes.
+Not DVC's, Prefect's or a library's: DVC has no lock between machines, and Prefect's concurrency limits keep a slot of a
+killed process for minutes and know nothing of what a stage run is.
 """
 
 import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_registry.errors import InputError
 from flows.execution.stopping import pause
 from tasks.identity.addresses import masked
+from tasks.stage import locks
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -41,12 +45,19 @@ class Leases:
     Args:
         url: SQLAlchemy address, e.g. postgresql+psycopg2://...; machines must reach the same one.
         lease_s: how long a lease lasts without a heartbeat; a third of it lies between heartbeats.
+        warn: takes a line about whom a stage run waits for.
     """
 
-    def __init__(self, url: str, lease_s: float = LEASE_S, poll_s: float = _POLL_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        lease_s: float = LEASE_S,
+        poll_s: float = _POLL_S,
+        warn: Callable[[str], object] = locks.say,
+    ) -> None:
         from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine
 
-        self.lease_s, self.poll_s = lease_s, poll_s
+        self.lease_s, self.poll_s, self._warn = lease_s, poll_s, warn
         self._engine: Engine = create_engine(url, pool_pre_ping=True)
         self._table = Table(
             "leases",
@@ -68,9 +79,11 @@ class Leases:
             Stopped: this flow is being stopped.
         """
         with _out_of_reach(run):
+            waiting = locks.Waiting(f"compute {run}", self._warn)
             while (token := self._acquire(run)) is None:
                 if not wait:
                     raise Taken(run)
+                waiting.goes_on(Path(VARIABLE), lambda: self._holder(run))
                 pause(self.poll_s, run)
         lease = Lease(self, run, token)
         try:
@@ -101,8 +114,16 @@ class Leases:
         except IntegrityError:  # another was first to insert it
             return None
 
+    def _holder(self, run: str) -> dict[str, Any]:
+        from sqlalchemy import select
+
+        with self._engine.begin() as db:
+            holder = db.execute(select(self._table.c.owner).where(self._table.c.run == run)).scalar()
+        host, pid, _ = holder.rsplit(":", 2) if holder else ("", "", "")
+        return {"pid": int(pid), "host": host} if pid else {}
+
     def _renew(self, run: str, token: int, seconds: float) -> bool:
-        """Move the end of a lease; False if it has another owner, or lapsed before it was renewed."""
+        """Move the end of a lease; False if it has another holder, or lapsed before it was renewed."""
         from sqlalchemy import update
 
         t = self._table
@@ -173,8 +194,8 @@ def lease_of(leases: Leases | None, store: "Store", run: str) -> Iterator[Lease 
             yield lease
 
 
-def shared_leases() -> Leases | None:
-    """The leases that SPATIALLLM_LEASES names, if any.
+def shared_leases(warn: Callable[[str], object] = locks.say) -> Leases | None:
+    """The leases that SPATIALLLM_LEASES names, if any; `warn` as for `Leases`.
 
     Raises:
         InputError: there is no such database, or it does not answer.
@@ -185,6 +206,6 @@ def shared_leases() -> Leases | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return Leases(url)
+        return Leases(url, warn=warn)
     except (SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: a port that is no number
         raise InputError(f"{VARIABLE}: the database of leases does not answer: {masked(error)}") from error

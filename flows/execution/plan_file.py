@@ -5,15 +5,17 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from uuid import uuid4
 
 from flows.designs.check import check
 from flows.designs.design import Design, kept, parse
 from flows.designs.plan import Plan, plan_of, read_plan, write_plan
+from flows.execution.stopping import no_questions, pause
 from tasks.identity import settings
 from tasks.identity.files import read_state, write_json
+from tasks.stage import locks
 
+_own: set[str] = set()  # names of the locks of the flows of this process
 _TRIALS = "*.trials.json"  # in .optuna/: per study, the designs that only its sweep wanted in plan.yaml
 
 
@@ -43,13 +45,18 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool =
 
 @contextlib.contextmanager
 def in_flow(root: Path) -> Iterator[None]:
-    """Held by every flow while it works, so that no other takes its stage runs out of plan.yaml."""
-    lock = root / ".locks" / f"flow.{os.getpid()}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    """Held by every flow while it works, so that no other takes its stage runs out of plan.yaml.
+
+    Nothing can be asked meanwhile: a question between progress bars would be answered by nobody.
+    """
+    # Not by the process's number alone: two containers on one folder may each have one of that number.
+    lock = root / ".locks" / f"flow.{os.getpid()}-{uuid4().hex[:12]}.lock"
+    _own.add(lock.name)
     try:
-        with FileLock(lock):
+        with locks.hold(lock, "begin"), no_questions():
             yield
     finally:
+        _own.discard(lock.name)
         lock.unlink(missing_ok=True)
 
 
@@ -80,16 +87,8 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
 
 def others_work(root: Path) -> bool:
     """Whether a flow works here, of another process."""
-    own = f"flow.{os.getpid()}.lock"
-    for lock in (root / ".locks").glob("flow.*.lock"):
-        if lock.name == own:
-            continue
-        try:
-            with FileLock(lock, timeout=0):
-                pass
-        except Timeout:
-            return True
-    return False
+    flows = (root / ".locks").glob("flow.*.lock")
+    return any(not locks.is_free(lock) for lock in flows if lock.name not in _own)
 
 
 def _note(root: Path, study: str, names: list[str]) -> None:
@@ -115,9 +114,5 @@ def _write(path: Path, names: list[str]) -> None:
     write_json(path, list(dict.fromkeys(names)))
 
 
-@contextlib.contextmanager
-def _plan_lock(root: Path) -> Iterator[None]:
-    path = root / ".locks" / "plan.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
+def _plan_lock(root: Path) -> contextlib.AbstractContextManager[None]:
+    return locks.hold(root / ".locks" / "plan.lock", f"change {settings.PLAN_FILE}", pause=pause)

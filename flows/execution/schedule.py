@@ -5,6 +5,7 @@ import heapq
 import queue
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
@@ -48,7 +49,7 @@ class Scheduler:
         self._readers: dict[str, list[str]] = {}
         self._tokens: dict[str, Any] = {}
         self._ended: dict[str, Finished] = {}
-        self._ready: dict[str, list[tuple[float, int, str]]] = {one: [] for one in self._slots}
+        self._ready: dict[str, list[tuple[float, int, str]]] = {each: [] for each in self._slots}
         self._running: set[str] = set()
         self._events: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
 
@@ -64,17 +65,17 @@ class Scheduler:
         """
         new = [run for run in needs if run not in self._inputs]
         for run in new:
-            self._inputs[run] = [one for one in dict.fromkeys(needs[run]) if one in needs or one in self._inputs]
-            for one in self._inputs[run]:
-                self._readers.setdefault(one, []).append(run)
+            self._inputs[run] = [each for each in dict.fromkeys(needs[run]) if each in needs or each in self._inputs]
+            for each in self._inputs[run]:
+                self._readers.setdefault(each, []).append(run)
         self._prioritise(new, cost or {})
         skipped: list[Finished] = []
         for run in new:
-            failed = next((one for one in self._inputs[run] if self._state(one) in (FAILED, SKIPPED)), None)
+            failed = next((each for each in self._inputs[run] if self._state(each) in (FAILED, SKIPPED)), None)
             if failed is not None:
                 skipped += self._skip(run, self._ended[failed].blame or failed)
                 continue
-            self._needs[run] = {one for one in self._inputs[run] if one not in self._ended}
+            self._needs[run] = {each for each in self._inputs[run] if each not in self._ended}
             if not self._needs[run] and run not in self._ended:
                 self._push(run)
         return skipped
@@ -104,8 +105,8 @@ class Scheduler:
             while self._ready[kind] and sum(self._kind(run) == kind for run in self._running) < slots:
                 *_, run = heapq.heappop(self._ready[kind])
                 self._running.add(run)
-                inputs = [self._tokens[one] for one in self._inputs[run] if one in self._tokens]
-                self._tokens[run] = self._start(run, inputs, lambda error, run=run: self._events.put((run, error)))
+                inputs = [self._tokens[each] for each in self._inputs[run] if each in self._tokens]
+                self._tokens[run] = self._start(run, inputs, partial(self._report, run))
         if not self._running:
             return []
         try:
@@ -126,6 +127,9 @@ class Scheduler:
                 if not self._needs[reader]:
                     self._push(reader)
         return [self._ended[run]]
+
+    def _report(self, run: str, error: BaseException | None) -> None:
+        self._events.put((run, error))
 
     def _push(self, run: str) -> None:
         heapq.heappush(self._ready[self._kind(run)], (*self._order[run], run))

@@ -13,6 +13,7 @@ from flows.execution.lease import lease_of, shared_leases
 from flows.execution.plan_file import keep_in_plan
 from flows.execution.protocols import Display
 from flows.execution.result import COMPUTED, Result
+from flows.execution.stopping import pause
 from flows.store.dvc_store import RESTORED, Store
 from flows.store.remote import Remote
 from tasks.identity import settings
@@ -31,11 +32,11 @@ class Session:
     def __init__(self, root: Path, plan: Plan, display: Display, result: Result, study: str | None = None) -> None:
         self.root, self.plan, self.display, self.result = root, plan, display, result
         self.study = study
-        self.remote = Remote(root, display.warn)
-        self.leases = shared_leases()
-        self.store = Store(root)
-        found = settings.load(root)
-        self.devices = Devices(root, found.runtime, found.scale)
+        self.leases = shared_leases(display.warn)
+        self.store = Store(root, display.warn, pause)
+        self.remote = Remote(root, display.warn, self.store)
+        loaded = settings.load(root)
+        self.devices = Devices(root, loaded.runtime, loaded.scale, display.warn)
         self.commands: dict[str, str] = {}
         self._asked: set[str] = set()
         self._left: list[str] = []
@@ -51,18 +52,18 @@ class Session:
     def want(self, plan: Plan) -> None:
         """Add a plan's stage runs to plan.yaml and to what this flow computes."""
         self.plan = keep_in_plan(self.root, plan, self.study)
-        self.settle(plan.runs())
+        self.look_up(plan.runs())
         self.result.planned = sorted({*self.result.planned, *plan.runs()})
 
-    def settle(self, runs: Iterable[str]) -> list[str]:
+    def look_up(self, runs: Iterable[str]) -> list[str]:
         """Note what is there or can be restored; returns what is left to compute, inputs first."""
         new = [run for run in runs if run not in self._asked]
         self._asked.update(new)
         self.remote.look()
-        found = self.store.fetch(new)
-        for run, state in found.items():
+        states = self.store.fetch(new)
+        for run, state in states.items():
             self.end(run, state)
-        left = [run for run in new if run not in found]
+        left = [run for run in new if run not in states]
         if left:
             self.commands.update(self.store.commands(left))
         self._left += left

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 
 children: set[subprocess.Popen] = set()
 guard = threading.Lock()
@@ -19,6 +20,19 @@ def pause(seconds: float, doing: str) -> None:
     """Wait before trying again for something that another flow has; `Stopped` as soon as this flow is being stopped."""
     if stopping.wait(seconds):
         raise Stopped(doing)
+
+
+@contextlib.contextmanager
+def no_questions() -> Iterator[None]:
+    """Close standard input meanwhile: whatever a library asks gets no answer instead of stopping the flow."""
+    before, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    try:
+        os.dup2(nothing, 0)
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(nothing)
 
 
 def stop_children() -> None:

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from data_registry.errors import InputError
 from flows.designs.plan import read_plan
-from flows.store.dvc_store import Store
-from tasks.identity import settings
+from flows.store import dvc_adapter
+from flows.store.dvc_store import Store, is_current
+from tasks.identity import manifest
+from tasks.identity import settings as config
 from tasks.identity.paths import Paths
+from tasks.identity.settings import Settings
+from tasks.stage import early_stop
 from tasks.stage.claim import holder_of
 
 if TYPE_CHECKING:
@@ -53,30 +58,30 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
     Args:
         cache: look into DVC's cache too.
     """
-    needed, own_scale = set(read_plan(root).runs()), settings.load(root).scale
+    settings = config.load(root)
+    needed = set(read_plan(root).runs())
     folders = {}
     for parent in (root / "runs", root / ".work"):
         for folder in sorted(parent.glob("*/*/*")):
             paths = _stage_run(root, folder)
-            if paths.stage == "foundation" or not folder.is_dir():
+            if paths.stage == "foundation" or not folder.is_dir() or holder_of(paths) is not None:
                 continue
-            leftover = folder.name.startswith(".")
-            unneeded = f"{paths.stage}/{paths.name}" not in needed or paths.scale != own_scale
-            if (leftover or unneeded) and holder_of(paths) is None:
+            run = f"{paths.stage}/{paths.name}"
+            if run not in needed or paths.scale != settings.scale or _is_left_over(settings, folder, run, paths):
                 files = (Path(where, name) for where, _, names in os.walk(folder) for name in names)
                 folders[folder.relative_to(root).as_posix()] = _bytes(files)
     if not cache:
         return Waste(folders)
     with Store(root).repo() as repo:
         unused = _unused(repo)
-        where = str(repo.cache.local.path)
+        where = str(dvc_adapter.cache_folder(repo))
     return Waste(folders, len(unused), _bytes(unused), where)
 
 
 def remove(root: Path, waste: Waste, cache: bool = False) -> None:
     """Remove it, but for what a flow has begun to use since it was found: its user was asked in between."""
     still = find_waste(root).folders
-    for folder in (root / one for one in waste.folders if one in still):
+    for folder in (root / each for each in waste.folders if each in still):
         with contextlib.suppress(Timeout), FileLock(_stage_run(root, folder).lock, timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
     if cache:
@@ -84,16 +89,30 @@ def remove(root: Path, waste: Waste, cache: bool = False) -> None:
             repo.gc(workspace=True)
 
 
+def _is_left_over(settings: Settings, folder: Path, run: str, paths: Paths) -> bool:
+    """Whether a folder of a stage run that plan.yaml needs serves nothing: half an output, or the scratch of one that
+    is there. An output that is kept until DVC has it does, and so do checkpoints of what is not there yet."""
+    if folder == paths.work:
+        stamp = folder / early_stop.STAMP
+        try:
+            if not stamp.exists() or not is_current(settings, run, contents=False):
+                return False
+        except InputError:  # params.yaml says nothing of it, as where plan.yaml is of another scale
+            return False
+        return stamp.read_text(encoding="utf-8") == manifest.digest_of(manifest.read_manifest(paths.out)["identity"])
+    return folder.name.startswith(".") and folder.suffix not in (".unrecorded", ".rung")
+
+
 def _stage_run(root: Path, folder: Path) -> Paths:
     """The stage run that a folder belongs to, also where that is a leftover (`.NAME.partial`)."""
     scale, stage, name = folder.parts[-3:]
-    return Paths(root, scale, stage, name[1:].rsplit(".", 1)[0] if name.startswith(".") else name)
+    return Paths(root, scale, stage, name[1:].partition(".")[0] if name.startswith(".") else name)
 
 
 def _unused(repo: "Repo") -> list[Path]:
     """Files of DVC's cache that no stage of this working tree uses."""
-    folder = Path(repo.cache.local.path)
-    used = {one.value for objects in repo.used_objs().values() for one in (getattr(o, "hash_info", o) for o in objects)}
+    folder = dvc_adapter.cache_folder(repo)
+    used = dvc_adapter.used_objects(repo)
     used |= set(_members(folder, used))
     files = (path for path in folder.glob("??/*") if path.is_file())
     return [path for path in files if path.parent.name + path.name not in used]

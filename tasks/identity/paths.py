@@ -39,6 +39,14 @@ class Paths:
         """The former output, for the moment of the exchange."""
         return self.out.with_name(f".{self.name}.replaced")
 
+    def unrecorded(self, digest: str) -> Path:
+        """A second copy of a published output, until DVC has recorded it (`tasks.stage.unrecorded`).
+
+        Args:
+            digest: of its identity.
+        """
+        return self.out.with_name(f".{self.name}.{digest[:16]}.unrecorded")
+
     @property
     def work(self) -> Path:
         """Scratch that survives a kill."""
@@ -46,7 +54,7 @@ class Paths:
 
     @property
     def lock(self) -> Path:
-        """The claim: an operating-system lock, which the kernel frees with its owner."""
+        """The claim: an operating-system lock, which the kernel frees with its holder."""
         return self.root / ".locks" / f"{self.scale}.{self.stage}.{self.name}.lock"
 
     @property

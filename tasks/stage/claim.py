@@ -2,12 +2,9 @@
 Beside the lock a file says who holds it and how far the work is; its heartbeat shows that the holder is not frozen."""
 
 import contextlib
-import os
-import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,11 @@ from filelock import BaseFileLock, FileLock, Timeout
 from data_registry.errors import InputError
 from tasks.identity.files import read_json, write_json
 from tasks.identity.paths import Paths
+from tasks.stage import locks, process
 
 LEASE_S = 300.0  # a claim whose holder gives no sign of life for so long lapses; `runtime.lease_s` overrides it
 _BEATS_PER_LEASE = 10
+_LOOK_S = 1.0  # between two looks whether the lock was removed
 
 
 @contextlib.contextmanager
@@ -32,18 +31,57 @@ def claim(paths: Paths, lease_s: float = LEASE_S) -> Iterator["Heartbeat"]:
     Yields:
         The holder's heartbeat, for progress.
     """
-    paths.lock.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(paths.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _wait(lock, paths, lease_s)
-    heartbeat = Heartbeat(paths.holder, lease_s / _BEATS_PER_LEASE)
+    held = _Held(paths.lock)
+    if not held.take():
+        _wait(held, paths, lease_s)
+    heartbeat = Heartbeat(paths.holder, lease_s / _BEATS_PER_LEASE, held.again)
     try:
         with heartbeat:
             yield heartbeat
     finally:
-        lock.release()
+        held.release()
+
+
+class Lost(RuntimeError):
+    """The claim was taken by another process, since its file was removed (`rm -rf .locks`)."""
+
+
+class _Held:
+    """An operating-system lock that can be taken again where its file was removed under it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._locks: list[BaseFileLock] = []
+        self._file: tuple[int, int] | None = None
+        self._guard = threading.Lock()
+
+    def take(self, timeout: float = 0.0) -> bool:
+        """Whether the lock is ours within so many seconds."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._path, thread_local=False)  # the heartbeat's thread takes it again
+        try:
+            lock.acquire(timeout=timeout, poll_interval=0.2)
+        except Timeout:
+            return False
+        self._locks.append(lock)
+        self._file = self._on_disk()
+        return True
+
+    def again(self) -> bool:
+        """Whether the lock's file is still the one that we hold, or was removed and is ours again."""
+        with self._guard:  # the heartbeat's thread looks as well
+            return self._on_disk() == self._file or self.take()
+
+    def release(self) -> None:
+        for lock in self._locks:
+            lock.release()
+
+    def _on_disk(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 class Heartbeat(threading.Thread):
@@ -52,14 +90,14 @@ class Heartbeat(threading.Thread):
     Args:
         path: of the file.
         beat_s: seconds between signs of life.
+        still_ours: whether the lock beside it is still held, or was taken again.
     """
 
-    def __init__(self, path: Path, beat_s: float) -> None:
+    def __init__(self, path: Path, beat_s: float, still_ours: Callable[[], bool] = lambda: True) -> None:
         super().__init__(name="claim", daemon=True)
-        self._path, self._beat_s = path, beat_s
+        self._path, self._beat_s, self._still_ours = path, beat_s, still_ours
         self._over, self._guard = threading.Event(), threading.Lock()
-        pid = os.getpid()
-        self._content = {"pid": pid, "started": _started(pid), "host": socket.gethostname(), "since": time.time()}
+        self._content = {**process.this_process(), "since": time.time()}
 
     def say(self, **more: Any) -> None:
         """Write the file with these keys added."""
@@ -67,10 +105,23 @@ class Heartbeat(threading.Thread):
             self._content |= {**more, "updated": time.time()}
             write_json(self._path, self._content, durable=False)
 
+    def confirm(self) -> None:
+        """Make sure that the claim is still ours, before something is published.
+
+        Raises:
+            Lost: it is not.
+        """
+        if not self._still_ours():
+            raise Lost(f"{self._path}: the lock beside it was removed and is another's now; nothing is published here")
+
     def run(self) -> None:
-        while not self._over.wait(self._beat_s):
+        next_beat = time.monotonic() + self._beat_s
+        while not self._over.wait(min(self._beat_s, _LOOK_S)):
             with contextlib.suppress(OSError):  # a full disk fails the work itself, with a message
-                self.say()
+                self._still_ours()
+                if time.monotonic() >= next_beat:
+                    next_beat = time.monotonic() + self._beat_s
+                    self.say()
 
     def __enter__(self) -> "Heartbeat":
         self.say()
@@ -102,15 +153,14 @@ class Silence:
         return now - self._since > self._lease_s
 
 
-def _wait(lock: BaseFileLock, paths: Paths, lease_s: float) -> None:
+def _wait(held: _Held, paths: Paths, lease_s: float) -> None:
     def say(text: str) -> None:
         print(f"{paths.stage} {paths.name}: {text}", flush=True)
 
-    say(f"{holder_in_words(paths)} is computing it; waiting")
+    say(f"{holder_in_words(paths)} is computing it; waiting (`spatialllm unlock {paths.stage}/{paths.name}` ends it)")
     silence = Silence(lease_s)
     while True:
-        with contextlib.suppress(Timeout):
-            lock.acquire(timeout=min(5.0, lease_s), poll_interval=0.2)
+        if held.take(timeout=min(5.0, lease_s)):
             return
         if not silence.too_long(read_holder(paths).get("updated"), time.monotonic()):
             continue
@@ -131,38 +181,16 @@ def read_holder(paths: Paths) -> dict[str, Any]:
 
 def holder_in_words(paths: Paths) -> str:
     """Who holds the claim, in words."""
-    said = read_holder(paths)
-    return f"process {said['pid']} on {said['host']}" if "pid" in said else "another process"
+    return process.in_words(read_holder(paths))
 
 
 def end_holder(paths: Paths) -> None:
     """Kill the process that holds a claim, with its group where it leads one; the kernel frees the claim with it.
 
     Raises:
-        InputError: it runs on another machine, or is not known.
+        InputError: it runs on another machine or in another container, or is not known.
     """
-    said = read_holder(paths)
-    if "pid" not in said:
-        raise InputError(f"{paths.lock}: its holder has not said who it is; `fuser {paths.lock}` names the process")
-    pid, host = said["pid"], said["host"]
-    if host != socket.gethostname():
-        raise InputError(f"its holder runs on {host}; end process {pid} there")
-    if _started(pid) != said["started"]:
-        raise InputError(f"process {pid} is gone and left one behind that holds {paths.lock}; `fuser` names it")
-    with contextlib.suppress(ProcessLookupError):
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)
-
-
-def _started(pid: int) -> str | None:
-    """When a process began, as the kernel says it, so that a number used again is not taken for it; None for nobody."""
-    try:
-        # The command's name, in parentheses, may hold spaces; this is field 22, the 20th after it.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
+    process.end(read_holder(paths), paths.lock)
 
 
 def holder_of(paths: Paths) -> dict[str, Any] | None:
@@ -172,10 +200,4 @@ def holder_of(paths: Paths) -> dict[str, Any] | None:
 
 def is_free(paths: Paths) -> bool:
     """Whether nobody holds the claim."""
-    if not paths.lock.exists():
-        return True
-    try:
-        with FileLock(paths.lock, timeout=0):
-            return True
-    except Timeout:
-        return False
+    return locks.is_free(paths.lock)

@@ -27,5 +27,5 @@ def restore_committed(paths: Paths, identity: dict[str, Any]) -> bool:
     if not is_whole(paths.partial, identity):
         remove(paths.partial)
         return False
-    publish(paths)
+    publish(paths, keep=False)
     return True

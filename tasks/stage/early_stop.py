@@ -13,6 +13,7 @@ from tasks.identity.files import read_json, write_json
 from tasks.identity.paths import Paths
 
 FRAC = "frac"
+STAMP = "identity"  # in a scratch folder: the digest of whose it is
 _RUNG = "rung.json"  # in the folder: how far the training came, and what it took
 Took = dict[str, float]  # "seconds" of the clock and "processor_s" of this machine's processors
 
@@ -54,13 +55,29 @@ def keep_scratch(work: Path, identity: dict[str, Any], took: Took) -> None:
     if frac < 1 and _reached(kept) < frac:
         shutil.rmtree(kept, ignore_errors=True)
         before = time_before(work)
-        whole = {key: round(value + before.get(key, 0.0), 2) for key, value in took.items()}
+        whole = {key: round(took.get(key, 0.0) + before.get(key, 0.0), 2) for key in {**before, **took}}
         write_json(work / _RUNG, {"frac": frac, "took": whole})
         work.rename(kept)
     else:
         shutil.rmtree(work, ignore_errors=True)
         if frac == 1:
             shutil.rmtree(kept, ignore_errors=True)
+
+
+def clear_scratch(paths: Paths, identity: dict[str, Any], keep: bool = True) -> None:
+    """Remove a published stage run's scratch, also where a kill came between; `keep` it for the rungs above.
+
+    That of another identity stays: its training may go on once its parameters return.
+    """
+    stamp = paths.work / STAMP
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != manifest.digest_of(identity):
+        return
+    record = read_json(paths.record, dict, {})
+    if keep:
+        took = {key: record[key] for key in ("seconds", "processor_s") if key in record}
+        keep_scratch(paths.work, identity, took if record.get("identity") == manifest.digest_of(identity) else {})
+    else:
+        shutil.rmtree(paths.work, ignore_errors=True)
 
 
 def drop_scratch(paths: Paths) -> None:

@@ -21,13 +21,21 @@ from tasks.identity.manifest import Damaged
 from tasks.identity.parse import parse
 from tasks.identity.paths import Paths
 from tasks.identity.settings import Settings
-from tasks.stage import early_stop, ranks
-from tasks.stage.claim import LEASE_S, Heartbeat, claim
+from tasks.stage import early_stop, ranks, unrecorded
+from tasks.stage.claim import LEASE_S, Heartbeat, Lost, claim
 from tasks.stage.committed import restore_committed
 from tasks.stage.live_curves import LiveCurves
 from tasks.stage.parent_watch import die_with_parent
 from tasks.stage.progress import Progress
-from tasks.stage.publishing import Inputs, check_place, clear_leftovers, prepare_scratch, publish, verify_inputs
+from tasks.stage.publishing import (
+    Inputs,
+    check_place,
+    clear_leftovers,
+    prepare_scratch,
+    publish,
+    put_back,
+    verify_inputs,
+)
 from tasks.stage.ranks import EXIT_PASSING, FirstFailed, Ranks
 from tasks.stage.record import Stopwatch, write_record
 from tasks.stage.system_errors import system_error
@@ -108,6 +116,7 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 must not end a training
+    _no_questions()
     try:
         os.chdir(config.project_root())
         settings = config.load()
@@ -126,13 +135,20 @@ def main(
         raise SystemExit(code) from None
 
 
+def _no_questions() -> None:
+    """No library may stop a stage run with a question: there is nobody to answer it."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
 def explain(error: Exception, stage: str, name: str) -> tuple[int, str | None]:
     """Exit code and message of a failure; None asks for the traceback (a fault of ours, not of the input)."""
     if isinstance(error, Damaged):
         return EXIT_DAMAGED, str(error)
     if isinstance(error, InputError):
         return EXIT_INPUT, str(error)
-    if isinstance(error, Changed):
+    if isinstance(error, Changed | Lost):
         return EXIT_PASSING, str(error)
     if isinstance(error, FirstFailed):
         return error.code, str(error)
@@ -200,10 +216,12 @@ def _execute(together: Ranks, stage: str, name: str, compute: Callable[[StageRun
     paths = Paths(settings.root, settings.scale, stage, name)
     _set_threads(settings)
     with claim(paths, float(settings.runtime.get("lease_s", LEASE_S))) as heartbeat:
-        check_place(paths.out)
+        check_place(paths)
         identity, inputs = identify(settings, stage, name)
         clear_leftovers(paths, identity)
-        if is_whole(paths.out, identity):
+        unrecorded.clear_recorded(paths)
+        if is_whole(paths.out, identity) or put_back(paths, identity):
+            early_stop.clear_scratch(paths, identity, _keep_stopped(settings))
             print(f"{stage} {name}: already computed")
             return False
         if restore_committed(paths, identity):
@@ -233,6 +251,10 @@ def _take_part(
     return True
 
 
+def _keep_stopped(settings: Settings) -> bool:
+    return bool(settings.runtime.get("keep_stopped", True))
+
+
 def _set_threads(settings: Settings) -> None:
     os.environ["OMP_NUM_THREADS"] = str(settings.runtime.get("threads", 1))
     # oneDNN keeps a kernel with its scratch memory for each of 1024 shapes: gigabytes where lengths vary.
@@ -250,7 +272,7 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
     run.recorder, run.report_progress = curves.recorder, Progress(job.title, heartbeat)
     together.begin(job.identity)
     try:
-        _compute_whole(job, run, compute)
+        _compute_whole(job, run, compute, heartbeat)
     except Exception as error:
         said = system_error(error, job.title, job.settings.root)  # before removing makes room
         shutil.rmtree(paths.partial, ignore_errors=True)
@@ -262,15 +284,12 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
     write_record(paths, job.identity, took, before, curves.recorder.speed())
     mark_pending(job.settings.root)
     curves.finish(published=True)
-    if job.settings.runtime.get("keep_stopped", True):
-        early_stop.keep_scratch(paths.work, job.identity, took)
-    else:
-        shutil.rmtree(paths.work, ignore_errors=True)
+    early_stop.clear_scratch(paths, job.identity, _keep_stopped(job.settings))
     print(f"{job.title}: computed in {took['seconds']:.1f} s")
     _still_asked_for(job)
 
 
-def _compute_whole(job: _Job, run: StageRun, compute: Callable[[StageRun], Metrics]) -> None:
+def _compute_whole(job: _Job, run: StageRun, compute: Callable[[StageRun], Metrics], heartbeat: Heartbeat) -> None:
     """Compute into the folder beside the output, and put it in its place once all of it is written."""
     metrics = compute(run)
     if run.recorder.lines:
@@ -280,6 +299,7 @@ def _compute_whole(job: _Job, run: StageRun, compute: Callable[[StageRun], Metri
     if now["inputs"] != job.identity["inputs"]:
         raise Damaged(f"{job.title}: an input was recomputed meanwhile; run it again")
     manifest.write_manifest(run.out, job.identity)
+    heartbeat.confirm()
     publish(job.paths)
 
 

@@ -31,6 +31,13 @@ def die_with_parent() -> None:
     die_with(*watched)
 
 
+def dvc_process() -> int | None:
+    """The number of the `dvc repro` that runs this stage run's command; None where that is not who runs it."""
+    if os.environ.get(PARENT) or not os.environ.get("DVC_STAGE"):
+        return None
+    return _parents()[-1]
+
+
 def die_with(*pids: int) -> None:
     """Watch these processes, and end this one (and its group, if it leads one) as soon as one of them ends."""
     if any(not _alive(pid) for pid in pids):

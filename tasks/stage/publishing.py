@@ -11,17 +11,25 @@ from tasks.identity import manifest
 from tasks.identity.files import remove, sync, sync_files
 from tasks.identity.identity import is_whole, with_remedy
 from tasks.identity.paths import Paths
-from tasks.stage import early_stop
+from tasks.stage import early_stop, unrecorded
 
 Inputs = dict[str, Path | list[Path]]  # by slot of the plan's entry
 
 
-def check_place(out: Path) -> None:
-    """Make sure that an output's place is free or holds a folder.
+def check_place(paths: Paths) -> None:
+    """Make sure, before anything is computed, that an output's place is free or holds a folder.
 
     Raises:
-        InputError: a file or a link that leads nowhere is there; what nobody of us wrote is not ours to remove.
+        InputError: a file or a link that leads nowhere is there, what nobody of us wrote is not ours to remove; or a
+            folder on the way is a link.
     """
+    out = paths.out
+    for folder in (out.parents[2], out.parents[1], out.parents[0]):  # runs/, the scale's, the stage's
+        if folder.is_symlink():
+            raise InputError(
+                f"{folder}: is a link to {folder.readlink()}, and neither git nor DVC follows one; mount what it "
+                f"points to in its place (`mount --bind`), or keep only DVC's cache there (`dvc cache dir`)"
+            )
     if out.is_dir():
         return
     if out.is_symlink():
@@ -33,15 +41,31 @@ def check_place(out: Path) -> None:
         raise InputError(f"{out}: is no folder, as an output is; move it away, then run the same again")
 
 
-def publish(paths: Paths) -> None:
-    """Exchange the published output for the finished one. A kill in between leaves one of the two, whole."""
+def publish(paths: Paths, keep: bool = True) -> None:
+    """Exchange the published output for the finished one. A kill in between leaves one of the two, whole.
+
+    Args:
+        keep: it a second time until DVC has recorded it (`tasks.stage.unrecorded`).
+    """
     sync_files(paths.partial)  # its checkpoints are removed next: a power loss must not take the output too
+    if keep:
+        unrecorded.keep(paths, paths.partial)
     remove(paths.replaced)
     if paths.out.exists():
         paths.out.replace(paths.replaced)
     paths.partial.replace(paths.out)
     sync(paths.out.parent)
     remove(paths.replaced)
+
+
+def put_back(paths: Paths, identity: dict[str, Any]) -> bool:
+    """Publish the output of this identity again, if it is kept since DVC has not recorded it; its claim is ours."""
+    kept = unrecorded.kept_output(paths, identity)
+    if kept is None:
+        return False
+    unrecorded.link(kept, paths.partial)
+    publish(paths)
+    return True
 
 
 def clear_leftovers(paths: Paths, identity: dict[str, Any]) -> None:
@@ -54,7 +78,7 @@ def clear_leftovers(paths: Paths, identity: dict[str, Any]) -> None:
 
 def prepare_scratch(work: Path, identity: dict[str, Any]) -> None:
     """Keep checkpoints of the same identity, or take those of the same training stopped earlier; drop all others."""
-    stamp, wanted = work / "identity", manifest.digest_of(identity)
+    stamp, wanted = work / early_stop.STAMP, manifest.digest_of(identity)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
         shutil.rmtree(work, ignore_errors=True)
         if not early_stop.adopt_scratch(work, identity):

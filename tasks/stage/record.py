@@ -6,9 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from data_registry.errors import InputError
 from tasks.identity import manifest
 from tasks.identity.files import read_json, write_json
+from tasks.identity.identity import identify
 from tasks.identity.paths import Paths
+from tasks.identity.settings import Settings
 from tasks.stage.early_stop import Took
 from tasks.stage.environment import environment
 
@@ -79,3 +82,33 @@ def _values(times: Any) -> list[Any]:
 
 def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def record_of(settings: Settings, run: str) -> dict[str, Any] | None:
+    """The record of "stage/name", if it was computed on this machine as params.yaml and the plan ask for it now.
+
+    A record is written when something is computed, while outputs come and go: after `dvc exp run -S ...`, a checkout or
+    an edited parameter it may be of another identity than what is asked for. Where an input is missing, or the plan
+    does not have the stage run (a sweep's trial), the output that lies there decides, and without one the record is
+    taken at its word.
+    """
+    stage, _, name = run.partition("/")
+    record = read_record(Paths(settings.root, settings.scale, stage, name))
+    asked = _asked_for(settings, run) if "identity" in record else None
+    return record if record and asked in (None, record.get("identity")) else None
+
+
+def _asked_for(settings: Settings, run: str) -> str | None:
+    """The digest of the identity that is asked for now, as far as that is known."""
+    stage, _, name = run.partition("/")
+    try:
+        if name in settings.plan.get(stage, {}):
+            return manifest.digest_of(identify(settings, stage, name)[0])
+    except InputError:  # an input is missing, or params.yaml lacks a key of it, which who computes it is told
+        pass
+    try:
+        return manifest.digest_of(
+            manifest.read_manifest(Paths(settings.root, settings.scale, stage, name).out)["identity"]
+        )
+    except manifest.Damaged:
+        return None

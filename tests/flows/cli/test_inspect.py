@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from flows.cli import main
 from flows.execution import status
 from flows.store import gc
+from tasks.identity.paths import Paths
+from tasks.stage import unrecorded
 from tests.flows.conftest import Project
 
 RUN = "scenes/train"
@@ -51,12 +53,12 @@ def test_a_stage_run_from_its_beginning_to_its_end(project, spatialllm):
     assert (running["state"], running["pid"]) == ("running", stage.pid)
     assert json.loads(spatialllm("info", RUN, "--json"))["state"] == "running"
     assert f"{RUN} (tiny): process {stage.pid} on {os.uname().nodename}, last sign of life" in spatialllm("unlock")
-    assert "nobody holds its claim, did you mean scenes/train?" in spatialllm("unlock", "scenes/trian", code=2)
+    assert "nobody holds it, did you mean scenes/train?" in spatialllm("unlock", "scenes/trian", code=2)
     spatialllm("unlock", RUN, code=1, answer="n\n")
     assert stage.poll() is None, "who says no has ended nobody"
 
     os.kill(stage.pid, signal.SIGSTOP)
-    assert "its owner is gone, the claim is free" in spatialllm("unlock", RUN, answer="y\n")
+    assert "its holder is gone, it is free" in spatialllm("unlock", RUN, answer="y\n")
     assert stage.wait() == -signal.SIGKILL
     assert state(spatialllm("status", "--json"), RUN) == {"run": RUN, "state": "missing"}
     assert not project.out(RUN).exists()
@@ -134,6 +136,7 @@ def test_a_file_that_vanishes_while_waste_is_counted_is_none(project, monkeypatc
 
 def test_what_a_flow_took_up_since_it_was_found_is_no_waste(project):
     project.stage(RUN)
+    unrecorded.recorded(Paths(project.root, "tiny", *RUN.split("/")))
     plan = (project.root / "plan.yaml").read_text()
     (project.root / "plan.yaml").unlink()
     waste = gc.find_waste(project.root)

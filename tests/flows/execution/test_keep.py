@@ -1,6 +1,6 @@
 """plan.yaml keeps what is wanted: a sweep's trials leave it when the sweep ends, nobody else's stage runs do."""
 
-import subprocess
+import os
 import sys
 
 import pytest
@@ -48,7 +48,7 @@ def test_who_asks_for_a_trial_keeps_it(swept):
 
 def test_who_tries_all_again_keeps_no_trial(swept, monkeypatch):
     monkeypatch.chdir(swept.root)
-    monkeypatch.setattr("flows.execution.flow.Session.settle", lambda self, runs: [])  # nothing is left to compute
+    monkeypatch.setattr("flows.execution.flow.Session.look_up", lambda self, runs: [])  # nothing is left to compute
     monkeypatch.setattr("flows.tracking.delivery.deliver_pending", lambda *given: None)
     assert CliRunner().invoke(app, ["retry"]).exit_code == 0
     assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
@@ -61,13 +61,16 @@ def test_what_the_plan_had_before_is_no_trial(project):
 
 
 def test_nothing_leaves_while_another_flow_works(swept):
-    work = "import pathlib, sys\nfrom flows.execution.plan_file import in_flow\n"
-    work += "with in_flow(pathlib.Path.cwd()):\n    print('in', flush=True)\n    sys.stdin.read()\n"
-    other = swept.start(sys.executable, "-c", work, stdin=subprocess.PIPE)
+    go = swept.root / "other.go"
+    os.mkfifo(go)
+    work = "import pathlib\nfrom flows.execution.plan_file import in_flow\n"
+    work += "with in_flow(pathlib.Path.cwd()):\n    print('in', flush=True)\n    open('other.go').read()\n"
+    other = swept.start(sys.executable, "-c", work)
     assert other.stdout.readline() == "in\n"
     with in_flow(swept.root):
         assert release_trials(swept.root) == []
         assert TRIALS[0].name in scores(swept)
+        go.write_text("on")
         other.communicate()
         assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
     assert not list((swept.root / ".locks").glob("flow.*"))

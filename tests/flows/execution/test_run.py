@@ -217,7 +217,7 @@ def refill():
 
 root = Path.cwd()
 session = Session(root, keep_in_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
-session.settle(["scenes/train"])
+session.look_up(["scenes/train"])
 try:
     flow_over(session, "test", refill)
 except InputError as error:

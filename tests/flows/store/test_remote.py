@@ -20,7 +20,7 @@ from flows.execution.plan_file import keep_in_plan
 from flows.execution.result import COMPUTED, Result
 from flows.execution.session import Session
 from flows.execution.stopping import Stopped, allow_children, stop_children
-from flows.store import remote
+from flows.store import dvc_adapter, remote
 from flows.store.dvc_store import RESTORED
 from tests.data_registry.s3_server import ACCESS, SECRET, rclone, serve
 from tests.flows.conftest import Project
@@ -108,7 +108,7 @@ def session(machine: Project, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setenv("PYTHONPATH", machine.environment["PYTHONPATH"])
     monkeypatch.chdir(machine.root)  # where a flow is always started
     made = Session(machine.root, keep_in_plan(machine.root, plan_of(choose([1]))), Warned(), Result([]))
-    made.settle(RUNS)
+    made.look_up(RUNS)
     return made
 
 
@@ -137,7 +137,7 @@ def test_a_remote_that_drops_the_connection_costs_no_result(machines, wire, monk
     assert worker.store.fetch(["scenes/train"]) == {"scenes/train": "there"}
 
     wire.broken = False
-    worker.remote.settle()
+    worker.remote.push_missing()
     other = session(second, monkeypatch)
     assert other.result.states == {"scenes/train": RESTORED}
     assert second.executed == []
@@ -152,36 +152,36 @@ def worker(project, monkeypatch, tmp_path):
     return session(project, monkeypatch)
 
 
-def test_what_ends_during_a_push_stays_owed(worker, monkeypatch):
+def test_what_ends_during_a_push_stays_listed(worker, monkeypatch):
     """Another stage run, whose own push will fail, notes what it owes while the first one's bytes travel."""
-    copy = remote._copy_missing
+    copy = dvc_adapter._copy_missing
 
     def meanwhile(source, target):
-        if worker.remote._owed() == ["scenes/train"]:
-            remote.Remote(worker.root, print)._owe("scenes/test")
+        if worker.remote._listed() == ["scenes/train"]:
+            remote.Remote(worker.root, print)._list("scenes/test")
         copy(source, target)
 
-    monkeypatch.setattr(remote, "_copy_missing", meanwhile)
+    monkeypatch.setattr(dvc_adapter, "_copy_missing", meanwhile)
     assert worker.perform("scenes/train") == COMPUTED
-    assert worker.remote._owed() == ["scenes/test"]
+    assert worker.remote._listed() == ["scenes/test"]
     assert worker.perform("scenes/test") == COMPUTED
-    assert worker.remote._owed() == []
+    assert worker.remote._listed() == []
 
 
-def test_a_trial_that_left_the_plan_stays_owed_until_it_is_kept(worker, tmp_path):
+def test_a_trial_that_left_the_plan_stays_listed_until_it_is_kept(worker, tmp_path):
     run = "scenes/train"
     worker.remote._exists = False  # as if it did not answer
     assert worker.perform(run) == COMPUTED
     worker.remote._exists = True
-    worker.remote._owe(run)
+    worker.remote._list(run)
     plan = (worker.root / "plan.yaml").read_text()
     (worker.root / "plan.yaml").unlink()
-    worker.remote.settle()
-    assert worker.remote._owed() == [run]
+    worker.remote.push_missing()
+    assert worker.remote._listed() == [run]
     assert not list((tmp_path / "store").rglob("*.dir"))
     (worker.root / "plan.yaml").write_text(plan)
-    worker.remote.settle()
-    assert worker.remote._owed() == []
+    worker.remote.push_missing()
+    assert worker.remote._listed() == []
     assert len(list((tmp_path / "store").rglob("*.dir"))) == 1
 
 
@@ -309,7 +309,7 @@ from flows.execution.display import NoDisplay
 
 root = Path.cwd()
 session = Session(root, keep_in_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
-session.settle(["scenes/train"])
+session.look_up(["scenes/train"])
 session.leases = Leases(sys.argv[1], lease_s=4.0, poll_s=0.05)
 try:
     print(session.perform("scenes/train"))

@@ -5,31 +5,15 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 
-from flows.designs.plan import plan_of
-from flows.execution.display import NoDisplay
-from flows.execution.plan_file import keep_in_plan
-from flows.execution.result import COMPUTED, Result
-from flows.execution.session import Session
+from flows.execution.result import COMPUTED
 from flows.store.dvc_store import RESTORED, THERE
 from tasks.identity.settings import read_yaml
 from tests.flows.conftest import Project
-
-RUNS = ["scenes/train", "scenes/test", "data/cc558k"]
-
-
-@pytest.fixture
-def session(project: Project, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A flow's work without Prefect; everything in RUNS is there."""
-    monkeypatch.setenv("PYTHONPATH", project.environment["PYTHONPATH"])
-    monkeypatch.chdir(project.root)  # where a flow is always started
-    made = Session(project.root, keep_in_plan(project.root, plan_of(project.want(1))), NoDisplay(), Result([]))
-    made.settle(RUNS)
-    assert [made.perform(run) for run in RUNS] == [COMPUTED] * len(RUNS)
-    project.forget()
-    return made
+from tests.flows.store.conftest import RUNS
 
 
 def in_cache(project: Project, run: str, file: str = "") -> Path:
@@ -93,7 +77,8 @@ def test_a_kill_while_dvc_writes_who_uses_what_stops_nobody(project, session, le
     shutil.rmtree(project.out("scenes/train"))
     users.write_text(left)
     assert session.store.fetch(["scenes/train"]) == {"scenes/train": RESTORED}
-    whole = '{"write": {}, "read": {"elsewhere": [{"pid": 1, "cmd": "dvc repro"}]}}'
+    alive = {"pid": os.getppid(), "cmd": " ".join(psutil.Process(os.getppid()).cmdline())}
+    whole = json.dumps({"write": {}, "read": {"elsewhere": [alive]}})
     users.write_text(whole)
     assert session.store.fetch(["scenes/test"]) == {"scenes/test": THERE}
     assert json.loads(users.read_text())["read"] == json.loads(whole)["read"], "another's entry stays"

@@ -72,7 +72,7 @@ def test_a_frozen_holder_lapses_and_cannot_publish(root, held):
     assert held.wait(60) == -signal.SIGKILL, "it can never wake up"
     assert seen == ["3"], "its last checkpoint is what the work goes on from"
     assert sorted(path.name for path in paths.out.iterdir()) == ["MANIFEST.json", "metrics.json", "whole"]
-    assert not list(paths.out.parent.glob(".*")), "nothing half-written"
+    assert not list(paths.out.parent.glob(".*.partial")), "nothing half-written"
     assert not paths.holder.exists()
 
 

@@ -1,6 +1,7 @@
 """No disk space, on a disk that really is full: one clear message, nothing half-written, and then on from there.
 Each scenario runs in a process of its own, with a small disk that only this process sees."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.execution.child import StageRunFailed
+from tasks.stage import full_disk as full_disk_module
 from tasks.stage.full_disk import full_disk
 from tests.tasks.stage.test_stage import PARAMS, PLAN
 
@@ -139,3 +142,33 @@ def test_other_failures_are_not_taken_for_a_full_disk(tmp_path):
         RuntimeError("unexpected pos 9 vs 3"),
     ):
         assert full_disk(error, "scenes train", tmp_path) is None
+
+
+@pytest.fixture
+def full_logs(tmp_path, monkeypatch):
+    """A project whose logs/ is a disk of its own, which is full."""
+    for folder in ("runs", "logs/tiny/scenes"):
+        (tmp_path / folder).mkdir(parents=True)
+    usage = shutil.disk_usage(tmp_path)
+
+    def of(path):
+        return usage._replace(free=0 if "logs" in Path(path).relative_to(tmp_path).parts else 1 << 40)
+
+    monkeypatch.setattr(full_disk_module.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(full_disk_module.shutil, "disk_usage", of)
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", [None, "logs/tiny/scenes/train.json", "logs/later/train.json"])
+def test_the_disk_that_is_full_is_the_one_that_is_named(full_logs, file):
+    error = OSError(errno.ENOSPC, "No space left on device", str(full_logs / file) if file else None)
+    said = full_disk(error, "scenes train", full_logs)
+    assert f"the disk of {full_logs / 'logs'}" in said and "0.00 GiB free" in said
+    other = OSError(errno.ENOSPC, "No space left on device", str(full_logs / "runs" / "x"))
+    assert f"the disk of {full_logs / 'runs'} is full" in full_disk(other, "scenes train", full_logs)
+
+
+def test_a_log_that_could_not_be_written_is_named_by_the_flow(full_logs):
+    """The stage run's own message went into the log that has no room for it."""
+    failed = StageRunFailed("scenes/train", 1, full_logs / "logs/tiny/scenes/train.log")
+    assert f"the disk of {full_logs / 'logs/tiny/scenes'} is full" in str(failed)

@@ -148,7 +148,7 @@ def test_a_killed_process_ends_the_other_and_frees_the_claim(root, victim):
     assert not paths.out.exists()
     assert execute("scenes", "train", write, root), "the claim is free"
     assert is_whole(paths.out)
-    assert not list(paths.out.parent.glob(".*"))
+    assert not list(paths.out.parent.glob(".*.partial"))
 
 
 def test_all_processes_die_with_the_command_that_started_them(root):

@@ -12,7 +12,7 @@ from tasks.identity.identity import identify, is_whole
 from tasks.identity.manifest import Damaged
 from tasks.identity.parse import parse
 from tasks.identity.paths import Paths
-from tasks.stage import harness
+from tasks.stage import harness, unrecorded
 from tasks.stage.harness import EXIT_DAMAGED, EXIT_INPUT, EXIT_PASSING, execute
 from tasks.tracking.recorder import Recorder
 
@@ -185,12 +185,13 @@ DAMAGES = [damage_truncate, damage_flip, damage_delete, damage_add, damage_manif
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_output_is_computed_again(root, damage):
     execute("scenes", "train", write, root)
-    out = Paths(root, "tiny", "scenes", "train").out
-    damage(out / "deep" / "file.txt")
-    assert not is_whole(out)
+    paths = Paths(root, "tiny", "scenes", "train")
+    unrecorded.recorded(paths)  # as DVC's cache has it then
+    damage(paths.out / "deep" / "file.txt")
+    assert not is_whole(paths.out)
     assert execute("scenes", "train", write, root)
-    assert is_whole(out)
-    assert not (out / "deep" / "more.txt").exists()
+    assert is_whole(paths.out)
+    assert not (paths.out / "deep" / "more.txt").exists()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -252,6 +253,7 @@ def test_a_finished_output_that_missed_its_rename_is_published(root):
     assert not execute("scenes", "train", write, root)
     assert is_whole(paths.out)
     # A half-written one is not.
+    unrecorded.recorded(paths)
     paths.out.rename(paths.partial)
     (paths.partial / "MANIFEST.json").unlink()
     assert execute("scenes", "train", write, root)

@@ -41,7 +41,7 @@ main("align", compute, shared=lambda parts: True)
 AS_A_FLOW = """
 import sys
 from pathlib import Path
-from flows.execute import execute
+from flows.execution.child import execute
 from flows.store.dvc_store import Store
 
 store = Store(Path.cwd())
