@@ -3,12 +3,13 @@ A sweep does not try all combinations equally often, so plain means would credit
 effect here is what is left when all other parts are the same. In a full grid both agree."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 
 Choices = Mapping[str, str]
 _ABSENT = "none"  # a dimension that does not apply to a design
@@ -65,50 +66,96 @@ def effects(designs: Sequence[Choices], values: Sequence[float], order: Mapping[
         {"explained": share of the variance that parts alone explain, "parts": [...], "pairs": [...]}, the dataclasses
         above as dicts; without parts where values are all the same or fewer than there are choices.
     """
-    y = np.asarray(values, float)
-    columns = {part: [design.get(part, _ABSENT) for design in designs] for part in order}
-    levels = {part: [c for c in [*order[part], _ABSENT] if c in set(columns[part])] for part in order}
-    levels = {part: list(dict.fromkeys(found)) for part, found in levels.items() if len(set(found)) > 1}
-    total = float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0
-    needed = 1 + sum(len(found) - 1 for found in levels.values())
-    if not levels or total <= 1e-12 or len(y) <= needed:
+    table = _Table.of(designs, values, order)
+    needed = 1 + sum(len(choices) - 1 for choices in table.levels.values())
+    if not table.levels or table.variance <= 1e-12 or len(table.values) <= needed:
         return {"explained": None, "parts": [], "pairs": []}
-    coded = {part: _coded(columns[part], found) for part, found in levels.items()}
-    everything = np.hstack([np.ones((len(y), 1)), *coded.values()])
-    unexplained = _unexplained(everything, y)
-    coefficients = np.linalg.lstsq(everything, y, rcond=None)[0]
-    parts, at = [], 1
-    for part, found in levels.items():
-        without = np.hstack([np.ones((len(y), 1)), *(code for other, code in coded.items() if other != part)])
-        width = len(found) - 1
-        told = np.linalg.matrix_rank(everything) == np.linalg.matrix_rank(without) + width
-        effect = [0.0, *coefficients[at : at + width]]
-        at += width
-        choices = []
-        for name, value in zip(found, effect, strict=True):
-            own = [v for v, c in zip(values, columns[part], strict=True) if c == name]
-            choices.append(Choice(name, len(own), mean(own), float(value) if told else None))
-        parts.append(Part(part, max(0.0, _unexplained(without, y) - unexplained) / total, choices))
-    pairs = []
-    for one, two in itertools.combinations(levels, 2):
-        products = [(a * b)[:, None] for a, b in itertools.product(coded[one].T, coded[two].T)]
-        more = np.hstack([everything, *products])
-        cells: dict[str, dict[str, float]] = {}
-        for first, second in itertools.product(levels[one], levels[two]):
-            own = [v for v, a, b in zip(values, columns[one], columns[two], strict=True) if (a, b) == (first, second)]
-            if own:
-                cells.setdefault(first, {})[second] = mean(own)
-        pairs.append(Pair(one, two, max(0.0, unexplained - _unexplained(more, y)) / total, cells))
+    pairs = [_pair(table, one, two) for one, two in itertools.combinations(table.levels, 2)]
     return {
-        "explained": 1 - unexplained / total,
-        "parts": [asdict(part) for part in sorted(parts, key=lambda part: -part.share)],
+        "explained": 1 - table.unexplained(table.matrix()) / table.variance,
+        "parts": [asdict(part) for part in sorted(_parts(table), key=lambda part: -part.share)],
         "pairs": [asdict(pair) for pair in sorted(pairs, key=lambda pair: -pair.share)],
     }
 
 
-def _coded(column: Sequence[str], levels: Sequence[str]) -> np.ndarray:
-    return np.array([[float(value == level) for level in levels[1:]] for value in column])
+@dataclass(frozen=True)
+class _Table:
+    """The designs as numbers.
+
+    Attributes:
+        columns: {part: its choice in each design}.
+        levels: {part: the choices that occur, in order}, for parts with more than one.
+        coded: {part: (designs, choices - 1), 1 where a design has the choice; the first is where all are 0}.
+        values: (designs,).
+        variance: sum of squared differences from the mean.
+    """
+
+    columns: dict[str, list[str]]
+    levels: dict[str, list[str]]
+    coded: dict[str, np.ndarray]
+    values: np.ndarray
+    variance: float
+
+    @classmethod
+    def of(cls, designs: Sequence[Choices], values: Sequence[float], order: Mapping[str, Sequence[str]]) -> "_Table":
+        columns = {part: [design.get(part, _ABSENT) for design in designs] for part in order}
+        occur = {
+            part: [choice for choice in dict.fromkeys([*order[part], _ABSENT]) if choice in columns[part]]
+            for part in order
+        }
+        levels = {part: choices for part, choices in occur.items() if len(choices) > 1}
+        coded = {
+            part: np.array([[float(choice == level) for level in choices[1:]] for choice in columns[part]])
+            for part, choices in levels.items()
+        }
+        y = np.asarray(values, float)
+        return cls(columns, levels, coded, y, float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0)
+
+    def matrix(self, without: str | None = None, more: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """A column of ones and those of the parts, (designs, columns)."""
+        parts = [code for part, code in self.coded.items() if part != without]
+        return np.hstack([np.ones((len(self.values), 1)), *parts, *more])
+
+    def unexplained(self, matrix: np.ndarray) -> float:
+        """What is left of the variance after a fit."""
+        return float(((self.values - matrix @ self.fit(matrix)) ** 2).sum())
+
+    def fit(self, matrix: np.ndarray) -> np.ndarray:
+        """Coefficients of the columns, (columns,), by least squares."""
+        return linalg.lstsq(matrix, self.values, cond=np.finfo(float).eps * max(matrix.shape))[0]
+
+    def mean_where(self, chosen: Mapping[str, str]) -> tuple[int, float | None]:
+        """How many designs have these choices, and their mean value."""
+        own = [
+            float(value)
+            for place, value in enumerate(self.values)
+            if all(self.columns[part][place] == choice for part, choice in chosen.items())
+        ]
+        return len(own), mean(own) if own else None
 
 
-def _unexplained(matrix: np.ndarray, y: np.ndarray) -> float:
-    return float(((y - matrix @ np.linalg.lstsq(matrix, y, rcond=None)[0]) ** 2).sum())
+def _parts(table: _Table) -> Iterator[Part]:
+    everything = table.matrix()
+    unexplained = table.unexplained(everything)
+    coefficients = table.fit(everything)
+    at = 1
+    for part, levels in table.levels.items():
+        without = table.matrix(without=part)
+        width = len(levels) - 1
+        apart = np.linalg.matrix_rank(everything) == np.linalg.matrix_rank(without) + width
+        choices = []
+        for level, effect in zip(levels, [0.0, *coefficients[at : at + width]], strict=True):
+            choices.append(Choice(level, *table.mean_where({part: level}), float(effect) if apart else None))
+        at += width
+        yield Part(part, max(0.0, table.unexplained(without) - unexplained) / table.variance, choices)
+
+
+def _pair(table: _Table, one: str, two: str) -> Pair:
+    products = [(a * b)[:, None] for a, b in itertools.product(table.coded[one].T, table.coded[two].T)]
+    more = table.unexplained(table.matrix()) - table.unexplained(table.matrix(more=products))
+    cells: dict[str, dict[str, float]] = {}
+    for first, second in itertools.product(table.levels[one], table.levels[two]):
+        value = table.mean_where({one: first, two: second})[1]
+        if value is not None:
+            cells.setdefault(first, {})[second] = value
+    return Pair(one, two, max(0.0, more) / table.variance, cells)
