@@ -45,6 +45,7 @@ def reporting() -> Iterator[None]:
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 must not end a flow
     try:
         yield
+        _warn_of_designs_without_a_plan()
     except InputError as error:
         errors.print(f"[red]error:[/red] {plain(masked(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_INPUT) from None
@@ -67,6 +68,20 @@ def _print_masked(kind: type[BaseException], error: BaseException, trace: Traceb
     from tasks.identity.addresses import masked
 
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _warn_of_designs_without_a_plan() -> None:
+    from data_registry.errors import InputError
+    from flows.execution.plan_file import not_planned
+
+    with contextlib.suppress(InputError):  # the verb did not need params.yaml or plan.yaml
+        names = not_planned(root())
+        if names:
+            warn(
+                f"params.yaml: designs: plan.yaml lacks {', '.join(names)}, so `dvc repro` does not run "
+                f"{'it' if len(names) == 1 else 'them'}; `spatialllm keep {names[0]}` adds what is listed, "
+                "`spatialllm run` computes it, too"
+            )
 
 
 def root() -> Path:

@@ -126,11 +126,12 @@ class _FlowRun:
         return stage_run
 
     def _run(self) -> Any:
+        from prefect.exceptions import TerminationSignal
         from prefect.states import Cancelled, Completed, Failed
 
         try:
             self._until_none_is_left()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TerminationSignal):  # within a flow Prefect makes the latter of SIGTERM
             stop_children()  # Prefect waits for the threads that wait for them
             self.interrupted = True
             return Cancelled(message="stopped; the same command goes on from here")

@@ -43,6 +43,15 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool =
     return merged
 
 
+def not_planned(root: Path) -> list[str]:
+    """Designs that params.yaml keeps (`designs`) and plan.yaml lacks: DVC reads plan.yaml alone and does not run them,
+    until a flow or `spatialllm keep` has brought them in."""
+    if not (root / settings.PLAN_FILE).exists():
+        return []
+    known = settings.load(root)
+    return [design.name for design in kept(known.params) if design.name not in known.plan.get("score", {})]
+
+
 @contextlib.contextmanager
 def in_flow(root: Path) -> Iterator[None]:
     """Held by every flow while it works, so that no other takes its stage runs out of plan.yaml.

@@ -19,7 +19,7 @@ PARTS = {
 DEPEND = 0.01  # of the variance: pairs of parts that explain less are left out
 _CAPTIONS = {
     "history": "Every design in the order asked for, and the best so far.",
-    "pareto": "Accuracy and cost with nothing shared; the line joins the designs that no other beats in both at once.",
+    "pareto": "Accuracy and cost with nothing shared; red are the designs that no other beats in both at once.",
     "interaction": "The two parts that matter most, together.",
     "importances": "How much each part decides whether a design is among the best (PED-ANOVA, by Optuna).",
     "slices": "Every design by each of its parts.",

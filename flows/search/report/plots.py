@@ -1,119 +1,155 @@
-"""Pictures of a study: history, importances, slices, the Pareto front, and how its two strongest parts interact.
-Drawn with matplotlib from the trials alone, so that a report can be drawn again without the study."""
+"""Pictures of a study: history, importances, slices and the Pareto front by Optuna, and how its two strongest parts
+interact, which Optuna has no picture of. Drawn from the trials alone: a report can be drawn again without the study."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from flows.search.trials import Trial, front
+from flows.search.trials import Trial
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import optuna
+    from matplotlib.figure import Figure
 
     from flows.designs.space import Space
+
+_ACCURACY = "accuracy, %"
 
 
 def draw(folder: Path, trials: Sequence[Trial], space: "Space", importances: dict[str, float]) -> list[Path]:
     """Write the pictures that these trials have something for; returns their files.
 
     Args:
-        importances: {dimension: share} as Optuna gives them; without any the picture is left out.
+        importances: {dimension: share} as Optuna gives them; without any their picture is left out.
     """
     import matplotlib
 
     matplotlib.use("Agg")
-    scored = [trial for trial in trials if trial.value is not None]
-    chosen = {trial.number: space.params_of(trial.design) for trial in scored}
-    order = space.choices()
-    drawings = {"history": (_history, (scored,)), "slices": (None, ()), "pareto": (_pareto, (scored,))}
-    if importances:
-        drawings["importances"] = (_importances, (importances,))
+    scored = sorted((trial for trial in trials if trial.value is not None), key=lambda trial: trial.number)
+    drawings: dict[str, Callable[[], Figure]] = {}
+    if scored:
+        drawings |= {"history": lambda: _history(scored, space), "slices": lambda: _slices(scored, space)}
+    if any(trial.hours is not None for trial in scored):
+        drawings["pareto"] = lambda: _pareto(scored, space)
+    if scored and importances:
+        drawings["importances"] = lambda: _importances(scored, space)
         pair = sorted(importances, key=importances.__getitem__, reverse=True)[:2]
         if len(pair) == 2:
-            drawings["interaction"] = (_interaction, (scored, chosen, order, *pair))
-    written = []
-    for name, (paint, arguments) in drawings.items():
-        if scored:
-            path = folder / f"{name}.png"
-            _slices(path, scored, chosen, order) if paint is None else _one(path, paint, *arguments)
-            written.append(path)
-    return written
+            drawings["interaction"] = lambda: _interaction(scored, space, *pair)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_save(folder / f"{name}.png", paint) for name, paint in drawings.items()]
 
 
-def _one(path: Path, paint, *arguments: object) -> None:
+def _save(path: Path, paint: "Callable[[], Figure]") -> Path:
+    import matplotlib.pyplot as plt
+
+    with _as_it_was():
+        figure = paint()
+        figure.set_layout_engine("constrained")
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+    return path
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Optuna's pictures set matplotlib's style for the whole process, and warn that their functions may change."""
+    import matplotlib.pyplot as plt
+    from optuna.exceptions import ExperimentalWarning
+
+    with plt.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Attempting to set identical low and high")  # of a study of one trial
+        yield
+
+
+def _study(trials: Sequence[Trial], space: "Space", priced: bool = False) -> "optuna.Study":
+    """The trials as a study in memory: accuracy in percent, before it the hours where `priced`."""
+    import optuna
+    from optuna.distributions import CategoricalDistribution
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=["minimize", "maximize"] if priced else ["maximize"])
+    choices = space.choices()
+    for trial in trials:
+        params = space.params_of(trial.design)
+        study.add_trial(
+            optuna.trial.create_trial(
+                values=[*([trial.hours] if priced else []), 100 * trial.value],
+                params=params,
+                distributions={name: CategoricalDistribution(choices[name]) for name in params},
+            )
+        )
+    return study
+
+
+def _history(scored: Sequence[Trial], space: "Space") -> "Figure":
+    from optuna.visualization.matplotlib import plot_optimization_history
+
+    axes = plot_optimization_history(_study(scored, space), target_name=_ACCURACY)
+    axes.set_title("History")
+    return axes.figure
+
+
+def _slices(scored: Sequence[Trial], space: "Space") -> "Figure":
+    from optuna.visualization.matplotlib import plot_slice
+
+    drawn = plot_slice(_study(scored, space), target_name=_ACCURACY)
+    each = [drawn] if hasattr(drawn, "figure") else list(drawn)
+    for axes in each:
+        spelled = [label.get_text().strip("'") for label in axes.get_xticklabels()]  # Optuna prints them as in Python
+        axes.set_xticks(axes.get_xticks(), spelled, rotation=35, ha="right", rotation_mode="anchor")
+    figure = each[0].figure
+    figure.suptitle("Slices")
+    figure.set_size_inches(3.2 * len(each) + 1, 4.8)
+    return figure
+
+
+def _importances(scored: Sequence[Trial], space: "Space") -> "Figure":
+    from optuna.visualization.matplotlib import plot_param_importances
+
+    # As in `flows.search.trials.importances_of`: with a target PED-ANOVA looks at the lowest values, and warns of it.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        axes = plot_param_importances(_study(scored, space), target=lambda trial: -trial.values[0])
+    axes.set_title("What matters", loc="left")
+    axes.set(xlabel="importance for being among the best, all parts together 1", ylabel="")
+    axes.get_legend().remove()
+    return axes.figure
+
+
+def _pareto(scored: Sequence[Trial], space: "Space") -> "Figure":
+    from optuna.visualization.matplotlib import plot_pareto_front
+
+    priced = [trial for trial in scored if trial.hours is not None]
+    names = ["core or GPU hours of a design alone", _ACCURACY]
+    axes = plot_pareto_front(_study(priced, space, priced=True), target_names=names)
+    axes.set_title("Accuracy and cost")
+    return axes.figure
+
+
+def _interaction(scored: Sequence[Trial], space: "Space", one: str, two: str) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    paint(figure.subplots(), *arguments)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-
-
-def _history(axes: "Axes", scored: Sequence[Trial]) -> None:
-    in_order = sorted(scored, key=lambda trial: trial.number)
-    best = [max(one.value for one in in_order[: i + 1]) for i in range(len(in_order))]
-    axes.plot([t.number for t in in_order], [100 * t.value for t in in_order], "o", color="#888", label="designs")
-    axes.step([t.number for t in in_order], [100 * value for value in best], where="post", label="best so far")
-    axes.set(xlabel="trial", ylabel="accuracy, %", title="History")
-    axes.legend()
-
-
-def _importances(axes: "Axes", importances: dict[str, float]) -> None:
-    names = sorted(importances, key=importances.__getitem__)
-    axes.barh(names, [importances[name] for name in names])
-    axes.set(xlabel="importance, all parts together 1", title="What matters")
-
-
-def _pareto(axes: "Axes", scored: Sequence[Trial]) -> None:
-    priced = [trial for trial in scored if trial.hours is not None]
-    best = front(priced)
-    axes.plot([t.hours for t in priced], [100 * t.value for t in priced], "o", color="#888", label="designs")
-    axes.step([t.hours for t in best], [100 * t.value for t in best], "o-", where="post", label="Pareto front")
-    axes.set(xlabel="core or GPU hours of a design alone", ylabel="accuracy, %", title="Accuracy and cost")
-    axes.legend()
-
-
-def _interaction(
-    axes: "Axes",
-    scored: Sequence[Trial],
-    chosen: dict[int, dict[str, str]],
-    order: dict[str, list[str]],
-    one: str,
-    two: str,
-) -> None:
-    rows, columns = (_in_order([of[dim] for of in chosen.values() if dim in of], order[dim]) for dim in (one, two))
+    chosen = [(space.params_of(trial.design), trial.value) for trial in scored]
+    order = space.choices()
+    rows, columns = (_in_order([of[dim] for of, _ in chosen if dim in of], order[dim]) for dim in (one, two))
+    figure = Figure(figsize=(7, 4.2))
+    axes = figure.subplots()
     for column in columns:
         points = []
         for row in rows:
-            found = [
-                t.value for t in scored if chosen[t.number].get(one) == row and chosen[t.number].get(two) == column
-            ]
-            points.append(100 * mean(found) if found else float("nan"))
+            values = [value for of, value in chosen if of.get(one) == row and of.get(two) == column]
+            points.append(100 * mean(values) if values else float("nan"))
         axes.plot(rows, points, "o-", label=column)
-    axes.set(ylabel="mean accuracy, %", xlabel=one, title=f"{one} by {two}")
+    axes.set(ylabel=f"mean {_ACCURACY}", xlabel=one, title=f"{one} by {two}")
     axes.tick_params(axis="x", rotation=20)
     axes.legend(fontsize=8)
+    return figure
 
 
-def _in_order(found: Sequence[str], order: Sequence[str]) -> list[str]:
+def _in_order(occurring: Sequence[str], order: Sequence[str]) -> list[str]:
     """Each choice once, in the order of the space; one that the space no longer has comes last."""
-    return sorted(dict.fromkeys(found), key=lambda choice: order.index(choice) if choice in order else len(order))
-
-
-def _slices(
-    path: Path, scored: Sequence[Trial], chosen: dict[int, dict[str, str]], order: dict[str, list[str]]
-) -> None:
-    from matplotlib.figure import Figure
-
-    dimensions = list(dict.fromkeys(dim for params in chosen.values() for dim in params))
-    figure = Figure(figsize=(3.2 * len(dimensions), 4.2), layout="constrained")
-    for axes, dim in zip(figure.subplots(1, len(dimensions), sharey=True, squeeze=False)[0], dimensions, strict=True):
-        values = [(chosen[t.number][dim], 100 * t.value) for t in scored if dim in chosen[t.number]]
-        choices = _in_order([choice for choice, _ in values], order[dim])
-        points = sorted(values, key=lambda point: choices.index(point[0]))
-        axes.plot(*zip(*points, strict=True), "o", alpha=0.5)
-        axes.set(title=dim)
-        axes.tick_params(axis="x", rotation=35)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return sorted(dict.fromkeys(occurring), key=lambda choice: order.index(choice) if choice in order else len(order))

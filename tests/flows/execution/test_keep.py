@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from flows.designs.design import ROWS, parse
 from flows.designs.plan import annotation_of, plan_of, read_plan, write_plan
-from flows.execution.plan_file import in_flow, keep_in_plan, release_trials
+from flows.execution.plan_file import in_flow, keep_in_plan, not_planned, release_trials
 
 TRIALS = [parse(f"clip_{llm}_cc558k_mix665k_lr=1e-3") for llm in ("vicuna-7b", "llama3-8b")]
 
@@ -74,3 +74,25 @@ def test_nothing_leaves_while_another_flow_works(swept):
         other.communicate()
         assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
     assert not list((swept.root / ".locks").glob("flow.*"))
+
+
+def test_a_row_that_the_plan_lacks_is_said_by_every_verb_until_a_flow_brings_it(project, monkeypatch):
+    """DVC reads plan.yaml alone: `dvc repro` says that all is up to date."""
+    monkeypatch.chdir(project.root)
+    assert not_planned(project.root) == []
+    project.set_params({**project.params(), "designs": [1, 8, 3]})
+    assert not_planned(project.root) == [ROWS[3].name]
+    for verb in (["status", "--json"], ["plan", "--json"], ["info", f"score/{ROWS[1].name}"], ["gc"]):
+        shown = CliRunner().invoke(app, verb)
+        assert shown.exit_code == 0, shown.output
+        assert f"params.yaml: designs: plan.yaml lacks {ROWS[3].name}, so `dvc repro` does not run it" in shown.stderr
+        assert "plan.yaml lacks" not in shown.stdout, "which machines may read"
+    assert CliRunner().invoke(app, ["keep", ROWS[3].name]).exit_code == 0
+    assert not_planned(project.root) == []
+    assert "plan.yaml lacks" not in CliRunner().invoke(app, ["status"]).output
+
+
+def test_any_flow_brings_the_plan_up_to_date(project):
+    project.set_params({**project.params(), "designs": [1, 8, 3, "blind"]})
+    keep_in_plan(project.root, plan_of([ROWS[1]]))
+    assert not_planned(project.root) == []

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from flows.designs.space import Space
+from flows.search.report import plots
 from flows.search.report.plots import _in_order, draw
 from flows.search.trials import DESIGN, HOURS, front, importances_of, trials_of
 
@@ -31,16 +32,46 @@ def test_every_picture_is_drawn(study, tmp_path):
     space, made = study
     with warnings.catch_warnings(action="error"):  # none on the terminal of whoever sweeps
         importances = importances_of(made)
+        files = draw(tmp_path, trials_of(made), space, importances)
     assert max(importances, key=importances.__getitem__) == "encoders"
-    files = draw(tmp_path, trials_of(made), space, importances)
     assert {file.stem for file in files} == {"history", "slices", "pareto", "importances", "interaction"}
     for file in files:
         with Image.open(file) as picture:
             pixels = np.asarray(picture.convert("RGB")).astype(int)
-        # Axes and their words are black: what is painted has a colour, and designs among others are grey dots.
+        # Axes and their words are black or grey: what is painted has a colour.
         assert ((pixels.max(axis=-1) - pixels.min(axis=-1)) > 60).sum() > 500, file.name
-        if file.stem in ("history", "pareto"):
-            assert (pixels == 0x88).all(axis=-1).sum() > 12 * 20, f"{file.name}: twelve dots"
+
+
+def test_pictures_leave_matplotlib_as_it_was(study, tmp_path):
+    """Optuna's set the style of the whole process."""
+    import matplotlib.pyplot as plt
+
+    space, made = study
+    before = dict(plt.rcParams)
+    draw(tmp_path, trials_of(made), space, importances_of(made))
+    assert dict(plt.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_a_picture_shows_each_trial_where_it_is(study):
+    import matplotlib.pyplot as plt
+
+    space, made = study
+    trials = sorted(trials_of(made), key=lambda trial: trial.number)
+    with plots._as_it_was():
+        history, slices = plots._history(trials, space), plots._slices(trials, space)
+    shown = [tuple(map(float, point)) for point in history.axes[0].collections[0].get_offsets()]
+    assert shown == [pytest.approx((trial.number, 100 * trial.value)) for trial in trials]
+    labels = [[label.get_text() for label in axes.get_xticklabels()] for axes in slices.axes[:2]]
+    assert labels == [space.choices()["encoders"], space.choices()["llm"]], "in the order of the space, as in names"
+    plt.close("all")
+
+
+def test_one_trial_has_pictures(study, tmp_path):
+    space, made = study
+    with warnings.catch_warnings(action="error"):
+        files = draw(tmp_path, trials_of(made)[:1], space, {})
+    assert {file.stem for file in files} == {"history", "slices", "pareto"}
 
 
 def test_choices_stand_in_the_order_of_the_space():
