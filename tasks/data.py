@@ -69,7 +69,8 @@ def compute(run: StageRun) -> dict[str, Any]:
         audit = given_data.convert(source, run.name, run.out, p.faults == "count", pictures)
         missing = {"pictures_missing": sorted(set(audit.missing))[:20]} if audit.missing else {}
         dropped = dict(sorted(audit.drops.items()))
-        metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing}
+        left_out = {"left_out": dict(audit.left_out)} if audit.left_out else {}
+        metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing, **left_out}
     key = f"{_where(run)}.given"
     used = given_data.used(run.out / "conversations.parquet")
     if pictures is not None:

@@ -53,7 +53,7 @@ def test_fetch_and_verify(data, monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "FOLDER", tmp_path)
     with s3_server.serve(tmp_path / "buckets", signed=False) as address:
         (tmp_path / "toy.yaml").write_text(
-            "{name: toy, title: Toy, kind: scenes, role: a, paper: b, source: c, license: d, format: e,\n"
+            "{name: toy, title: Toy, kind: source, role: a, paper: b, source: c, license: d, format: e,\n"
             f" obtain: {{how: s3, bucket: bucket, credentials: unsigned, endpoint: '{address}'}},\n"
             f" files: [{{path: a.tar, size: 5000, sha256: {hashlib.sha256(CONTENT).hexdigest()}}}]}}"
         )

@@ -143,3 +143,21 @@ def test_one_key_for_two_pictures_is_refused(llava, tmp_path):
     other, _ = computed(tmp_path / "2", "cc558k", llava)
     with pytest.raises(InputError, match=r"image key a/0\.jpg occurs twice"):
         Images(own, other)
+
+
+def test_json_lines_of_messages_become_a_data_set(llava, tmp_path):
+    said = [{"role": "user", "content": "<image>\nWhat is it?"}, {"role": "assistant", "content": "A car."}]
+    records = [
+        {"messages": [{"role": "system", "content": "Be brief."}, *said], "images": ["a/1.jpg"]},
+        {"messages": said, "images": ["a/0.jpg", "a/1.jpg"]},
+        {"messages": said, "videos": ["a/0.mp4"]},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out, metrics = computed(tmp_path, "mix665k", llava | {"conversations": str(path)})
+    assert [r["image"] for r in conversations.read(out / "conversations.parquet")] == ["a/1.jpg"]
+    assert (metrics["records"], metrics["samples"], metrics["left_out"]) == (3, 1, {"system turn": 1})
+    assert metrics["dropped"] == {
+        "has several images (images), which is not supported": 1,
+        "has videos, which is not supported": 1,
+    }
