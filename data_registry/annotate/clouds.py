@@ -27,13 +27,13 @@ def smeared(depth: np.ndarray, ratio: float) -> np.ndarray:
 
     Networks smear depth across outlines, so such pixels lie on neither object; a sharp outline loses none.
     """
-    found = np.zeros(depth.shape, bool)
+    between = np.zeros(depth.shape, bool)
     with np.errstate(invalid="ignore"):
-        for across, out in ((depth, found), (depth.T, found.T)):
+        for across, out in ((depth, between), (depth.T, between.T)):
             step = np.diff(across, axis=1) / np.minimum(across[:, 1:], across[:, :-1])
             before, after = step[:, :-1], step[:, 1:]
             out[:, 1:-1] |= (np.minimum(np.abs(before), np.abs(after)) > ratio) & (before * after > 0)
-    return found
+    return between
 
 
 def clean(points: np.ndarray, filters: CloudFilters, spacing: float, seed: int = 0) -> tuple[np.ndarray, str | None]:

@@ -17,7 +17,7 @@ class Detection:
         name: the tag it was found by.
         score: of its box, 0..1.
         box: (4,) x1, y1, x2, y2 in pixels.
-        mask: (h, w) bool, once there is one.
+        mask: (h, w) bool, once it is known.
         mask_score: the segmenter's estimate of the mask's quality, 0..1.
     """
 
@@ -29,38 +29,38 @@ class Detection:
 
     @property
     def shape(self) -> np.ndarray:
-        """The mask; ValueError before there is one."""
+        """The mask; ValueError before it is known."""
         if self.mask is None:
             raise ValueError(f"{self.name}: no mask yet")
         return self.mask
 
 
-def select(found: Sequence[Detection], filters: DetectionFilters, drops: Counter[str]) -> list[Detection]:
+def select(detections: Sequence[Detection], filters: DetectionFilters, drops: Counter[str]) -> list[Detection]:
     """Confident boxes, each thing once, the most confident first; the others are counted in `drops`."""
     kept: list[Detection] = []
-    for one in sorted(found, key=lambda d: (-d.score, d.name, *d.box.tolist())):
-        if one.score < filters.box_score:
+    for detection in sorted(detections, key=lambda d: (-d.score, d.name, *d.box.tolist())):
+        if detection.score < filters.box_score:
             drops["box: not confident"] += 1
-        elif any(_iou(one.box, other.box) > filters.nms_iou for other in kept):
+        elif any(_iou(detection.box, other.box) > filters.nms_iou for other in kept):
             drops["box: another one of the same thing"] += 1
         elif len(kept) == filters.most_objects:
             drops["box: too many in one picture"] += 1
         else:
-            kept.append(one)
+            kept.append(detection)
     return kept
 
 
-def mask_fault(one: Detection, filters: DetectionFilters) -> str | None:
+def mask_fault(detection: Detection, filters: DetectionFilters) -> str | None:
     """Why an object cannot be placed in space by its mask, or None."""
-    height, width = one.shape.shape
-    share = one.shape.mean()
-    if one.mask_score < filters.mask_score:
+    height, width = detection.shape.shape
+    share = detection.shape.mean()
+    if detection.mask_score < filters.mask_score:
         return "mask: not confident"
     if share < filters.min_area:
         return "mask: too small"
     if share > filters.max_area:
         return "mask: too large"
-    x1, y1, x2, y2 = extent(one.shape)
+    x1, y1, x2, y2 = extent(detection.shape)
     near = filters.edge_px
     if x1 < near or y1 < near or x2 > width - near or y2 > height - near:
         return "mask: cut by the image's edge"

@@ -10,7 +10,7 @@ _CANDIDATES, _ROUNDS = 400, 8
 
 def normals(points: np.ndarray, step: int, edge_ratio: float) -> np.ndarray:
     """(h, w, 3) unit normals towards the camera of a point map; NaN at outlines and where there is no depth."""
-    found = np.full(points.shape, np.nan)
+    by_pixel = np.full(points.shape, np.nan)
     a, b = points[:, 2 * step :] - points[:, : -2 * step], points[2 * step :] - points[: -2 * step]
     inner = (slice(step, -step), slice(step, -step))
     across, down = a[step:-step], b[:, step:-step]
@@ -21,8 +21,8 @@ def normals(points: np.ndarray, step: int, edge_ratio: float) -> np.ndarray:
         jump = np.maximum(np.abs(across[..., 2]), np.abs(down[..., 2])) > 2 * step * edge_ratio * depth
     normal[jump] = np.nan
     normal *= np.where((normal * points[inner]).sum(-1) > 0, -1, 1)[..., None]
-    found[inner] = normal
-    return found
+    by_pixel[inner] = normal
+    return by_pixel
 
 
 def up(points: np.ndarray, ignore: np.ndarray | None, filters: GravityFilters, edge_ratio: float) -> np.ndarray | None:
@@ -43,11 +43,11 @@ def up(points: np.ndarray, ignore: np.ndarray | None, filters: GravityFilters, e
     level = flat[flat @ [0.0, -1.0, 0.0] > np.cos(np.radians(filters.max_tilt_deg))]
     if not len(level):
         return None
-    near = np.cos(np.radians(filters.spread_deg))
-    votes = [(level @ one > near).sum() for one in level[:: max(1, len(level) // _CANDIDATES)]]
+    close = np.cos(np.radians(filters.spread_deg))
+    votes = [(level @ candidate > close).sum() for candidate in level[:: max(1, len(level) // _CANDIDATES)]]
     best = level[:: max(1, len(level) // _CANDIDATES)][int(np.argmax(votes))]
     for _ in range(_ROUNDS):
-        mean = level[level @ best > near].mean(0)
+        mean = level[level @ best > close].mean(0)
         best = mean / np.linalg.norm(mean)
     voters = ~np.isnan(points[..., 2]) if ignore is None else ~np.isnan(points[..., 2]) & ~ignore
-    return best if (level @ best > near).sum() >= filters.min_share * voters.sum() else None
+    return best if (level @ best > close).sum() >= filters.min_share * voters.sum() else None

@@ -29,12 +29,12 @@ def encode(angles: np.ndarray, bins: int) -> np.ndarray:
     place = (np.asarray(angles, float) - _LOW) % np.where(_CIRCULAR, _SPAN, np.inf) / _SPAN * bins - 0.5
     low = np.floor(place).astype(int)
     share = place - low
-    found = np.zeros((*place.shape, bins))
+    bins_of = np.zeros((*place.shape, bins))
     for offset, weight in ((0, 1 - share), (1, share)):
         bin_ = low + offset
         bin_ = np.where(_CIRCULAR, bin_ % bins, np.clip(bin_, 0, bins - 1))
-        np.add.at(found, (*np.indices(place.shape), bin_), weight)
-    return found
+        np.add.at(bins_of, (*np.indices(place.shape), bin_), weight)
+    return bins_of
 
 
 def decode(probabilities: np.ndarray) -> list[Pose]:

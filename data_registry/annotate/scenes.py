@@ -56,7 +56,7 @@ class Space:
 
 
 def place(
-    found: Sequence[Detection],
+    detections: Sequence[Detection],
     depth: np.ndarray,
     K: np.ndarray,
     filters: Filters,
@@ -66,7 +66,7 @@ def place(
     """Cut every object's points out of a depth map and find gravity.
 
     Args:
-        found: detections with masks (h, w).
+        detections: detections with masks (h, w).
         depth: (h, w) z in metres; what is not positive, not finite or beyond `filters.cloud.max_depth_m` is unknown.
         K: (3, 3) intrinsics in pixels.
         offset: see `clouds.unproject`.
@@ -76,22 +76,22 @@ def place(
     points = clouds.unproject(depth, K, offset)
     between = clouds.smeared(depth, rules.edge_ratio)
     things = np.zeros(depth.shape, bool)
-    for one in found:
-        if one.shape.mean() <= filters.detection.max_area:
-            things |= one.shape
+    for thing in detections:
+        if thing.shape.mean() <= filters.detection.max_area:
+            things |= thing.shape
     up = gravity.up(points, things, filters.gravity, rules.edge_ratio)
     placed = []
-    for one in found:
-        cloud, fault = points[:0, 0], mask_fault(one, filters.detection)
+    for thing in detections:
+        cloud, fault = points[:0, 0], mask_fault(thing, filters.detection)
         if fault is None and up is None:
             fault = "gravity unknown"
         if fault is None:
-            own = one.shape & ~between
+            own = thing.shape & ~between
             z = depth[own]
             spacing = float(np.nanmedian(z) / K[0, 0]) if np.isfinite(z).any() else 0.0
             cloud, fault = clouds.clean(points[own], rules, spacing, seed)
             fault = fault and f"cloud: {fault}"
-        placed.append(Placed(one, cloud, fault))
+        placed.append(Placed(thing, cloud, fault))
     return Space(K, up, placed)
 
 
@@ -127,36 +127,36 @@ def records(
     }
     if space.up is not None:
         image["up_cam"] = np.round(space.up, 6).tolist()
-    found = []
-    for index, (one, pose) in enumerate(zip(space.objects, poses, strict=True)):
+    annotations = []
+    for index, (thing, pose) in enumerate(zip(space.objects, poses, strict=True)):
         drops["objects"] += 1
-        box, front, fault = None, False, one.fault
+        box, front, fault = None, False, thing.fault
         if fault is None and space.up is not None:
-            box, front, fault = _box(one, space.up, pose, filters, drops)
+            box, front, fault = _box(thing, space.up, pose, filters, drops)
         if fault is not None:
             drops[fault] += 1
-        found.append(
+        annotations.append(
             {
                 "id": number * MOST_OBJECTS + index,
                 "image_id": number,
                 "dataset_id": dataset_id,
-                "category_id": categories[one.detection.name],
-                "category_name": one.detection.name,
-                **_measures(one.detection, box if fault is None else None, space.K, size),
+                "category_id": categories[thing.detection.name],
+                "category_name": thing.detection.name,
+                **_measures(thing.detection, box if fault is None else None, space.K, size),
                 "front_axis": "+x" if front and fault is None else None,
-                "score": round(one.detection.score, 4),
+                "score": round(thing.detection.score, 4),
             }
         )
-    return image, found
+    return image, annotations
 
 
 def _box(
-    one: Placed, up: np.ndarray, pose: Pose | None, filters: Filters, drops: Counter[str]
+    thing: Placed, up: np.ndarray, pose: Pose | None, filters: Filters, drops: Counter[str]
 ) -> tuple[boxes.OrientedBox, bool, str | None]:
     """The object's box, whether its x axis is the front, and why it is dropped, if it is."""
-    front = _front(one, up, pose, filters, drops)
-    box = boxes.fit(one.points, up, front, filters.box.quantile)
-    box = boxes.complete(box, one.detection.name, front is not None)
+    front = _front(thing, up, pose, filters, drops)
+    box = boxes.fit(thing.points, up, front, filters.box.quantile)
+    box = boxes.complete(box, thing.detection.name, front is not None)
     sides = box.dimensions
     fault = None
     if sides.min() < filters.box.min_side_m:
@@ -168,7 +168,9 @@ def _box(
     return box, front is not None, fault
 
 
-def _front(one: Placed, up: np.ndarray, pose: Pose | None, filters: Filters, drops: Counter[str]) -> np.ndarray | None:
+def _front(
+    thing: Placed, up: np.ndarray, pose: Pose | None, filters: Filters, drops: Counter[str]
+) -> np.ndarray | None:
     """(3,) where the object faces, or None where that is not known well enough; counted by reason."""
     if pose is None:
         drops["front: no pose"] += 1
@@ -176,23 +178,23 @@ def _front(one: Placed, up: np.ndarray, pose: Pose | None, filters: Filters, dro
     if pose.confidence[0] < filters.pose.confidence:
         drops["front: not confident"] += 1
         return None
-    turned = box_rotation(pose, one.points.mean(0))
+    turned = box_rotation(pose, thing.points.mean(0))
     if -turned[:, 1] @ up < np.cos(np.radians(filters.pose.upright_deg)):
         drops["front: not upright"] += 1
         return None
     return turned[:, 0]
 
 
-def _measures(one: Detection, box: boxes.OrientedBox | None, K: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
+def _measures(thing: Detection, box: boxes.OrientedBox | None, K: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
     """The geometric keys of an annotation; -1 throughout where there is no 3D box."""
-    tight = extent(one.shape)
+    tight = extent(thing.shape)
     known = {
         "bbox2D_tight": list(tight),
         "valid3D": box is not None,
         "behind_camera": False,
         "visibility": -1,
         "truncation": -1,
-        "segmentation_pts": int(one.shape.sum()),
+        "segmentation_pts": int(thing.shape.sum()),
         "lidar_pts": -1,
         "depth_error": -1,
     }
