@@ -20,7 +20,7 @@ _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMi
 _FLAGS = {"IsGroupOf": "a group", "IsDepiction": "a depiction", "IsInside": "seen from the inside"}
 # how a box was made: drawn by a person, or by a learnt model that a person checked
 _PROVENANCE: dict[str, Provenance] = {"xclick": "human", "activemil": "estimated"}
-_UNKNOWN = dict.fromkeys(("center", "dimensions", "R", "front", "color"), "unavailable")
+_UNKNOWN: dict[str, Provenance] = dict.fromkeys(("center", "dimensions", "R", "front", "color"), "unavailable")
 
 Sizes = Callable[[str], tuple[int, int] | None]
 
@@ -83,7 +83,7 @@ def folder_sizes(folder: str | Path) -> Sizes:
 
     def size(key: str) -> tuple[int, int] | None:
         path = inside(folder, key)
-        if not is_file(path):
+        if path is None or not is_file(path):
             return None
         try:
             with Image.open(path) as image:

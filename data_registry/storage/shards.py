@@ -261,7 +261,7 @@ class Images:
         return self._groups[place]
 
     def _open(self, shard: int) -> pq.ParquetFile:
-        if shard in self._remote:
+        if self._cache is not None and shard in self._remote:
             return self._cache.open(*self._remote[shard])
         if shard not in self._files:
             self._files[shard] = parquet.opened(

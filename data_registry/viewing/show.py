@@ -45,16 +45,17 @@ def picture(scene: Scene, rgb: np.ndarray, width: int | None = None) -> Image.Im
     width = readable(rgb.shape[1]) if width is None else width
     scale, image = width / rgb.shape[1], resized(rgb, width)
     pen = _Pen(ImageDraw.Draw(image), scale, max(1, round(width / _LINE)))
-    font = ImageFont.load_default(max(10, width // _LETTER))
+    letter = max(10, width // _LETTER)
+    font = ImageFont.load_default(letter)
     for region in scene.ignored:
         pen.draw.rectangle((region.bbox * scale).tolist(), outline=_IGNORED, width=pen.line)
     for thing in scene.objects:
         if thing.center is not None and thing.R is not None and thing.dimensions is not None:
-            _box(pen, scene, thing)
+            _box(pen, scene, thing, thing.center)
         elif thing.center is None:
             pen.draw.rectangle((thing.bbox * scale).tolist(), outline=_BOX, width=pen.line)
         x0, y0 = thing.bbox[:2] * scale
-        place = x0, max(0, y0 - font.size - 1)
+        place = x0, max(0, y0 - letter - 1)
         pen.draw.text(place, thing.name, font=font, fill=_TEXT, stroke_width=pen.line, stroke_fill=(0, 0, 0))
     return image
 
@@ -79,19 +80,19 @@ def sheet(pictures: Iterable[Image.Image], columns: int | None = None) -> Image.
     return whole
 
 
-def _box(pen: _Pen, scene: Scene, thing: SceneObject) -> None:
+def _box(pen: _Pen, scene: Scene, thing: SceneObject, center: np.ndarray) -> None:
     corners = thing.corners()
     if corners[:, 2].min() <= 0:
         return  # partly behind the camera: it has no outline in the image
     points = scene.camera.project(corners) * pen.scale
-    ahead = np.zeros(8) if thing.front is None else (corners - thing.center) @ thing.front
+    ahead = np.zeros(8) if thing.front is None else (corners - center) @ thing.front
     for i, j in _EDGES:
         pen.draw.line([*points[i], *points[j]], fill=_FRONT if min(ahead[i], ahead[j]) > 0 else _BOX, width=pen.line)
     if thing.front is not None:
         reach = ahead.max() * 1.8
-        tip = thing.center + thing.front * reach
+        tip = center + thing.front * reach
         if tip[2] > 0:
-            ends = scene.camera.project(np.stack([thing.center, tip])) * pen.scale
+            ends = scene.camera.project(np.stack([center, tip])) * pen.scale
             point = 2 + pen.line
             pen.draw.line(ends.ravel().tolist(), fill=_ARROW, width=pen.line + 1)
             pen.draw.ellipse([*(ends[1] - point), *(ends[1] + point)], fill=_ARROW)
