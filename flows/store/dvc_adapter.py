@@ -205,6 +205,8 @@ def _prefer_exact(repo: "Repo", stage: "Stage") -> None:
     from dvc.stage.cache import _can_hash, _get_stage_hash
     from dvc.stage.serialize import to_single_stage_lockfile
 
+    if not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs):
+        return  # dvc.lock itself says what the output is
     stage.save_deps(allow_missing=True)
     stage.cmd_changed = True  # else DVC would take the dependencies of this moment for those of dvc.lock's output
     if not _can_hash(stage):

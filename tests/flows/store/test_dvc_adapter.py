@@ -45,6 +45,8 @@ SYMBOLS = {
     "dvc.stage:Stage.commit": ["self"],
     "dvc.stage:Stage.changed": ["self"],
     "dvc.stage:Stage.changed_outs": ["self"],
+    "dvc.stage:Stage.changed_stage": ["self"],
+    "dvc.stage:Stage.deps_cached": ["self"],
     "dvc.stage:Stage.get_used_objs": ["self"],
     "dvc.stage.cache:RunCacheNotFoundError": None,
     "dvc.stage.cache:StageCache.restore": ["self", "stage", "run_cache", "pull"],
@@ -236,3 +238,10 @@ def test_who_waits_for_a_dvc_repro_says_for_whom(project, session, monkeypatch):
         assert session.store.fetch(["scenes/test"]) == {"scenes/test": THERE}, "others go on"
     finally:
         other.communicate()
+
+
+def test_dvc_lock_alone_is_enough_to_restore_an_output(project, session):
+    """As in a clone whose cache or remote has the outputs and no run-cache (`dvc push` alone)."""
+    shutil.rmtree(project.root / ".dvc" / "cache" / "runs")
+    shutil.rmtree(project.out("scenes/train"))
+    assert session.store.fetch(["scenes/train"]) == {"scenes/train": RESTORED}
