@@ -19,7 +19,7 @@ SPACE = {
     "settings": {"lr": [1e-3, 2e-3, 3e-3]},
 }
 NAMES = [f"clip_vicuna-7b_cc558k_mix665k_lr={rate}" for rate in ("1e-3", "2e-3", "3e-3")]
-SWEEP = ("sweep", "--sampler", "grid", "--workers", "1", "--study", "s")
+SWEEP = ("sweep", "--sampler", "grid", "--workers", "1", "--study")
 
 
 def alive(pid: int) -> bool:
@@ -38,7 +38,7 @@ def let_go(process, pipe) -> None:
 
 
 def states_in_prefect(address: str) -> dict[str, str]:
-    """The last flow run of each name with the state that it is in."""
+    """Flow runs by name, with the state that each is in."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -49,13 +49,13 @@ def states_in_prefect(address: str) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_sweep_tidily(served, number):
-    project = served
+    project, study = served, number.name  # a flow run of its own name in the tests' Prefect server
     project.want(1)
     project.set_params({**project.params(), "sweep": {"space": SPACE}})
     project.spatialllm("run", "clip_vicuna-7b_cc558k_mix665k")
     before = read_plan(project.root).entries
     begun, _ = project.hold(f"instruct/{NAMES[2]}")
-    process = project.start(*project.command(*SWEEP, "--trials", "3"))
+    process = project.start(*project.command(*SWEEP, study, "--trials", "3"))
     threading.Thread(target=let_go, args=(process, begun), daemon=True).start()
     child = int(begun.read_text())  # the first two are there, the third trains
     process.send_signal(number)
@@ -66,7 +66,7 @@ def test_a_signal_ends_a_sweep_tidily(served, number):
 
     assert read_plan(project.root).entries == before
     assert not list((project.root / ".optuna").glob("*.trials.json"))
-    results = json.loads((project.root / "reports" / "sweep-s" / "results.json").read_text())
+    results = json.loads((project.root / "reports" / f"sweep-{study}" / "results.json").read_text())
     assert [trial["design"] for trial in results["trials"] if trial["value"] is not None] != []
     assert {trial["design"] for trial in results["trials"]} == set(NAMES[:2])
     client = mlflow.MlflowClient(f"sqlite:///{project.root / 'mlflow.db'}")
@@ -76,16 +76,16 @@ def test_a_signal_ends_a_sweep_tidily(served, number):
     (parent,) = [run for run in runs if run.data.tags.get("kind") == "sweep"]
     assert parent.info.status == "KILLED"
     assert parent.data.metrics["designs"] == 2
-    assert states_in_prefect(served.prefect)["sweep s"] == "CANCELLED"
+    assert states_in_prefect(served.prefect)[f"sweep {study}"] == "CANCELLED"
 
     # Two designs are there already: whoever asks for two computes nothing, the third's stage run waits.
     project.forget()
-    project.spatialllm(*SWEEP, "--trials", "2")
+    project.spatialllm(*SWEEP, study, "--trials", "2")
     assert project.executed == []
 
     # Who asks for three goes on from its checkpoint.
     for pipe in (begun, project.root / f"instruct.{NAMES[2]}.go"):
         pipe.unlink()
-    project.spatialllm(*SWEEP, "--trials", "3")
+    project.spatialllm(*SWEEP, study, "--trials", "3")
     assert project.executed == [f"instruct/{NAMES[2]}", f"score/{NAMES[2]}"]
     assert client.get_run(parent.info.run_id).info.status == "FINISHED"
