@@ -269,10 +269,11 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
     paths.partial.mkdir(parents=True)
     curves = LiveCurves(job.settings, job.identity, paths.work / "history.jsonl", stopwatch.started)
     run = job.stage_run()
-    run.recorder, run.report_progress = curves.recorder, Progress(job.title, heartbeat)
+    run.recorder = curves.recorder
     together.begin(job.identity)
     try:
-        _compute_whole(job, run, compute, heartbeat)
+        with Progress(job.title, heartbeat) as run.report_progress:
+            _compute_whole(job, run, compute, heartbeat)
     except Exception as error:
         said = system_error(error, job.title, job.settings.root)  # before removing makes room
         shutil.rmtree(paths.partial, ignore_errors=True)

@@ -152,6 +152,19 @@ def test_what_a_flow_took_up_since_it_was_found_is_no_waste(project):
     assert not project.out(RUN).exists()
 
 
+def test_what_a_flow_takes_up_while_waste_is_removed_stays(project, monkeypatch):
+    """Its claim is taken between the look and the removal: the look says waste, the claim says no."""
+    project.stage(RUN)
+    (project.root / "plan.yaml").unlink()
+    waste = gc.find_waste(project.root)
+    monkeypatch.setattr(gc, "find_waste", lambda root: waste)
+    with FileLock(project.root / ".locks" / f"tiny.{RUN.replace('/', '.')}.lock"):
+        gc.remove(project.root, waste)
+        assert project.out(RUN).exists()
+    gc.remove(project.root, waste)
+    assert not project.out(RUN).exists()
+
+
 def test_all_about_a_stage_run(project, spatialllm):
     project.stage(RUN)
     about = json.loads(spatialllm("info", RUN, "--json"))

@@ -4,9 +4,12 @@ import json
 import os
 import time
 
+from filelock import FileLock
+
 from flows.designs.plan import Plan
 from flows.tracking.delivery import deliver_pending
 from flows.tracking.flow_runs import Tracking
+from tasks.identity.paths import Paths
 from tasks.stage.harness import execute
 from tasks.tracking.pending import _MARK, mark_pending
 from tests.tasks.stage.test_stage import PARAMS, PLAN
@@ -59,6 +62,18 @@ def test_what_is_published_while_another_flow_delivers_stays_pending(root):
     delivery.done()
     assert is_pending(root)
     deliver_pending(root, plan_of_two(), print)
+    assert not is_pending(root)
+
+
+def test_what_its_own_process_delivers_is_left_to_that(root):
+    """One run for a stage run: its process holds the claim until it has delivered it."""
+    execute("scenes", "train", lambda run: {"rows": 3}, root)
+    with FileLock(Paths(root, "tiny", "scenes", "train").lock):
+        deliver_pending(root, plan_of_two(), print)
+        assert runs_of(root)[1] == []
+        assert is_pending(root)
+    deliver_pending(root, plan_of_two(), print)
+    assert len(runs_of(root)[1]) == 1
     assert not is_pending(root)
 
 
