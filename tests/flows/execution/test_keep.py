@@ -1,14 +1,17 @@
 """plan.yaml keeps what is wanted: a sweep's trials leave it when the sweep ends, nobody else's stage runs do."""
 
+import contextlib
 import os
 import sys
 
 import pytest
+from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
 from flows.cli.main import app
 from flows.designs.design import ROWS, parse
 from flows.designs.plan import annotation_of, plan_of, read_plan, write_plan
+from flows.execution import plan_file
 from flows.execution.plan_file import in_flow, keep_in_plan, not_planned, release_trials
 
 TRIALS = [parse(f"clip_{llm}_cc558k_mix665k_lr=1e-3") for llm in ("vicuna-7b", "llama3-8b")]
@@ -96,3 +99,24 @@ def test_any_flow_brings_the_plan_up_to_date(project):
     project.set_params({**project.params(), "designs": [1, 8, 3, "blind"]})
     keep_in_plan(project.root, plan_of([ROWS[1]]))
     assert not_planned(project.root) == []
+
+
+def test_plan_yaml_is_read_and_written_under_one_lock(swept, monkeypatch):
+    """Two that add to it at the same time would each write what the other has not seen."""
+    lock, held = swept.root / ".locks" / "plan.lock", []
+
+    def under_lock(call):
+        def called(*arguments):
+            with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+                held.append((call.__name__, False))
+                return call(*arguments)
+            held.append((call.__name__, True))
+            return call(*arguments)
+
+        return called
+
+    for call in (read_plan, write_plan):
+        monkeypatch.setattr(plan_file, call.__name__, under_lock(call))
+    keep_in_plan(swept.root, plan_of([parse("clip_vicuna-7b_cc558k_mix665k_lr=2e-3")]), study="s")
+    release_trials(swept.root)
+    assert held == 2 * [("read_plan", True), ("write_plan", True)]
