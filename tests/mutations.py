@@ -67,7 +67,7 @@ MUTATIONS = [
         "tasks/stage/harness.py",
         "    die_with_parent()\n",
         "",
-        "tests/flows/execution/test_run.py -k 'kill_9_of_the_flow or kill_9_of_dvc'",
+        "tests/flows/execution/test_run.py -k kill_9_of_dvc",
     ),
     Mutation(
         "the lock of a GPU",
@@ -144,7 +144,7 @@ MUTATIONS = [
         "flows/store/remote.py",
         'locks.hold(self.root / ".locks" / "push-owed.lock", "note what the DVC remote lacks", self._warn)',
         "contextlib.nullcontext()",
-        "tests/flows/store/test_remote.py -k 'during_a_push or at_the_same_time'",
+        "tests/flows/cli/test_places.py -k under_a_lock",
     ),
     Mutation(
         "that a lease is confirmed before an output is committed",
@@ -165,7 +165,7 @@ MUTATIONS = [
         "flows/execution/lease.py",
         ", t.c.until >= now).values(until=now + seconds)",
         ").values(until=now + seconds)",
-        "tests/flows/store/test_remote.py -k 'one_owner or lapsed or frozen'",
+        "tests/flows/execution/test_lease.py",
     ),
     Mutation(
         "the lock of a folder that is fetched into",
@@ -215,7 +215,7 @@ MUTATIONS = [
         "tasks/identity/manifest.py",
         'if size != files[name]["bytes"]:',
         "if False:",
-        f"{_STAGE} -k 'damage or sizes'",
+        f"{_STAGE} -k sizes_alone",
     ),
     Mutation(
         "that no file is missing",
@@ -236,7 +236,7 @@ MUTATIONS = [
         "tasks/identity/manifest.py",
         'if digest_of(files) != manifest["content"]:',
         "if False:",
-        f"{_STAGE} -k manifest",
+        f"{_STAGE} -k altered_manifest",
     ),
     Mutation(
         "that inputs are digested before they are used",
@@ -264,7 +264,7 @@ MUTATIONS = [
         "tasks/stage/publishing.py",
         "if is_whole(paths.partial, identity):",
         "if paths.partial.exists():",
-        f"{_STAGE} -k missed_its_rename",
+        f"{_STAGE} -k half_written_output",
     ),
     Mutation(
         "that checkpoints of another identity are dropped",
@@ -299,7 +299,7 @@ MUTATIONS = [
         "tasks/pretraining/packages.py",
         "if digest != params.sha256:",
         "if False:",
-        "tests/tasks/test_foundation.py",
+        "tests/tasks/pretraining/test_packages.py",
     ),
     Mutation(
         "the digest of a user's conversations",

@@ -8,7 +8,7 @@ import sys
 import click
 import pytest
 import typer
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
 from data_registry.errors import InputError
@@ -16,6 +16,7 @@ from flows.cli import main
 from flows.designs.design import parse
 from flows.execution import plan_file
 from flows.execution.lease import VARIABLE, shared_leases
+from flows.store import remote
 from flows.store.remote import Remote
 from tasks.identity.paths import Paths
 from tests.tasks.identity.test_files import KINDS, damage
@@ -180,6 +181,28 @@ def test_a_damaged_list_of_what_is_to_be_pushed_is_made_anew(project, tmp_path, 
     pushed = {path.read_bytes() for path in (tmp_path / "remote").rglob("*") if path.is_file()}
     assert {(project.out(run) / "output.json").read_bytes() for run in ("scenes/train", "scenes/test")} <= pushed
     assert not (project.root / ".work" / "push-owed.json").exists()
+
+
+def test_the_list_of_what_is_to_be_pushed_is_written_under_a_lock(project, tmp_path, monkeypatch):
+    """Stage runs that end at the same time all add to it; here the remote takes nothing, so that one stays in it."""
+    (tmp_path / "file").touch()
+    project.run("dvc", "remote", "add", "-q", "-d", "here", str(tmp_path / "file" / "remote"))
+    project.stage("scenes/train")
+    project.run("dvc", "commit", "-q", "-f", "scenes@train")
+    monkeypatch.setattr(remote, "_PAUSES_S", ())
+    written, write = [], remote.write_json
+
+    def write_under_lock(path, value):
+        with pytest.raises(Timeout), FileLock(project.root / ".locks" / "push-owed.lock", timeout=0):
+            pass
+        written.append(value)
+        write(path, value)
+
+    monkeypatch.setattr(remote, "write_json", write_under_lock)
+    warnings = []
+    assert not Remote(project.root, warnings.append).push("scenes/train")
+    assert "does not take scenes/train" in warnings[0]
+    assert written == [["scenes/train"]]
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,34 @@ def test_a_damaged_output_is_computed_again(root, damage):
     assert not (paths.out / "deep" / "more.txt").exists()
 
 
+def test_sizes_alone_tell_a_truncated_file(root):
+    """What `status` looks at: gigabytes are not read for it."""
+    execute("scenes", "train", write, root)
+    out = Paths(root, "tiny", "scenes", "train").out
+    assert is_whole(out, contents=False)
+    damage_truncate(out / "deep" / "file.txt")
+    assert not is_whole(out, contents=False)
+
+
+def test_an_altered_manifest_is_no_manifest(root):
+    execute("scenes", "train", write, root)
+    path = Paths(root, "tiny", "scenes", "train").out / "MANIFEST.json"
+    altered = json.loads(path.read_text()) | {"content": "0" * 64}
+    path.write_text(json.dumps(altered))
+    with pytest.raises(Damaged, match="was altered since it was written"):
+        manifest.verify(path.parent)
+
+
+def test_a_half_written_output_never_takes_a_whole_ones_place(root):
+    execute("scenes", "train", write, root)
+    paths = Paths(root, "tiny", "scenes", "train")
+    paths.partial.mkdir()
+    (paths.partial / "half").write_text("half")
+    assert not execute("scenes", "train", write, root), "the whole one is still there"
+    assert is_whole(paths.out)
+    assert not paths.partial.exists()
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_input_is_named_with_its_remedy_and_never_used(scenes, damage):
     damage(scenes / "runs/tiny/scenes/test/deep/file.txt")
