@@ -76,7 +76,7 @@ def test_a_damaged_manifest_is_an_output_that_is_not_there(root, paths, kind):
     with pytest.raises(Damaged, match=r"MANIFEST\.json: is not a manifest"):
         manifest.read_manifest(paths.out)
     assert not is_whole(paths.out)
-    assert execute("scenes", "train", write, root)
+    execute("scenes", "train", write, root)  # computed again, or put back where DVC has not recorded it yet
     assert is_whole(paths.out)
 
 
