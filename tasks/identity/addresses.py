@@ -8,14 +8,14 @@ from urllib.parse import unquote
 VARIABLES = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "OPTUNA_STORAGE", "SPATIALLLM_LEASES")
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 MASK = "***"
-_USER = re.compile(r"(?<=://)[^\s'\"<>]*@")  # up to the last @: a password may hold one, or a slash
+_USER = re.compile(r"(?<=:/)(/?)([^\s'\"<>/][^\s'\"<>]*)@")  # up to the last @: a password may hold one, or a slash
 _PARAMETER = re.compile(r"([?&;](?:\w*password|passwd|pwd|\w*token|\w*secret|\w*key)=)[^&;\s'\"]+", re.IGNORECASE)
 
 
 def masked(text: object) -> str:
     """The text with `***` for the user information of each address, for secret parameters of its query, and for the
     passwords of this process's own addresses wherever else they stand (drivers quote them decoded)."""
-    plain = _PARAMETER.sub(rf"\1{MASK}", _USER.sub(f"{MASK}@", str(text)))
+    plain = _PARAMETER.sub(rf"\1{MASK}", _USER.sub(rf"\1{MASK}@", str(text)))
     for secret in _own_secrets():
         plain = plain.replace(secret, MASK)
     return plain
@@ -27,6 +27,6 @@ def _own_secrets() -> list[str]:
     for name in VARIABLES:
         user = _USER.search(os.environ.get(name, ""))
         if user:
-            password = user.group().removesuffix("@").partition(":")[2]
+            password = user.group(2).partition(":")[2]
             found |= {password, unquote(password)}
     return sorted((one for one in found if len(one) > 3), key=len, reverse=True)  # shorter ones are parts of words

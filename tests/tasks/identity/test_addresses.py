@@ -10,6 +10,7 @@ from tasks.identity.addresses import masked
     [
         ("http://user:pa55word@host:5000/x", "http://***@host:5000/x"),
         ("postgresql+psycopg2://u:p%40ss/word@db/mlflow", "postgresql+psycopg2://***@db/mlflow"),
+        ("postgresql:/u:pa55word@host/db", "postgresql:/***@host/db"),
         ("https://pa55@token@host", "https://***@host"),
         ("https://host/api?api_key=abc123&x=1", "https://host/api?api_key=***&x=1"),
         ("postgresql://host/db?user=u&password=abc", "postgresql://host/db?user=u&password=***"),
