@@ -15,6 +15,7 @@ def tree_of(tracker: Tracker, group: str, parent: str | None) -> dict[str, Any] 
     top = tracker.read(parent) if parent else None
     if top is None:
         return None
+    below = sorted(tracker.find(group, parent=parent), key=lambda run: run.tags["design"])
     designs = [
         {
             "run": run.id,
@@ -23,9 +24,9 @@ def tree_of(tracker: Tracker, group: str, parent: str | None) -> dict[str, Any] 
             "metrics": {key: value for key, value in sorted(run.metrics.items()) if "." not in key},
             "stage_runs": dict(run.stage_runs),
         }
-        for run in sorted(tracker.find(group, parent=parent), key=lambda run: run.tags["design"])
+        for run in below
     ]
-    shared = sorted({linked for design in designs for linked in design["stage_runs"].values()})
+    shared = sorted({linked for run in below for linked in run.stage_runs.values()})
     return {
         "run": parent,
         "status": top.status,

@@ -59,8 +59,8 @@ class Recorder:
                 text = "".join(json.dumps(entry) + "\n" for entry in (self._lines if rewrite else [line]))
                 with self.history.open("w" if rewrite else "a") as file:
                     file.write(text)
-        if self._on_first is not None:
-            self._on_first, first = None, self._on_first
+        first, self._on_first = self._on_first, None
+        if first is not None:
             first()
 
     def publish(self, path: Path) -> None:
