@@ -94,13 +94,16 @@ class _FlowRun:
         self._errors: dict[str, BaseException] = {}
         self.finished = threading.Event()
         self.interrupted = False
+        self._nested = False  # in the flow of a deployment
         self._task = self._prefect_task()
 
     def prefect_flow(self, title: str) -> Any:
         """The flow, to be called once."""
         from prefect import flow
+        from prefect.context import FlowRunContext
         from prefect.task_runners import ThreadPoolTaskRunner
 
+        self._nested = FlowRunContext.get() is not None
         runner: Any = ThreadPoolTaskRunner(max_workers=sum(self._session.devices.slots.values()))
 
         @flow(name="spatialllm", flow_run_name=title, task_runner=runner)
@@ -131,8 +134,10 @@ class _FlowRun:
 
         try:
             self._until_none_is_left()
-        except (KeyboardInterrupt, TerminationSignal):  # within a flow Prefect makes the latter of SIGTERM
+        except (KeyboardInterrupt, TerminationSignal) as signal:  # the second is what Prefect makes of SIGTERM
             stop_children()  # Prefect waits for the threads that wait for them
+            if self._nested and isinstance(signal, TerminationSignal):
+                raise  # a worker's: the flow around this one knows whether it is to be cancelled
             self.interrupted = True
             return Cancelled(message="stopped; the same command goes on from here")
         except BaseException:

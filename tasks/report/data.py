@@ -199,13 +199,13 @@ def _paired(scored: list[Scored], bootstrap: Bootstrap) -> dict[str, Any] | None
     final, base = by_row.get(FINAL_ROW, scored[-1]), by_row.get(BASELINE_ROW, scored[0])
     if final is base:
         return None
-    papers = final.entry.paper, base.entry.paper
+    ours, theirs = final.entry.paper, base.entry.paper
     return {
         "design": final.entry.name,
         "minus": base.entry.name,
         "rows": [final.entry.row, base.entry.row],
         "difference": bootstrap.difference(final.correct, base.correct),
-        "paper": round(papers[0].accuracy.average - papers[1].accuracy.average, 1) if all(papers) else None,
+        "paper": round(ours.accuracy.average - theirs.accuracy.average, 1) if ours and theirs else None,
     }
 
 

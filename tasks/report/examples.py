@@ -77,7 +77,7 @@ def examples(pictures: Images, questions: pd.DataFrame, designs: list[Scored], c
         options = list(row["options"])
         picture = pictures.encoded(row["image"])
         with Image.open(io.BytesIO(picture)) as image:
-            (width, height), media = image.size, Image.MIME[image.format]
+            (width, height), media = image.size, Image.MIME[image.format or ""]
         shown.append(
             Example(
                 id=key,

@@ -97,7 +97,7 @@ def roadmap(results: dict[str, Any], width: int, colours: Palette) -> "Figure":
         _names(axes, place, mark, wide, colours, step)
         _interval(axes, mark, centre, colours, 4 if not outline else 0)
         if not outline:
-            text = {"ha": "right", "va": "center", "fontsize": 16 if wide else 14, "weight": "bold"}
+            text: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 16 if wide else 14, "weight": "bold"}
             axes.annotate(
                 f"{mark.value:.1f}", (1, centre), (58 if wide else 42, 0), color=colours.ink, **text, **_BESIDE
             )
@@ -134,8 +134,12 @@ def classes(results: dict[str, Any], width: int, colours: Palette) -> "Figure":
     return figure
 
 
-_BESIDE = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
-_ABOVE = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+_BESIDE: dict[str, Any] = {
+    "xycoords": ("axes fraction", "data"),
+    "textcoords": "offset points",
+    "annotation_clip": False,
+}
+_ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
 
 
 def _axes(width: int, height: int, sides: tuple[int, int], colours: Palette) -> tuple["Figure", "Axes"]:
@@ -156,6 +160,7 @@ _HEAD, _FOOT = 46, 34  # pixels above and below what is drawn
 def _panels(figure: "Figure", width: int, height: int, gap: int, wide: bool) -> list["Axes"]:
     """Plot areas for the classes: beside each other, or below."""
     whole, count = height + _HEAD + _FOOT, len(CLASSES)
+    boxes: list[tuple[float, float, float, float]]  # left, bottom, width, height in pixels
     if wide:
         size = (width - _GUTTER - 20 - gap * (count - 1)) / count
         boxes = [(_GUTTER + place * (size + gap), _FOOT, size, height) for place in range(count)]
@@ -186,7 +191,7 @@ def _names(axes: "Axes", place: int, mark: Mark, wide: bool, colours: Palette, s
         mark.name, (0, place), (left, up), va="center", fontsize=size, weight="bold", color=colours.ink, **_BESIDE
     )
     if not short:
-        small = {"va": "center", "fontsize": 13 if wide else 11, "color": colours.soft}
+        small: dict[str, Any] = {"va": "center", "fontsize": 13 if wide else 11, "color": colours.soft}
         axes.annotate(mark.parts, (0, place), (left, down), **small, **_BESIDE)
 
 
@@ -211,7 +216,7 @@ def _interval(axes: "Axes", mark: Mark, place: float, colours: Palette, cap: flo
 
 def _paper(axes: "Axes", mark: Mark, place: float, colours: Palette) -> None:
     if mark.paper is not None:
-        look = {"markersize": 7, "markerfacecolor": colours.paper, "markeredgecolor": colours.ink}
+        look: dict[str, Any] = {"markersize": 7, "markerfacecolor": colours.paper, "markeredgecolor": colours.ink}
         axes.plot([mark.paper], [place], "D", markeredgewidth=1.6, zorder=4, clip_on=False, **look)
 
 
@@ -223,9 +228,13 @@ def _reference(
         value = results["blind"]["accuracy"][slice_name]
         bottom, top = axes.get_ylim()
         ends = [(place - 0.22, place + 0.22) for place in places] if places else [(top, bottom)]
-        look = {"color": colours.ink, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+        look: dict[str, Any] = {"color": colours.ink, "linewidth": 1.2, "linestyle": (0, (4, 3))}
         axes.vlines([value] * len(ends), *zip(*ends, strict=True), zorder=3, **look)
-        above = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
+        above: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "textcoords": "offset points",
+            "annotation_clip": False,
+        }
         axes.annotate(f"blind {value:.1f}", (value, 1), (0, 8), ha="center", fontsize=12, color=colours.soft, **above)
 
 

@@ -128,8 +128,9 @@ def _rebase(path: Path) -> None:
     """Rewrite the paths of artifacts to the folder beside the database, where those of another folder came with it."""
     here = artifacts_of(path)
     with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
-        known = [uri for (uri,) in database.execute("SELECT DISTINCT artifact_location FROM experiments") if uri]
-        for old in sorted({_folder(uri) for uri in known} - {None, here}):
+        known = database.execute("SELECT DISTINCT artifact_location FROM experiments")
+        folders = {folder for (uri,) in known if uri and (folder := _folder(uri))}
+        for old in sorted(folders - {here}):
             runs = database.execute("SELECT run_uuid FROM runs WHERE artifact_uri LIKE ? || '/%'", (old,))
             if not _came_along(old, here, [run for (run,) in runs]):
                 continue

@@ -210,7 +210,8 @@ class MlflowTracker(Tracker):
         return self._experiments[name]
 
     def _all_experiments(self) -> dict[str, str]:
-        names, token = {}, None
+        names: dict[str, str] = {}
+        token = None
         while True:
             page = self.client.search_experiments(max_results=_PAGE, page_token=token)
             names |= {experiment.name: experiment.experiment_id for experiment in page}

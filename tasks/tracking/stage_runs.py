@@ -80,7 +80,7 @@ def read_datasets(settings: Settings, stage: str, name: str) -> list[Dataset]:
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, inner in value.items():
         if isinstance(inner, Mapping):
             flat |= flatten(inner, f"{prefix}{key}.")
