@@ -28,6 +28,7 @@ def roadmap(rows: list[int] | None = None) -> dict[str, int]:
 @flow(name="design")
 def design(name: str = BLIND_REFERENCE.name) -> dict[str, int]:
     """One design by name."""
+    settings.load(Path.cwd())  # with the extensions, whose parts the name may have
     plan = plan_of([parse(name)])
     result = run_plan(Path.cwd(), plan, name)
     deliver_pending(Path.cwd(), plan, print)

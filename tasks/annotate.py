@@ -20,6 +20,7 @@ from data_registry.storage import pictures, shards
 from tasks.identity.files import write_json
 from tasks.sources import annotators, given_pictures, pose_head
 from tasks.sources.annotators import DATASET_ID, Annotation, Annotators, Networks, Tags
+from tasks.sources.left_out import left_out
 from tasks.stage.harness import Metrics, StageRun, main
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,8 @@ def _join(run: StageRun, p: Params, folder: Path, parts: list[Path]) -> Metrics:
         kept += len(scene.objects)
         fronts += sum(obj.front is not None for obj in scene.objects)
     del drops["objects"]  # the reader counts them too
+    reasons = {k: n for k, n in (drops + read).items() if k not in ("images", "objects", "tags")}
+    left_out(f"annotate {run.name}", kept, read["objects"], "objects", reasons, str(folder))
     return {
         "images": read.pop("images", 0),
         "tags": drops.pop("tags", 0),

@@ -1,5 +1,5 @@
-"""Stage "benchmark": SpatialVQA from the test scenes, with proof that no image of it is in the training scenes.
-`python -m tasks.benchmark spatialvqa`."""
+"""Stage "benchmark": questions about the test scenes, with proof that no image of them is in the training scenes.
+`python -m tasks.benchmark NAME`, where NAME is one of `data_registry.benchmark.table.BENCHMARKS` (spatialvqa)."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,7 @@ from typing import Any
 
 from data_registry import ranges
 from data_registry.benchmark import spatialvqa, variants
+from data_registry.benchmark.table import builder
 from data_registry.errors import InputError
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
@@ -49,7 +50,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     drops: Counter[str] = Counter()
     scenes = list(omni3d.read(test / "annotations.json", read))
     with many_small_objects():
-        questions = spatialvqa.build(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
+        questions = builder(run.name)(scenes, p.questions, p.per_image, p.margins, p.seed, drops)
 
     used = sorted({q.image for q in questions})
     train_images = open_images(run.runtime, train)

@@ -18,6 +18,7 @@ from data_registry.readers import omni3d
 from data_registry.scene import Scene
 from tasks.identity.parse import parse
 from tasks.sources import given_data, streams
+from tasks.sources.left_out import left_out
 from tasks.stage.harness import StageRun, main
 
 Records = Iterator[dict[str, Any]]
@@ -69,8 +70,9 @@ def compute(run: StageRun) -> dict[str, Any]:
         audit = given_data.convert(source, run.name, run.out, p.faults == "count", pictures)
         missing = {"pictures_missing": sorted(set(audit.missing))[:20]} if audit.missing else {}
         dropped = dict(sorted(audit.drops.items()))
-        left_out = {"left_out": dict(audit.left_out)} if audit.left_out else {}
-        metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing, **left_out}
+        left_out(f"data {run.name}", audit.kept, audit.records, "records", dropped, str(source.conversations))
+        parts = {"left_out": dict(audit.left_out)} if audit.left_out else {}
+        metrics = {"records": audit.records, "samples": audit.kept, "dropped": dropped, **missing, **parts}
     key = f"{_where(run)}.given"
     used = given_data.used(run.out / "conversations.parquet")
     if pictures is not None:
@@ -129,8 +131,9 @@ def _make(run: StageRun, p: Params, path: Path) -> dict[str, Any]:
             f"{path}: has {used} scenes, but params.yaml: data.{run.scale} asks for images: {p.images}; "
             "lower it, or render more (params.yaml: scenes)"
         )
-    if not samples:
-        raise InputError(f"{path}: none of {used} scenes yields a sample of {run.name}; dropped: {dict(drops)}")
+    without_margins = {reason: n for reason, n in drops.items() if reason.startswith(("image: ", "object: "))}
+    reasons = without_margins if samples else drops
+    left_out(f"data {run.name}", samples, used, "scenes", {**_reasons(read), **reasons}, str(path))
     run.progress(used, used)
     return {
         "scenes": used,
@@ -141,6 +144,11 @@ def _make(run: StageRun, p: Params, path: Path) -> dict[str, Any]:
         "read": dict(sorted(read.items())),
         "dropped": dict(sorted(drops.items())),
     }
+
+
+def _reasons(read: Counter[str]) -> dict[str, int]:
+    """Why the reader left out objects."""
+    return {f"object: {reason}": n for reason, n in read.items() if reason not in ("images", "objects")}
 
 
 if __name__ == "__main__":

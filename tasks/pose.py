@@ -18,7 +18,7 @@ from tasks.stage.harness import Metrics, StageRun, main
 if TYPE_CHECKING:
     import torch
 
-    from data_registry.annotate.pose import Pose
+    from data_registry.annotate.pose_bins import Pose
     from data_registry.scene import SceneObject
     from model.annotators import PoseEstimator
 
@@ -57,7 +57,7 @@ def compute(run: StageRun) -> Metrics:
     import torch
     from safetensors.torch import save_file
 
-    from data_registry.annotate import pose
+    from data_registry.annotate import pose_bins
     from model.annotators import PoseEstimator, PoseHead
     from model.backbones.encoders import load_encoder
     from model.pretrain.optimizer import Optimizer
@@ -71,7 +71,7 @@ def compute(run: StageRun) -> Metrics:
     estimator = PoseEstimator(encoder, head, p.margin).to(device_of(run.runtime))
 
     features, angles, _ = _objects(estimator, run.inputs["train"], p, run.progress)
-    targets = torch.from_numpy(pose.encode(angles, p.bins)).to(features)
+    targets = torch.from_numpy(pose_bins.encode(angles, p.bins)).to(features)
 
     def loss_of(step: int) -> "tuple[torch.Tensor, dict[str, float]]":
         chosen = torch.randint(len(features), (p.batch,))
@@ -81,7 +81,7 @@ def compute(run: StageRun) -> Metrics:
 
     held, truth, names = _objects(estimator, run.inputs["test"], p, run.progress)
     with torch.no_grad():
-        found = pose.decode(head(held).softmax(-1).double().cpu().numpy())
+        found = pose_bins.decode(head(held).softmax(-1).double().cpu().numpy())
     save_file(head.state_dict(), run.out / WEIGHTS, metadata={"format": "pt"})
     facts = {"encoder": encoder.name, "head": head.describe(), "margin": p.margin}
     (run.out / CONFIG).write_text(json.dumps(facts, indent=1) + "\n")
@@ -117,7 +117,7 @@ def _objects(
     """Pooled features (n, grid², width), angles (n, 3) in radians and names of the scenes' objects with a front."""
     import torch
 
-    from data_registry.annotate.pose import angles_of
+    from data_registry.annotate.pose_bins import angles_of
     from data_registry.readers import omni3d
     from data_registry.storage import shards
 

@@ -20,6 +20,7 @@ from data_registry.ranges import Bounds, Seed
 from data_registry.readers import omni3d
 from data_registry.storage import shards
 from tasks.sources import given_scenes, streams
+from tasks.sources.left_out import left_out
 from tasks.stage.harness import StageRun, main
 from tasks.stage.parent_watch import die_with
 
@@ -57,14 +58,19 @@ def compute(run: StageRun) -> dict[str, Any]:
     annotations = run.out / "annotations.json"
     if params.given is not None:
         key = f"scenes.{run.scale}.each.{run.name}.given"
-        sources = given_scenes.places(run.runtime, run.name)
+        by_reader: Counter[str] = Counter()
+        sources = given_scenes.as_omni3d(given_scenes.places(run.runtime, run.name), run.work, by_reader)
         if params.stream:
             where = streams.address(run.runtime, run.stage, run.name)
             pictures = streams.index(where, run.out, run.work, run.progress)
             given_scenes.match(sources, where, pictures, run.out, params.given, key)
         else:
             given_scenes.pack(sources, run.out, params.given, key, run.progress)
-        return _count(annotations)
+        metrics = _count(annotations)
+        drops = dict(Counter(metrics["drops"]) + by_reader)
+        where = str(sources[0].annotations)
+        left_out(f"scenes {run.name}", metrics["kept"], metrics["objects"], "objects", drops, where)
+        return metrics | {"drops": drops}
     info = {
         "id": render.DATASET_ID,
         "source": render.SOURCE,

@@ -11,7 +11,7 @@ import numpy as np
 from data_registry.annotate import boxes, clouds, gravity
 from data_registry.annotate.detections import Detection, extent, mask_fault
 from data_registry.annotate.filters import BoxFilters, CloudFilters, DetectionFilters, GravityFilters, PoseFilters
-from data_registry.annotate.pose import Pose, box_rotation
+from data_registry.annotate.pose_bins import Pose, box_rotation
 from data_registry.errors import InputError
 
 MOST_OBJECTS = 1024  # room for ids: annotation id = image id * 1024 + position

@@ -79,7 +79,7 @@ _NEEDED = {
 _CREDENTIALS = ("unsigned", "required")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """One data set, as its YAML file describes it.
 

@@ -107,7 +107,9 @@ def layout(scene: Scene, margins: Margins, drops: Counter[str]) -> Layout:
         # The camera joins the objects as the last point, so one table serves bearings to objects and to the camera.
         delta = np.concatenate([center, _ORIGIN])[None] - center[:, None]
         pair = np.sqrt(np.einsum("ijk,ijk->ij", delta, delta))
-        directions = _directions(objects, rotation, scene.camera.up, delta, pair[:, -1], margins.steep_deg)
+        bearing, turn, azimuth, elevation = _directions(
+            objects, rotation, scene.camera.up, delta, pair[:, -1], margins.steep_deg
+        )
     n = len(objects)
     to_boxes = _distance_to_boxes(_with_camera(center, half, rotation), center, rotation, half)
     one_way = to_boxes[:-1].reshape(n, -1, n).min(axis=1)
@@ -122,7 +124,10 @@ def layout(scene: Scene, margins: Margins, drops: Counter[str]) -> Layout:
         to_boxes[-1].tolist(),
         pair[:, :n].tolist(),
         np.minimum(one_way, one_way.T).tolist(),
-        *(table.tolist() for table in directions),
+        bearing.tolist(),
+        turn.tolist(),
+        azimuth.tolist(),
+        elevation.tolist(),
         min(margins.closer_m, margins.closer_share * known[len(known) // 2]) if known else margins.closer_m,
     )
 
@@ -140,9 +145,9 @@ def _clear(scene: Scene, margins: Margins, drops: Counter[str]) -> list[tuple[st
     clear = []
     unnamed = "name not unique" if complete(scene) else "in a picture with regions left out"
     for obj, name in zip(scene.objects, references(scene), strict=True):
-        reason = _unclear(obj, scene.camera.height, margins) or (unnamed if name is None else "")
-        if reason:
-            drops[f"object: {reason}"] += 1
+        reason = _unclear(obj, scene.camera.height, margins)
+        if reason or name is None:
+            drops[f"object: {reason or unnamed}"] += 1
         else:
             clear.append((obj.name, name, obj))
     kept = largest([obj for *_, obj in clear])

@@ -6,8 +6,8 @@ from random import Random
 
 from data_registry.scene import Scene
 from data_registry.text import reasoning
+from data_registry.text.plain_facts import height
 from data_registry.text.reasoning import Exchange
-from data_registry.text.statements import height
 from data_registry.text.wording import portrait
 from data_registry.text.worlds import SURROUNDINGS, imagine, things
 

@@ -1,8 +1,8 @@
 """What is said about a described scene, as questions with answers and as notes.
-Choices (`choices.py`) are put into forms; lists, captions and plain facts are told as they are."""
+Choices (`choices.py`) are put into forms; lists, captions and plain facts are stated as they are."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -10,7 +10,7 @@ from data_registry.render.catalog import NAMES
 from data_registry.render.palette import COLORS
 from data_registry.text import choices
 from data_registry.text.choices import CLEAR_RATIO, Choice
-from data_registry.text.statements import statement
+from data_registry.text.plain_facts import statement
 from data_registry.text.wording import (
     FINE_WINDS,
     ORDINALS,
@@ -68,7 +68,7 @@ def talk(
         letters: share of drills in reading lettered options, which ask nothing but under which letter a word stands.
         captions: share of captions and poses beside those that come anyway.
         everyday: share of reasoning in common words, always as a question (see `EVERYDAY`).
-        statements: share of plain statements (`data_registry.text.statements`) among them.
+        statements: share of plain statements (`data_registry.text.plain_facts`) among them.
         views: whether the description tells from how high each thing is seen.
     """
     said: dict[str, Exchange] = {}
@@ -77,37 +77,38 @@ def talk(
         if len(said) == turns:
             break
         if letters and rng.random() < letters:
-            made = drill(known, rng)
-            said.setdefault(made.question, made)
-            continue
-        if captions and rng.random() < captions:
+            made: Exchange | None = drill(known, rng)
+        elif captions and rng.random() < captions:
             made = rng.choice((caption, poses))(rng.sample(list(known), len(known)), rng)
-            said.setdefault(made.question, made)
-            continue
-        if everyday and rng.random() < everyday:
+        elif everyday and rng.random() < everyday:
             made = common_question(known, rng, statements, views)
-            if made:
-                said.setdefault(made.question, made)
-            continue
-        makers = RECALL if rng.random() < 0.2 + 0.8 * ease else REASONING
-        name = rng.choices(list(makers), [weight for _, weight in makers.values()])[0]
-        order = rng.sample(list(known), len(known))
-        thing = order[0]
-        if name == "portrait":
-            made = Exchange(name, f"{thing.label}?", attributes(thing, kind, digits))
-        elif name in ACCOUNTS:
-            made = ACCOUNTS[name](order, rng)
-        elif name == "range":
-            made = Exchange(name, f"way to the {thing.label}", distance(thing.range_m, kind, digits), True)
         else:
-            maker = makers[name][0]
-            choice = maker(order, rng) if maker else None
-            if choice and letters and rng.random() < 0.7:
-                choice = replace(choice, wrong=choice.wrong[:1])  # mostly two options
-            made = put(name, choice, rng, notes=1 - 0.7 * quiz) if choice else None
+            makers = RECALL if rng.random() < 0.2 + 0.8 * ease else REASONING
+            made = _of_makers(makers, known, kind, rng, digits, quiz, letters)
         if made:
             said.setdefault(made.question, made)
     return list(said.values())
+
+
+def _of_makers(
+    makers: Mapping[str, tuple["Maker | None", float]], known: Sequence[Thing], kind: str, rng: Random, digits: bool,
+    quiz: float, letters: float,
+) -> Exchange | None:  # fmt: skip
+    """An exchange of one of the kinds in `RECALL` or `REASONING`; the other arguments are `talk`'s."""
+    name = rng.choices(list(makers), [weight for _, weight in makers.values()])[0]
+    order = rng.sample(list(known), len(known))
+    thing = order[0]
+    if name == "portrait":
+        return Exchange(name, f"{thing.label}?", attributes(thing, kind, digits))
+    if name in ACCOUNTS:
+        return ACCOUNTS[name](order, rng)
+    if name == "range":
+        return Exchange(name, f"way to the {thing.label}", distance(thing.range_m, kind, digits), True)
+    maker = makers[name][0]
+    choice = maker(order, rng) if maker else None
+    if choice and letters and rng.random() < 0.7:
+        choice = replace(choice, wrong=choice.wrong[:1])  # mostly two options
+    return put(name, choice, rng, notes=1 - 0.7 * quiz) if choice else None
 
 
 def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3, letters: float = 0.75) -> Exchange:
@@ -127,8 +128,8 @@ def put(kind: str, choice: Choice, rng: Random, notes: float = 0.3, letters: flo
 def common_question(known: Sequence[Thing], rng: Random, statements: float, views: bool) -> Exchange | None:
     """A question in common words about one to three things, most often with lettered options."""
     if statements and rng.random() < statements:
-        told = statement(rng.sample(list(known), len(known)), rng, views)
-        return told and Exchange(*told)
+        stated = statement(rng.sample(list(known), len(known)), rng, views)
+        return stated and Exchange(*stated)
     name = rng.choices(["ordered", *EVERYDAY], [ORDERED, *(weight for _, weight in EVERYDAY.values())])[0]
     if name == "ordered":
         return ordered(rng.sample(list(known), len(known)), rng)
@@ -171,15 +172,15 @@ def ordered(known: list[Thing], rng: Random) -> Exchange | None:
     """Some of the things from near to far or from far to near, in common words."""
     near = rng.random() < 0.5
     asked = known[: rng.randint(2, 4)]
-    told = _ranking("ordered", "", asked, lambda t: math.log(t.range_m) * (1 if near else -1))
-    if told is None or told.answer.count(",") + 1 < len(asked):
+    ranked = _ranking("ordered", "", asked, lambda t: math.log(t.range_m) * (1 if near else -1))
+    if ranked is None or ranked.answer.count(",") + 1 < len(asked):
         return None
     names = [the(thing) for thing in asked]
     stem = f"Put {', '.join(names[:-1])} and {names[-1]} in order, "
     stem += rng.choice(
         ("nearest first", "from close by to far off") if near else ("farthest first", "from far off to close by")
     )
-    return Exchange("ordered, asked", stem, ", ".join(f"the {name}" for name in told.answer.split(", ")))
+    return Exchange("ordered, asked", stem, ", ".join(f"the {name}" for name in ranked.answer.split(", ")))
 
 
 def panorama(known: list[Thing], rng: Random) -> Exchange | None:
@@ -209,11 +210,11 @@ def caption(known: list[Thing], rng: Random) -> Exchange:
     ordered = sorted(known, key=lambda t: t.bearing)
     nouns = [f"{thing.color} {thing.name}" if rng.random() < 0.85 else thing.name for thing in ordered]
     things = [f"an {noun}" if noun[0] in "aeiou" else f"a {noun}" for noun in nouns]
-    told = f"{', '.join(things[:-1])} and {things[-1]}"
+    listed = f"{', '.join(things[:-1])} and {things[-1]}"
     form = rng.choice(("{}.", "The picture shows {}.", "There are {}.", "A picture of {}.", "I see {}."))
-    told = form.format(told)
+    text = form.format(listed)
     asked = rng.choice(("Describe the picture.", "Give a short caption.", "What do you see?", "What is here?"))
-    return Exchange("caption", asked, told[0].upper() + told[1:])
+    return Exchange("caption", asked, text[0].upper() + text[1:])
 
 
 def poses(known: list[Thing], rng: Random) -> Exchange:
@@ -224,8 +225,8 @@ def poses(known: list[Thing], rng: Random) -> Exchange:
         "The {label} is turned {azimuth} degrees: it faces {turn}.",
         "The {label} faces {turn}, at {azimuth} degrees.",
     )
-    told = (rng.choice(forms).format(label=t.label, turn=turn(t.heading), azimuth=azimuth(t.heading)) for t in chosen)
-    return Exchange("poses", rng.choice(("Describe the objects.", "How are they turned?")), " ".join(told))
+    said = (rng.choice(forms).format(label=t.label, turn=turn(t.heading), azimuth=azimuth(t.heading)) for t in chosen)
+    return Exchange("poses", rng.choice(("Describe the objects.", "How are they turned?")), " ".join(said))
 
 
 def turned(known: list[Thing], rng: Random) -> Exchange:

@@ -91,6 +91,19 @@ def root() -> Path:
     return project_root()
 
 
+def load_extensions() -> None:
+    """What the project's extensions add to data sets, encoders and so on; nothing outside of a project."""
+    from data_registry import extensions
+    from data_registry.errors import InputError
+    from tasks.identity.settings import PARAMS_FILE, read_yaml
+
+    try:
+        folder = root()
+    except InputError:
+        return
+    extensions.load(folder, read_yaml(folder / PARAMS_FILE).get("extensions"))
+
+
 def settings() -> "Settings":
     """params.yaml and plan.yaml."""
     from tasks.identity.settings import load

@@ -15,6 +15,7 @@ from flows.cli.common import (
     deliver_pending,
     errors,
     leave,
+    load_extensions,
     plain,
     print_json,
     reporting,
@@ -54,6 +55,7 @@ def list_(folder: Folder = None, as_json: Json = False) -> None:
 
         folder = _data(folder)
         rows = []
+        load_extensions()
         for card in map(datasets.card, datasets.names()):
             places = [*card.files, *card.pictures]
             here = sum((folder / card.name / one.path).exists() for one in places)
@@ -85,6 +87,7 @@ def info(name: Name, folder: Folder = None, as_json: Json = False) -> None:
         from data_registry.cards import datasets
 
         folder = _data(folder)
+        load_extensions()
         card = datasets.card(name)
         if as_json:
             print_json(asdict(card))
@@ -117,6 +120,7 @@ def fetch(
         from data_registry.storage import fetch as fetching
 
         folder = _data(folder)
+        load_extensions()
         card = datasets.card(name)
         with _progress(f"fetch {name}", shown=card.obtain.how == "s3") as progress:  # the hub's library shows its own
             found = fetching.fetch(card, folder / name, only, workers, progress, warn)
@@ -131,6 +135,7 @@ def verify(name: Name, folder: Folder = None, only: Only = "*", as_json: Json = 
         from data_registry.storage import fetch as fetching
 
         folder = _data(folder)
+        load_extensions()
         card = datasets.card(name)
         with _progress(f"verify {name}") as progress:
             found = fetching.verify(card, folder / name, only, progress)

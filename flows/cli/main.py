@@ -18,6 +18,7 @@ from flows.cli.common import (
     deliver_pending,
     errors,
     leave,
+    load_extensions,
     print_json,
     reporting,
     root,
@@ -71,6 +72,7 @@ def run(design: DesignName) -> None:
         from flows.execution.display import Display
         from flows.execution.flow import run_plan
 
+        load_extensions()
         chosen = parse(design)
         wanted = plan_of([chosen])
         result = run_plan(root(), wanted, chosen.name, Display(console, "run"))

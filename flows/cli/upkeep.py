@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import DesignName, Json, console, deliver_pending, leave, print_json, reporting, root, summary
+from flows.cli.common import (
+    DesignName,
+    Json,
+    console,
+    deliver_pending,
+    leave,
+    load_extensions,
+    print_json,
+    reporting,
+    root,
+    summary,
+)
 
 app = typer.Typer()
 
@@ -16,6 +27,7 @@ def keep(design: DesignName, as_json: Json = False) -> None:
         from flows.designs.design import parse
         from flows.execution.flow import keep_design
 
+        load_extensions()
         states = keep_design(root(), parse(design))
         missing = [run for run, state in states.items() if state == "missing"]
         if as_json:

@@ -1,5 +1,5 @@
 """Poses of single objects: a head on DINOv2's patch features of the object's crop, with bins for each of three angles.
-Angles and bins are `data_registry.annotate.pose`'s; here they are distributions only."""
+Angles and bins are `data_registry.annotate.pose_bins`'s; here they are distributions only."""
 
 import math
 from collections.abc import Sequence

@@ -18,8 +18,8 @@ class ShardCache:
 
 
 @dataclass(frozen=True)
-class ScenesPlace:
-    """Where given scenes lie: Omni3D annotations and the folder or S3 address of their pictures."""
+class Place:
+    """Where annotations lie, and the folder or S3 address of their pictures."""
 
     annotations: str | None = None
     pictures: str | None = None
@@ -28,7 +28,14 @@ class ScenesPlace:
 
 
 @dataclass(frozen=True)
-class DataPlace(ScenesPlace):
+class ScenesPlace(Place):
+    """Where given scenes lie, and which reader reads them (`data_registry.readers.table`); null: Omni3D's."""
+
+    reader: str | None = None
+
+
+@dataclass(frozen=True)
+class DataPlace(Place):
     """Where a given data set lies: pictures, and either conversations or annotations."""
 
     conversations: str | None = None

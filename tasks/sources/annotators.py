@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_registry import ranges
-from data_registry.annotate import detections, pose, scenes
+from data_registry.annotate import detections, pose_bins, scenes
 from data_registry.annotate.detections import Detection
 from data_registry.errors import InputError, nearest
 from tasks.pretraining.hub import HubParams
@@ -113,7 +113,7 @@ class Annotators:
             annotated.append(Annotation(image, objects, count))
         return annotated
 
-    def _poses(self, picture: np.ndarray, space: scenes.Space) -> list[pose.Pose | None]:
+    def _poses(self, picture: np.ndarray, space: scenes.Space) -> list[pose_bins.Pose | None]:
         """A pose for every object that has a place and, by its name, a front; the others need none."""
         asked = [
             k
@@ -121,8 +121,8 @@ class Annotators:
             if one.fault is None and one.detection.name in self.tags.fronts
         ]  # fmt: skip
         crops = self.pose.crops(picture, [np.array(detections.extent(space.objects[k].detection.mask)) for k in asked])
-        found: list[pose.Pose | None] = [None] * len(space.objects)
-        for k, one in zip(asked, pose.decode(self.pose(crops)), strict=True):
+        found: list[pose_bins.Pose | None] = [None] * len(space.objects)
+        for k, one in zip(asked, pose_bins.decode(self.pose(crops)), strict=True):
             found[k] = one
         return found
 

@@ -12,16 +12,19 @@ from typing import Any, NamedTuple, Protocol
 from PIL import Image
 
 from data_registry.errors import InputError
+from data_registry.readers import as_omni3d as convert
 from data_registry.readers import omni3d
+from data_registry.readers.table import OMNI3D, READERS, reader
 from data_registry.scene import Scene
 from data_registry.storage import pictures, shards, streamed
 
 
 class Source(NamedTuple):
-    """An annotation file and the folder where its pictures' paths start."""
+    """Annotations, the folder where their pictures' paths start, and the reader that reads them, by name."""
 
     annotations: Path
     pictures: Path
+    reader: str = OMNI3D
 
 
 class Digest(Protocol):
@@ -31,17 +34,42 @@ class Digest(Protocol):
 
 
 def places(runtime: dict[str, Any], name: str) -> list[Source]:
-    """What `runtime.scenes.<name>` of params.yaml names: {annotations, pictures}, or a list of them."""
-    named = (runtime.get("scenes") or {}).get(name) or {}
+    """What `runtime.scenes.<name>` of params.yaml names: {annotations, pictures, reader}, or a list of them."""
+    stated = (runtime.get("scenes") or {}).get(name) or {}
+    where = f"params.yaml: runtime.scenes.{name}"
     sources = []
-    for entry in named if isinstance(named, list) else [named]:
-        for key in Source._fields:
-            if not isinstance(entry, dict) or not isinstance(entry.get(key), str) or not entry[key]:
-                raise InputError(
-                    f"params.yaml: runtime.scenes.{name}.{key}: missing, or no path; say where the scenes lie"
-                )
-        sources.append(Source(*(Path(entry[key]).expanduser() for key in Source._fields)))
+    for place in stated if isinstance(stated, list) else [stated]:
+        for key in ("annotations", "pictures"):
+            if not isinstance(place, dict) or not isinstance(place.get(key), str) or not place[key]:
+                raise InputError(f"{where}.{key}: missing, or no path; say where the scenes lie")
+        name_of_reader = place.get("reader") or OMNI3D
+        reader(name_of_reader, f"{where}.reader")
+        paths = (Path(place[key]).expanduser() for key in ("annotations", "pictures"))
+        sources.append(Source(*paths, name_of_reader))
     return sources
+
+
+def as_omni3d(sources: Sequence[Source], work: Path, drops: Counter[str]) -> list[Source]:
+    """The sources with what is not in Omni3D's form written in it.
+
+    Args:
+        work: a folder for that.
+        drops: filled with what the readers left out, by reason, and with what the form cannot hold.
+    """
+    return [_as_omni3d(source, work / f"source-{k}.json", drops) for k, source in enumerate(sources)]
+
+
+def _as_omni3d(source: Source, path: Path, drops: Counter[str]) -> Source:
+    if source.reader == OMNI3D:
+        return source
+    read = READERS[source.reader]
+    counts: Counter[str] = Counter()
+    written = convert.write(lambda: read(source.annotations, source.pictures, counts), path, drops)
+    if not written:
+        raise InputError(f"{source.annotations}: the reader {source.reader} finds no scene there")
+    # read twice: what was counted is there twice
+    drops.update({reason: n // 2 for reason, n in counts.items() if reason not in ("images", "objects")})
+    return source._replace(annotations=path, reader=OMNI3D)
 
 
 def pack(sources: Sequence[Source], out: Path, given: str, key: str, progress: Callable[[int, int], None]) -> None:

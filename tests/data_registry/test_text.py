@@ -11,7 +11,7 @@ import pytest
 
 from data_registry import render
 from data_registry.scene import Scene
-from data_registry.text import statements
+from data_registry.text import plain_facts
 from data_registry.text.captions import Seen, caption
 from data_registry.text.passages import passage, tell
 from data_registry.text.reasoning import EVERYDAY, REASONING, RECALL, Exchange
@@ -103,7 +103,7 @@ def true(exchange: Exchange, world: World) -> bool:
         )
     if exchange.kind in ("caption", "poses", "nearness", "panorama", "vicinity", "ordered, asked"):
         return told_in_order(exchange, world)
-    if exchange.kind in statements.MAKERS:
+    if exchange.kind in plain_facts.MAKERS:
         return stated(exchange, world)
     if exchange.kind.endswith(", asked"):
         return true_in_common_words(exchange, world)
@@ -312,7 +312,7 @@ def told() -> list[tuple[Exchange, World]]:
 ASKED = [f"{kind}, asked" for kind in (*EVERYDAY, "ordered")]
 
 
-@pytest.mark.parametrize("kind", [*RECALL, *REASONING, *ASKED, *statements.MAKERS])
+@pytest.mark.parametrize("kind", [*RECALL, *REASONING, *ASKED, *plain_facts.MAKERS])
 def test_every_claim_is_true_of_its_scene(kind: str, told: list[tuple[Exchange, World]]):
     mine = [(exchange, world) for exchange, world in told if exchange.kind == kind]
     assert len(mine) > 25

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from data_registry import render
-from data_registry.annotate import pose as bins
+from data_registry.annotate import pose_bins as bins
 from data_registry.annotate import scenes
 from data_registry.annotate.detections import Detection
 from data_registry.errors import InputError

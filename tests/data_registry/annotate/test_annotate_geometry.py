@@ -10,7 +10,7 @@ from data_registry import render
 from data_registry.annotate import boxes, clouds, gravity, scenes
 from data_registry.annotate.detections import Detection, select
 from data_registry.annotate.filters import CloudFilters, DetectionFilters, GravityFilters
-from data_registry.annotate.pose import Pose, angles_of
+from data_registry.annotate.pose_bins import Pose, angles_of
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
 

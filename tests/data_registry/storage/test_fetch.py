@@ -47,7 +47,7 @@ def _file(path: str, content: bytes | None = None, **more) -> File:
 
 def _card(address: str, *files: File, **obtain) -> Card:
     way = {"how": "s3", "bucket": "bucket", "credentials": "required", "endpoint": address} | obtain
-    return Card("toy", "Toy", "scenes", "source", "CC0", Obtain(**way), files=files)
+    return Card(name="toy", title="Toy", kind="source", source="s", license="CC0", obtain=Obtain(**way), files=files)
 
 
 FILES = (_file("big.tar", BIG), _file("sub/small.txt", SMALL, key="deep/small.txt"), _file("empty.txt", b""))

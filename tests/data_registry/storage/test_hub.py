@@ -15,8 +15,12 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = b"[1, 2, 3]\n" * 1000
 GOOD = File("data.json", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 CARD = Card(
-    *("toy", "Toy", "scenes", "source", "CC BY"),
-    Obtain("hub", repo="a/b", revision=REVISION, accept="https://x/licence"),
+    name="toy",
+    title="Toy",
+    kind="source",
+    source="a/b",
+    license="CC BY",
+    obtain=Obtain("hub", repo="a/b", revision=REVISION, accept="https://x/licence"),
     files=(GOOD,),
 )
 

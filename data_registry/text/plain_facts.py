@@ -83,8 +83,8 @@ def colored(known: Sequence[Thing], rng: Random) -> Statement | None:
     single = [thing for thing in known[:3] if thing.label == thing.name]
     if not single:
         return None
-    told = " ".join(sentence(f"{the(thing)} is {thing.color}.") for thing in single)
-    return rng.choice(("Which colours are there?", "What colours do they have?", "Name some colours.")), told
+    said = " ".join(sentence(f"{the(thing)} is {thing.color}.") for thing in single)
+    return rng.choice(("Which colours are there?", "What colours do they have?", "Name some colours.")), said
 
 
 def beside(known: Sequence[Thing], rng: Random) -> Statement:
