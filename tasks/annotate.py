@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
@@ -84,6 +84,21 @@ def compute(run: StageRun) -> Metrics:
         run.progress(members.stop, len(names))
     write_json(run.out / "failures.json", failures)
     return _join(run, p, folder, parts) | {"images_failed": len(failures)}
+
+
+def check_sources(run: str, name: str, params: dict[str, Any], runtime: dict[str, Any]) -> None:
+    """That there are pictures, and that `given` says which: what is computed before takes hours.
+
+    Args:
+        run: where the parameters stand, e.g. "annotate.tiny".
+
+    Raises:
+        InputError: no such folder, no pictures in it, or `given` is empty; the message has the digest to write.
+    """
+    folder = given_pictures.place(runtime, "annotate", name)
+    names = given_pictures.keys(folder)
+    if not params["given"]:
+        given_pictures.check(folder, names, "", f"{run}.each.{name}.given", lambda done, total: None)
 
 
 def annotate(

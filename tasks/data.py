@@ -88,6 +88,12 @@ def read_params(name: str, values: dict[str, Any], where: str) -> Params:
     return p
 
 
+def check_sources(run: str, name: str, params: dict[str, Any], runtime: dict[str, Any]) -> None:
+    """That the files of a given data set are where params.yaml says; InputError otherwise."""
+    if params.get("given") is not None:
+        given_data.place(runtime, name, bool(params.get("stream")))
+
+
 def kind_of(name: str) -> Kind:
     """What a data set is, as its card says."""
     return KINDS[datasets.card(name).kind]

@@ -89,6 +89,12 @@ def compute(run: StageRun) -> dict[str, Any]:
     return _count(annotations)
 
 
+def check_sources(run: str, name: str, params: dict[str, Any], runtime: dict[str, Any]) -> None:
+    """That params.yaml says where given scenes lie; InputError otherwise."""
+    if params.get("given") is not None:
+        given_scenes.places(runtime, name)
+
+
 def _drawn(params: Params, name: str, workers: int) -> Iterator[tuple[str, bytes, str, list[str]]]:
     """Key, JPEG, image record and annotation records (JSON text) of each image, in order."""
     starts = range(0, params.images, _CHUNK)

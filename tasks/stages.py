@@ -37,6 +37,7 @@ class StageSpec:
         guess_s: seconds of a stage run before any is recorded: on one core, at tiny scale.
         gpu: whether it runs networks, and so takes a GPU where the machine has one.
         trains_on: key of the entry's `parts` with the data sets that it trains on; empty where it trains no design.
+        metrics: whether `dvc metrics` and `dvc exp show` show its metrics.json.
         slots: those of plan.yaml's entries that hold one stage run.
         lists: those that hold several, and how many of them dvc.yaml reads; shorter ones repeat their first.
         entries: by a design and its own stage runs ({"align": "align/...", "instruct": ..., "score": ...}) the entries
@@ -49,6 +50,7 @@ class StageSpec:
     guess_s: float
     gpu: bool = False
     trains_on: str = ""
+    metrics: bool = False
     slots: tuple[str, ...] = ()
     lists: Mapping[str, int] = field(default_factory=dict)
     entries: Callable[[PlannedDesign, Mapping[str, str]], dict[str, Entry]] | None = None
@@ -63,10 +65,16 @@ STAGES: dict[str, StageSpec] = {
         "SpatialVQA: questions about test scenes that no training set has seen", 10, slots=("scenes", "train")
     ),
     "baselines": StageSpec(
-        "what SpatialVQA gives to those who do not look", 5, slots=("benchmark",), lists={"data": LIST}
+        "what SpatialVQA gives to those who do not look",
+        5,
+        metrics=True,
+        slots=("benchmark",),
+        lists={"data": LIST},
     ),
     "foundation": StageSpec("a pretrained model that designs start from", 3600, gpu=True),
-    "probe": StageSpec("how much of 3D a frozen encoder knows", 20, gpu=True, slots=("encoder", "train", "test")),
+    "probe": StageSpec(
+        "how much of 3D a frozen encoder knows", 20, gpu=True, metrics=True, slots=("encoder", "train", "test")
+    ),
     "adapt": StageSpec(
         "stage 0: LoRA on CLIP, by a contrastive or a next-token loss",
         100,
@@ -95,6 +103,7 @@ STAGES: dict[str, StageSpec] = {
         "a design's accuracy on SpatialVQA",
         20,
         gpu=True,
+        metrics=True,
         slots=("instruct", "llm", "benchmark", "scenes"),
         lists={"encoders": LIST},
     ),

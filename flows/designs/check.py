@@ -2,7 +2,8 @@
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 from tasks.identity import settings
@@ -18,12 +19,25 @@ def check(found: Settings) -> None:
         InputError: one is missing, unknown, of the wrong kind or out of its bounds.
     """
     found.check()
-    file = found.root / "dvc.yaml"
-    stages = settings.read_yaml(file)["stages"] if file.exists() else {}
+    commands = _commands(found)
     for stage, entries in found.plan.items():
-        read = reader_of(stage, str(stages.get(stage, {}).get("do", {}).get("cmd")))
+        read = reader_of(stage, commands.get(stage, ""))
         for name in entries if read else ():
             read(name, found.section(stage, name), settings.section_name(stage, found.scale))
+
+
+def check_sources(found: Settings, runs: Iterable[str]) -> None:
+    """That what the user gives to stage runs that are to be computed is where params.yaml says.
+
+    Raises:
+        InputError: it is not, as the stage would say when its turn comes.
+    """
+    commands = _commands(found)
+    for run in runs:
+        stage, _, name = run.partition("/")
+        module = _module(commands.get(stage, ""))
+        if hasattr(module, "check_sources"):
+            module.check_sources(f"{stage}.{found.scale}", name, found.section(stage, name), found.runtime)
 
 
 def reader_of(stage: str, command: str) -> Callable[[str, dict[str, Any], str], Any] | None:
@@ -31,10 +45,20 @@ def reader_of(stage: str, command: str) -> Callable[[str, dict[str, Any], str], 
     knows, since it is somebody's own program."""
     if own := spec(stage).params:
         return lambda name, section, where: parse(own, section, where)
-    ours = re.fullmatch(r"python -m (tasks\.\w+) \$\{key\}", command)
-    if not ours:
-        return None
-    module = importlib.import_module(ours[1])
+    module = _module(command)
     if hasattr(module, "read_params"):
         return module.read_params
-    return lambda name, section, where: parse(module.Params, section, where)
+    return module and (lambda name, section, where: parse(module.Params, section, where))
+
+
+def _commands(found: Settings) -> dict[str, str]:
+    """What dvc.yaml runs, by stage."""
+    file = found.root / "dvc.yaml"
+    stages = settings.read_yaml(file)["stages"] if file.exists() else {}
+    return {stage: str(definition.get("do", {}).get("cmd")) for stage, definition in stages.items()}
+
+
+def _module(command: str) -> ModuleType | None:
+    """The module of a stage of this repository, by its command."""
+    ours = re.fullmatch(r"python -m (tasks\.\w+) \$\{key\}", command)
+    return importlib.import_module(ours[1]) if ours else None

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data_registry.errors import InputError
 from flows.costs.cost import Costs
+from flows.designs.check import check_sources
 from flows.designs.design import Design
-from flows.designs.plan import Plan, plan_of
+from flows.designs.plan import Plan, plan_of, read_plan
 from flows.execution.artifacts import leave_artifacts
 from flows.execution.child import StageRunFailed
 from flows.execution.display import NoDisplay
 from flows.execution.lease import Lapsed
-from flows.execution.plan_file import in_flow, keep_in_plan
+from flows.execution.plan_file import in_flow, keep_in_plan, withdraw
 from flows.execution.protocols import Display
 from flows.execution.result import Result
 from flows.execution.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
@@ -22,6 +24,8 @@ from flows.execution.session import Session
 from flows.execution.stopping import allow_children, stop_children
 from flows.servers.prefect import configure, prefect_server
 from flows.servers.prefect_client import quiet_console, send_the_rest
+from flows.store.views import write_tables
+from tasks.identity.settings import load
 
 _RETRIES = 2
 
@@ -45,11 +49,19 @@ def run_plan(root: Path, plan: Plan, title: str, display: Display | None = None,
     runs = plan.runs()
     result = Result(runs)
     with in_flow(root):
+        before = set(read_plan(root).runs())
         session = Session(root, keep_in_plan(root, plan, again=again), display or NoDisplay(), result)
-        if session.look_up(runs):
+        left = session.look_up(runs)
+        try:
+            check_sources(load(root), left)
+        except InputError:
+            withdraw(root, set(session.plan.runs()) - before)
+            raise
+        if left:
             with prefect_server(root):
                 flow_over(session, title)
         session.remote.push_missing()
+        write_tables(root, load(root).scale, session.plan)
     result.seconds = time.monotonic() - started
     return result
 

@@ -11,6 +11,7 @@ from flows.designs.check import check
 from flows.designs.design import Design, kept, parse
 from flows.designs.plan import Plan, plan_of, read_plan, write_plan
 from flows.execution.stopping import no_questions, pause
+from flows.store.views import write_tables, write_views
 from tasks.identity import settings
 from tasks.identity.files import read_state, write_json
 from tasks.stage import locks
@@ -29,7 +30,8 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool =
     Raises:
         InputError: params.yaml lacks what a stage run asks for; nothing is written then.
     """
-    params = settings.load(root).params
+    given = settings.load(root)
+    params = given.params
     wanted = plan_of(kept(params)).merge(plan)
     check(settings.Settings(root, params, wanted.entries))
     with _plan_lock(root):
@@ -40,6 +42,7 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool =
             _note(root, study, [name for name in plan.entries["score"] if name not in before.entries["score"]])
         merged = before.merge(wanted)
         write_plan(root, merged)
+        write_views(root, given.scale, merged)
     return merged
 
 
@@ -50,6 +53,15 @@ def not_planned(root: Path) -> list[str]:
         return []
     known = settings.load(root)
     return [design.name for design in kept(known.params) if design.name not in known.plan.get("score", {})]
+
+
+def withdraw(root: Path, runs: Iterable[str]) -> None:
+    """Take stage runs out of plan.yaml again that were added in vain."""
+    with _plan_lock(root):
+        plan, gone = read_plan(root), set(runs)
+        staying = plan.only(run for run in plan.runs() if run not in gone)
+        write_plan(root, staying)
+        write_views(root, settings.load(root).scale, staying)
 
 
 @contextlib.contextmanager
@@ -76,7 +88,8 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
     """
     from flows.store.dvc_store import Store
 
-    staying = {design.name for design in (*best, *kept(settings.load(root).params))}
+    given = settings.load(root)
+    scale, staying = given.scale, {design.name for design in (*best, *kept(given.params))}
     with _plan_lock(root):
         if others_work(root):
             return []
@@ -88,6 +101,8 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
             staying_plan = designs.merge(plan.only(f"annotate/{name}" for name in plan.entries["annotate"]))
             gone = sorted(set(plan.runs()) - set(staying_plan.runs()))
             write_plan(root, staying_plan)
+            write_views(root, scale, staying_plan)
+            write_tables(root, scale, staying_plan)
             Store(root).forget(gone)
         for path in (root / ".optuna").glob(_TRIALS):
             path.unlink()

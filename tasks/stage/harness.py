@@ -24,6 +24,7 @@ from tasks.identity.settings import Settings
 from tasks.stage import early_stop, ranks, unrecorded
 from tasks.stage.claim import LEASE_S, Heartbeat, Lost, claim
 from tasks.stage.committed import restore_committed
+from tasks.stage.curves import write_table
 from tasks.stage.live_curves import LiveCurves
 from tasks.stage.parent_watch import die_with_parent
 from tasks.stage.progress import Progress
@@ -283,6 +284,7 @@ def _compute(job: _Job, compute: Callable[[StageRun], Metrics], heartbeat: Heart
         raise
     took = stopwatch.took()
     write_record(paths, job.identity, took, before, curves.recorder.speed())
+    write_table(paths)
     mark_pending(job.settings.root)
     curves.finish(published=True)
     early_stop.clear_scratch(paths, job.identity, _keep_stopped(job.settings))
