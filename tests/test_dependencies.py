@@ -1,4 +1,4 @@
-"""Every package that is imported is declared: what another package happens to bring along may go with its next version."""
+"""Every package that is imported is declared: what another package brings along may go with its next version."""
 
 import ast
 import re
