@@ -15,7 +15,7 @@ import yaml
 
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
-from data_registry.scene import Scene
+from data_registry.scene import Scene, required
 from flows.designs.design import parse
 from flows.designs.plan import plan_of, write_plan
 from tasks import align, data, foundation, instruct, scenes
@@ -51,7 +51,7 @@ def question(scene: Scene) -> tuple[str, tuple[str, str], int] | None:
     """Which of two objects is closer, its options and the index of the right one; None where no pair is clear."""
     names = [obj.name for obj in scene.objects]
     known = [obj for obj in scene.objects if obj.center is not None and names.count(obj.name) == 1]
-    known.sort(key=lambda obj: float((obj.center**2).sum()))
+    known.sort(key=lambda obj: float((required(obj.center) ** 2).sum()))
     if len(known) < 2:
         return None
     pair = sorted((known[0], known[-1]), key=lambda obj: obj.name)

@@ -105,7 +105,12 @@ def _contrastive(
     from model.training.trainer import train
     from tasks.training.batches import near
 
-    pairs = [Pair(f"{each.id}#{k}", each.image, caption) for each in found for k, (_, caption) in enumerate(each.turns)]
+    pairs = [
+        Pair(f"{each.id}#{k}", each.image, caption)
+        for each in found
+        if each.image is not None
+        for k, (_, caption) in enumerate(each.turns)
+    ]
     captions = sorted({pair.caption for pair in pairs})
     features, cut = encode_captions(clip.to(machine.device_of(run.runtime)), load_tokenizer(folder), captions)
     collate = PairCollator(images, features, {caption: row for row, caption in enumerate(captions)})

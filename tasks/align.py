@@ -4,16 +4,19 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from data_registry.errors import InputError
 from tasks.stage.harness import Metrics, StageRun, main
 from tasks.training import fit, image_lookup, machine, mix_reader, model_files, params
 
 if TYPE_CHECKING:
-    from model.conversations.collate import ImageLookup
+    import torch
+
+    from model.connector import NormedMLPConnector
     from model.conversations.samples import Conversation
     from model.modeling import SpatialLLMForConditionalGeneration
+    from tasks.training.features import CachedImages, LiveImages
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,10 @@ def compute(run: StageRun) -> Metrics:
     seen = [each for each in found if each.image is not None]
     if not seen:
         raise InputError(f"align {run.name}: none of its samples has an image, so the connector has nothing to learn")
-    trained = freeze_all_but(model, model.connector)
+    trained = freeze_all_but(model, model_files.connector_of(model))
     images = image_lookup.images_of(run, encoders, params.bf16)
+    if images is None:
+        raise InputError(f"plan.yaml: plan.align.{run.name}: has no encoders, so there is nothing to align")
     detectors = _start(run, params, model, tokenizer, images, seen)
     template = model.config.template if params.template == "own" else params.template
     metrics = fit.fit(run, params, model, tokenizer, images, seen, template)
@@ -65,7 +70,7 @@ def _start(
     params: Params,
     model: "SpatialLLMForConditionalGeneration",
     tokenizer,
-    images: "ImageLookup",
+    images: "CachedImages | LiveImages",
     seen: "Sequence[Conversation]",
 ) -> int:
     """Give the connector its start; returns how many of its hidden units stand for a word."""
@@ -82,10 +87,11 @@ def _start(
     texts: dict[str, list[int]] = defaultdict(list)
     for each in seen:
         for _, answer in each.turns:
-            texts[each.image] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
-    embeddings = model.get_input_embeddings().weight
+            texts[str(each.image)] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
+    embeddings = cast("torch.Tensor", model.get_input_embeddings().weight)
+    connector = cast("NormedMLPConnector", model_files.connector_of(model))
     batches = _features(model, images, list(texts), machine.device_of(run.runtime), params.bf16)
-    count = word_start.start(model.connector, batches, model.config.grid, list(texts.values()), embeddings)
+    count = word_start.start(connector, batches, model.config.grid, list(texts.values()), embeddings)
     if not count:
         raise InputError(
             f"{where}.start: words finds none of the captions' words in the features of {len(texts)} images; "
@@ -96,7 +102,7 @@ def _start(
 
 def _features(
     model: "SpatialLLMForConditionalGeneration",
-    images: "ImageLookup",
+    images: "CachedImages | LiveImages",
     keys: Sequence[str],
     device: str,
     bf16: bool,

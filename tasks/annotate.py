@@ -63,7 +63,8 @@ def compute(run: StageRun) -> Metrics:
     given_pictures.check(folder, names, p.given, f"annotate.{run.scale}.each.{run.name}.given", run.progress)
     most_failures = float(run.runtime.get("max_failed", 0.01)) * len(names)
     networks: Annotators | None = None
-    parts, failures = [], {}
+    parts: list[Path] = []
+    failures: dict[str, str] = {}
     for start in range(0, len(names), p.part):
         members = range(start, min(start + p.part, len(names)))
         parts.append(run.work / f"part-{start:09d}.json")
@@ -131,7 +132,7 @@ def _load(run: StageRun, p: Params) -> Annotators:
     from tasks.training.machine import device_of, prepare
 
     prepare(run)
-    estimator = pose_head.load(run.inputs["pose"], load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]))
+    estimator = pose_head.load(run.input("pose"), load_encoder(run.parts["encoder"], run.scale, run.input("encoder")))
     return annotators.load(
         p.networks, estimator, p.tags, p.filters, p.field_of_view_deg, p.seed, device_of(run.runtime)
     )  # fmt: skip

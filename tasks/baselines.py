@@ -24,10 +24,10 @@ class Params:
 def compute(run: StageRun) -> dict[str, Any]:
     """Accuracy of the majority answer, of a lookup of the names and of 2D rules, overall and by class."""
     run.parse(Params)
-    questions = spatialvqa.read(run.inputs["benchmark"] / "questions.parquet")
+    questions = spatialvqa.read(run.input("benchmark") / "questions.parquet")
     lookup = NameLookup({name for q in questions for name in q.names})
     learnt = 0
-    folders = run.inputs["data"]
+    folders = run.input_list("data")
     for done, folder in enumerate(folders, start=1):
         for item in conversations.read(folder / "conversations.parquet"):
             turns = zip(conversations.pairs(item), item["types"], strict=True)

@@ -45,7 +45,7 @@ class Params:
 def compute(run: StageRun) -> dict[str, Any]:
     """Write questions.parquet; returns counts, also of what was dropped and why."""
     p = run.parse(Params)
-    test, train = run.inputs["scenes"], run.inputs["train"]
+    test, train = run.input("scenes"), run.input("train")
     read: Counter[str] = Counter()
     drops: Counter[str] = Counter()
     scenes = list(omni3d.read(test / "annotations.json", read))
@@ -88,7 +88,7 @@ def _write_variants(
     variants.write(run.out / variants.FILE, made)
     facts = variants.datasheet(questions, made, {scene.image: scene.source for scene in scenes})
     write_json(run.out / "datasheet.json", facts)
-    folder = run.inputs["scenes"]
+    folder = run.input("scenes")
     sheet.write_benchmark(run.out / "contact.html", run.out, folder, open_images(run.runtime, folder), p.sheet)
     return {"variants": facts["variants"]}
 

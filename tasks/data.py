@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from data_registry import conversations, ranges
 from data_registry.cards import datasets
-from data_registry.cards.kinds import KINDS, Kind
+from data_registry.cards.kinds import KINDS, Kind, Maker
 from data_registry.errors import InputError, nearest
 from data_registry.questions.balance import many_small_objects
 from data_registry.questions.geometry import Margins
 from data_registry.readers import omni3d
 from data_registry.scene import Scene
+from data_registry.storage import streamed
 from tasks.identity.parse import parse
 from tasks.sources import given_data, streams
 from tasks.sources.left_out import left_out
@@ -56,9 +57,10 @@ def compute(run: StageRun) -> dict[str, Any]:
     if p.given is None:
         if p.stream:
             raise InputError(f"params.yaml: data.{run.scale}: stream is for given pictures, and {run.name} has none")
-        return _make(run, p, run.inputs["scenes"] / "annotations.json")
+        return _make(run, p, run.input("scenes") / "annotations.json")
     source = given_data.place(run.runtime, run.name, p.stream)
-    pictures = streams.index(source.pictures, run.out, run.work, run.progress) if p.stream else None
+    at = source.pictures
+    pictures = streams.index(at, run.out, run.work, run.progress) if isinstance(at, streamed.Address) else None
     if source.annotations is not None:
         metrics = _make(run, p, source.annotations)
     else:
@@ -84,7 +86,7 @@ def read_params(name: str, values: dict[str, Any], where: str) -> Params:
     """The parameters of a data set with its recipe, which depends on its kind; raises as `parse`."""
     p = parse(Params, values, where)
     if p.given is None:
-        parse(kind_of(name).made()[0], p.recipe, f"{where}.each.{name}.recipe")
+        parse(made_by(name)[0], p.recipe, f"{where}.each.{name}.recipe")
     return p
 
 
@@ -99,6 +101,13 @@ def kind_of(name: str) -> Kind:
     return KINDS[datasets.card(name).kind]
 
 
+def made_by(name: str) -> tuple[type, Maker]:
+    """The class of a data set's recipe, and what makes its records; ValueError where no training reads such sets."""
+    if (made := kind_of(name).made) is None:
+        raise ValueError(f"{name}: sets of the kind {datasets.card(name).kind} are not made for training")
+    return made()
+
+
 def _where(run: StageRun) -> str:
     """Where the parameters of a data set stand, for messages: its own in params.yaml, or in its card."""
     in_card = bool(datasets.card(run.name).params)
@@ -107,8 +116,8 @@ def _where(run: StageRun) -> str:
 
 def _make(run: StageRun, p: Params, path: Path) -> dict[str, Any]:
     """The data set made of scenes."""
-    kind, make = kind_of(run.name).made()
-    recipe = parse(kind, p.recipe, f"{_where(run)}.recipe")
+    kind, make = made_by(run.name)
+    recipe: Any = parse(kind, p.recipe, f"{_where(run)}.recipe")
 
     drops: Counter[str] = Counter()
     read: Counter[str] = Counter()

@@ -37,12 +37,12 @@ def compute(run: StageRun) -> Metrics:
 
     encoders = model_files.load_encoders(run)
     if encoders:
-        facts = model_files.read_connector_facts(run.inputs["align"])
+        facts = model_files.read_connector_facts(run.input("align"))
         model, tokenizer = model_files.assemble(run, encoders, facts["connector"], facts["mixing"])
-        model_files.load_connector(model, run.inputs["align"])
+        model_files.load_connector(model, run.input("align"))
     else:
         model, tokenizer = model_files.assemble(run, encoders)
-    learners = [model.connector] if encoders else []
+    learners = [model_files.connector_of(model)] if encoders else []
     if params.lora:
         _add_adapters(run, params, model, learners)
     else:

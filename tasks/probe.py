@@ -30,7 +30,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     from tasks.training.machine import device_of
 
     p = run.parse(Params)
-    encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"]).to(device_of(run.runtime))
+    encoder = load_encoder(run.parts["encoder"], run.scale, run.input("encoder")).to(device_of(run.runtime))
     spec = encoder.spec
     fit = objects(islice(given_scenes(run, "train"), p.train), spec.image_size)
     held = objects(islice(given_scenes(run, "test"), p.test), spec.image_size)

@@ -51,6 +51,13 @@ class Params:
             if getattr(self, key) is None:
                 raise InputError(f"params.yaml: scenes: {key} is missing; rendered scenes need it")
 
+    @property
+    def rendered(self) -> tuple[int, int]:
+        """How many images, and their seed."""
+        if self.images is None or self.seed is None:
+            raise ValueError("given scenes are not rendered")
+        return self.images, self.seed
+
 
 def compute(run: StageRun) -> dict[str, Any]:
     """Makes the set `run.name`; returns how many images and objects it has and what a reader will drop, by reason."""
@@ -85,7 +92,7 @@ def compute(run: StageRun) -> dict[str, Any]:
         for done, (key, data, image, objects) in enumerate(_drawn(params, run.name, workers), 1):
             images.add(key, data, params.size, params.size)
             file.add(image, objects)
-            run.progress(done, params.images)
+            run.progress(done, params.rendered[0])
     return _count(annotations)
 
 
@@ -97,7 +104,7 @@ def check_sources(run: str, name: str, params: dict[str, Any], runtime: dict[str
 
 def _drawn(params: Params, name: str, workers: int) -> Iterator[tuple[str, bytes, str, list[str]]]:
     """Key, JPEG, image record and annotation records (JSON text) of each image, in order."""
-    starts = range(0, params.images, _CHUNK)
+    starts = range(0, params.rendered[0], _CHUNK)
     draw: Callable[[int], list] = partial(_draw_chunk, params, name)
     if workers <= 1 or len(starts) == 1:
         for start in starts:
@@ -113,9 +120,10 @@ def _drawn(params: Params, name: str, workers: int) -> Iterator[tuple[str, bytes
 def _draw_chunk(params: Params, name: str, start: int) -> list[tuple[str, bytes, str, list[str]]]:
     """Images start .. start + chunk. Records travel as text: cheaper than the objects they describe."""
     drawn = []
-    for index in range(start, min(start + _CHUNK, params.images)):
+    images, seed = params.rendered
+    for index in range(start, min(start + _CHUNK, images)):
         key = f"{name}/{index:06d}.jpg"
-        world = render.sample(params.seed, index)
+        world = render.sample(seed, index)
         picture = render.render(world, params.size)
         image, objects = render.records(world, picture, key)
         encoded = io.BytesIO()

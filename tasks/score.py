@@ -41,10 +41,10 @@ def compute(run: StageRun) -> Metrics:
     machine.prepare(run)
     from model.scoring import Asked, generate_answers, in_bf16, letter_logprobs, parse_letter
 
-    model, tokenizer = model_files.load_model(run.inputs["instruct"], machine.device_of(run.runtime))
+    model, tokenizer = model_files.load_model(run.input("instruct"), machine.device_of(run.runtime))
     encoders = model_files.load_encoders(run)
     images = image_lookup.images_of(run, encoders, params.bf16)
-    questions = spatialvqa.read(run.inputs["benchmark"] / "questions.parquet")
+    questions = spatialvqa.read(run.input("benchmark") / "questions.parquet")
     asked = [Asked(q.id, q.image, multiple_choice(q.question, q.options), len(q.options)) for q in questions]
     encoder = model_files.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
     logprobs = letter_logprobs(model, encoder, images, asked, tokenizer.pad_token_id, bf16=params.bf16)
@@ -113,12 +113,12 @@ def _variants(
     from tasks.sources.streams import open_images
     from tasks.training.features import MirroredImages
 
-    asked = variants.read(run.inputs["benchmark"] / variants.FILE)
+    asked = variants.read(run.input("benchmark") / variants.FILE)
     encoder = model_files.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
     mirror = None
     if encoders:
         size = max(encoder_.spec.image_size for encoder_, _ in encoders)
-        mirror = MirroredImages(open_images(run.runtime, run.inputs["scenes"]), size)
+        mirror = MirroredImages(open_images(run.runtime, run.input("scenes")), size)
     answered = [0] * len(asked)
     for mirrored, lookup in ((False, images), (True, mirror)):
         members = [k for k, one in enumerate(asked) if one.mirrored == mirrored]

@@ -57,9 +57,9 @@ def list_(folder: Folder = None, as_json: Json = False) -> None:
         rows = []
         load_extensions()
         for card in map(datasets.card, datasets.names()):
-            places = [*card.files, *card.pictures]
-            here = sum((folder / card.name / one.path).exists() for one in places)
-            rows.append((card, here, len(places)))
+            paths = [*(file.path for file in card.files), *(pictures.path for pictures in card.pictures)]
+            here = sum((folder / card.name / path).exists() for path in paths)
+            rows.append((card, here, len(paths)))
         if as_json:
             print_json(
                 [
@@ -100,10 +100,10 @@ def info(name: Name, folder: Folder = None, as_json: Json = False) -> None:
             digest = "SHA-256 unknown" if one.sha256 is None else f"SHA-256 {one.sha256[:12]}…"
             here = "here" if (folder / name / one.path).is_file() else "not here"
             console.print(f"      file  {plain(one.path)}  [dim]{size}, {digest}, {here}[/dim]", highlight=False)
-        for one in card.pictures:
-            here = "here" if (folder / name / one.path).is_dir() else "not here"
-            files = "number of files unknown" if one.files is None else f"{one.files:,} files"
-            console.print(f"  pictures  {plain(one.path)}  [dim]{files}, {here}[/dim]", highlight=False)
+        for pictures in card.pictures:
+            here = "here" if (folder / name / pictures.path).is_dir() else "not here"
+            files = "number of files unknown" if pictures.files is None else f"{pictures.files:,} files"
+            console.print(f"  pictures  {plain(pictures.path)}  [dim]{files}, {here}[/dim]", highlight=False)
 
 
 @app.command()

@@ -194,7 +194,7 @@ def _work_on(name: str) -> float:
 def published(name: str) -> tuple[int, int]:
     """Samples of a data set, and text tokens of each, as its card has them; InputError where it does not say."""
     card = datasets.card(name)
-    for key in ("samples", "tokens"):
-        if getattr(card, key) is None:
-            raise InputError(f"{name}.yaml: {key}: missing; what a training on it takes at paper scale follows from it")
+    if card.samples is None or card.tokens is None:
+        key = "samples" if card.samples is None else "tokens"
+        raise InputError(f"{name}.yaml: {key}: missing; what a training on it takes at paper scale follows from it")
     return card.samples, card.tokens

@@ -302,6 +302,8 @@ def _padded(runs: list[str], padding: str | None = None) -> list[str]:
     filler = runs[0] if runs else padding
     if len(runs) > LIST:
         raise ValueError(f"dvc.yaml has {LIST} slots, not {len(runs)}")
+    if filler is None:
+        raise ValueError("no stage run to fill dvc.yaml's slots with")
     return runs + [filler] * (LIST - len(runs))
 
 

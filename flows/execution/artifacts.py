@@ -32,5 +32,5 @@ def leave_artifacts(root: Path, result: Result, costs: Costs, paths: Callable[[s
     create_table_artifact(table=rows, key="plan", description=f"Stage runs: {counts}")
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if address.startswith("http"):
-        about = {"link_text": "MLflow", "key": "mlflow", "description": "Curves, data sets and metrics"}
-        create_link_artifact(masked(address), **about)
+        about = "Curves, data sets and metrics"
+        create_link_artifact(masked(address), link_text="MLflow", key="mlflow", description=about)

@@ -67,8 +67,9 @@ def _study(root: Path, name: str, directions: list[str], warn: Warn) -> "optuna.
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions]
     study = optuna.create_study(
-        study_name=name, storage=_storage(root, name, warn), directions=directions, load_if_exists=True
+        study_name=name, storage=_storage(root, name, warn), directions=wanted, load_if_exists=True
     )
     if [direction.name.lower() for direction in study.directions] != directions:
         raise InputError(

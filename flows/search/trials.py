@@ -33,6 +33,13 @@ class Trial:
     rungs: tuple[float, ...] = ()
     hours: float | None = None
 
+    @property
+    def scored(self) -> float:
+        """The accuracy of a design that has one; ValueError for others."""
+        if self.value is None:
+            raise ValueError(f"{self.design.name}: has no accuracy")
+        return self.value
+
 
 def trials_of(study: "optuna.Study") -> list[Trial]:
     """Every design that was answered, best first; one that is answered again counts once."""
@@ -73,8 +80,8 @@ def front(trials: Sequence[Trial]) -> list[Trial]:
     """The Pareto front of accuracy and hours: designs than which none is both as good and cheaper, cheapest first."""
     found: list[Trial] = []
     known = [trial for trial in trials if trial.value is not None and trial.hours is not None]
-    for trial in sorted(known, key=lambda t: (t.hours, -t.value, t.number)):
-        if not found or trial.value > found[-1].value:
+    for trial in sorted(known, key=lambda t: (t.hours or 0.0, -t.scored, t.number)):
+        if not found or trial.scored > found[-1].scored:
             found.append(trial)
     return found
 

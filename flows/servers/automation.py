@@ -35,7 +35,11 @@ def heartbeat_automation() -> AutomationCore:
             threshold=1,
             within=timedelta(seconds=MISSING_HEARTBEATS * HEARTBEAT_S),
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: its worker is dead")],
+        actions=[
+            ChangeFlowRunState(
+                name=None, force=False, state=StateType.CRASHED, message="no heartbeat: its worker is dead"
+            )
+        ],
     )
 
 

@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -53,7 +53,8 @@ def send_the_rest() -> None:
     from prefect.logging.handlers import APILogWorker
 
     gone = _gone.is_set()
-    for worker in (EventsWorker, APILogWorker):
+    workers: tuple[Any, ...] = (EventsWorker, APILogWorker)  # of which Prefect has no public way to drop what waits
+    for worker in workers:
         for instance in list(worker._instances.values()) if gone else []:
             with contextlib.suppress(queue.Empty):
                 while True:

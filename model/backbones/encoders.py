@@ -55,6 +55,11 @@ class VisionEncoder(nn.Module):
         tower: a vision model that returns hidden states of patches in reading order.
     """
 
+    name: str
+    spec: EncoderSpec
+    grid: int
+    width: int
+
     def __init__(self, name: str, spec: EncoderSpec, tower: nn.Module):
         super().__init__()
         self.name, self.spec, self.tower = name, spec, tower

@@ -30,7 +30,7 @@ class Collator:
     fastest attention.
     """
 
-    def __init__(self, pad_token_id: int, images: ImageLookup, turns_alike: bool = False):
+    def __init__(self, pad_token_id: int, images: ImageLookup | None, turns_alike: bool = False):
         self.pad, self.images, self.turns_alike = pad_token_id, images, turns_alike
 
     def __call__(self, samples: Sequence[EncodedSample]) -> dict[str, Any]:

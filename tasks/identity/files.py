@@ -93,7 +93,8 @@ def read_state(path: Path, kind: type[T], remedy: str) -> T:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {_damage(path, error)}; {remedy}") from error
     if not isinstance(value, kind):
-        wanted = {dict: "keys with values", list: "a list"}.get(kind, kind.__name__)
+        names: dict[type, str] = {dict: "keys with values", list: "a list"}
+        wanted = names.get(kind, kind.__name__)
         raise InputError(f"{path}: expected {wanted}, found {type(value).__name__}; {remedy}")
     return value
 

@@ -37,6 +37,8 @@ def parse(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         InputError: an unknown or missing key, a value of the wrong kind or out of its bounds; NaN and infinity are.
     """
     expect(isinstance(values, Mapping), values, "keys with values", where)
+    if not dataclasses.is_dataclass(kind):
+        raise TypeError(f"{kind.__name__}: no dataclass")
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     for key in values:
         if key not in fields:
@@ -73,7 +75,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         if value not in args or isinstance(value, bool) != any(value is a for a in args if isinstance(a, bool)):
             raise InputError(f"{where}: {value!r} is unknown, known: {', '.join(map(str, args))}")
         return value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse(hint, value, where)
     if origin in (list, tuple):
         return _sequence(origin, args, value, where)

@@ -79,7 +79,7 @@ def compute(run: StageRun) -> dict[str, Any]:
         length: int = p.length,
         chat: float = p.chat,
         noise: float = 0.0,
-        **how: float,
+        **how: Any,
     ) -> language.Batch:
         packer = language.Packer(tokenizer, run.name, p.rows, length, sets, chat, noise)
         count = itertools.count()
@@ -121,7 +121,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
     for name, sets, common in (("text", 0.0, 0.0), ("word_sets", 1.0, 0.0), ("common_words", 1.0, 1.0)):
         draw = partial(batch, _HELD_OUT, sets=sets, copies=1, quiz=1.0, everyday=common, statements=0.4 * common)
-        shares = language.understanding(model, map(draw, range(p.held_out)))
+        shares = language.understanding(model, [draw(step) for step in range(p.held_out)])
         metrics[name] = {kind: round(share, 4) for kind, share in shares.items()}
     model.config._attn_implementation = "sdpa"
     model.half().save_pretrained(run.out)

@@ -82,6 +82,8 @@ def draw(seed: int, index: int, size: int) -> tuple[np.ndarray, ...]:
     world = render.sample(seed, index)
     picture = render.render(world, size, maps=True)
     maps = picture.maps
+    if maps is None:
+        raise ValueError("a picture that was rendered without maps")
     cells = slice(STRIDE // 2, None, STRIDE)
     names, colors, sides = (np.full(OBJECTS, -1, np.int8) for _ in range(3))
     boxes = np.zeros((OBJECTS, 4), np.float32)
@@ -93,16 +95,16 @@ def draw(seed: int, index: int, size: int) -> tuple[np.ndarray, ...]:
         names[i] = render.NAMES.index(body.name)
         colors[i] = render.COLORS.index(body.color)
         sides[i] = _side(body.rotation, [v - p for v, p in zip(view.position, body.position, strict=True)])
-    body = maps.body[cells, cells]
+    seen = maps.body[cells, cells]
     return (
         picture.rgb,
-        np.where(body < OBJECTS, body, -1).astype(np.int8),
+        np.where(seen < OBJECTS, seen, -1).astype(np.int8),
         np.round(np.clip(maps.nocs[cells, cells], -1, 1) * 127).astype(np.int8),
         names,
         colors,
         sides,
         boxes,
-        np.int8(render.KINDS.index(world.kind)),
+        np.array(render.KINDS.index(world.kind), np.int8),
     )
 
 

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from data_registry import ranges
 from tasks.pretraining.loop import Schedule, rng, train
@@ -14,6 +14,7 @@ from tasks.stage.harness import StageRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
     from model.pretrain.vision import Views
 
@@ -91,7 +92,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     size = VisionSize(p.size, p.patch, p.width, p.layers, p.heads)
     model, metrics = {"clip": _clip, "dinov2": _dinov2, "mae": _mae}[run.name](run, p, lessons, size)
     metrics["parameters"] = sum(weight.numel() for weight in model.parameters())
-    model.half().save_pretrained(run.out)
+    cast("PreTrainedModel", model).half().save_pretrained(run.out)
     _describe_pixels(run, p, spec.mean, spec.std)
     return metrics
 

@@ -163,10 +163,10 @@ def _panels(figure: "Figure", width: int, height: int, gap: int, wide: bool) -> 
     boxes: list[tuple[float, float, float, float]]  # left, bottom, width, height in pixels
     if wide:
         size = (width - _GUTTER - 20 - gap * (count - 1)) / count
-        boxes = [(_GUTTER + place * (size + gap), _FOOT, size, height) for place in range(count)]
+        boxes = [(_GUTTER + place * (size + gap), float(_FOOT), size, float(height)) for place in range(count)]
     else:
         size = (height - gap * (count - 1)) / count
-        boxes = [(8, _FOOT + (count - 1 - place) * (size + gap), width - 22, size) for place in range(count)]
+        boxes = [(8.0, _FOOT + (count - 1 - place) * (size + gap), width - 22.0, size) for place in range(count)]
     return [figure.add_axes((x / width, y / whole, w / width, h / whole)) for x, y, w, h in boxes]
 
 

@@ -32,7 +32,17 @@ class Place:
     @property
     def file(self) -> Path:
         """The file that says what is in the pictures."""
-        return self.conversations or self.annotations
+        file = self.conversations or self.annotations
+        if file is None:
+            raise ValueError("a place with neither conversations nor annotations")
+        return file
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the pictures, where they are in one."""
+        if isinstance(self.pictures, streamed.Address):
+            raise ValueError(f"{self.pictures}: pictures that are shards on S3 are in no folder")
+        return self.pictures
 
 
 def place(runtime: dict[str, Any], name: str, stream: bool = False) -> Place:
@@ -63,10 +73,11 @@ def convert(
         decoding: count those whose picture does not decode, too; else `pack` stops at the first.
         streamed_keys: of the pictures, where they are not in a folder.
     """
-    images = llava.DecodedImages(source.pictures) if decoding else llava.FolderImages(source.pictures)
-    images = images if streamed_keys is None else streamed_keys
+    images = streamed_keys
+    if images is None:
+        images = llava.DecodedImages(source.folder) if decoding else llava.FolderImages(source.folder)
     type_ = KINDS[datasets.card(name).kind].given_type
-    return llava.convert(source.conversations, out / "conversations.parquet", name, type_, images)
+    return llava.convert(source.file, out / "conversations.parquet", name, type_, images)
 
 
 def pack(
@@ -86,7 +97,7 @@ def pack(
     digests = []
     with shards.Writer(out) as packed:
         for done, name in enumerate(wanted, 1):
-            data, (width, height) = picture(source.pictures, name, source.file)
+            data, (width, height) = picture(source.folder, name, source.file)
             digests.append(hashlib.sha256(data).hexdigest())
             packed.add(name, data, width, height)
             progress(done, len(wanted))

@@ -88,6 +88,18 @@ class StageRun:
         """The parameters as a dataclass; InputError names an unknown, missing or wrong key."""
         return parse(kind, self.params, config.section_name(self.stage, self.scale))
 
+    def input(self, slot: str) -> Path:
+        """The folder that a slot of one stage run reads."""
+        folder = self.inputs[slot]
+        if isinstance(folder, list):
+            raise TypeError(f"{self.stage}: the slot {slot} holds several stage runs")
+        return folder
+
+    def input_list(self, slot: str) -> list[Path]:
+        """The folders that a slot of several stage runs reads, each once."""
+        folders = self.inputs[slot]
+        return folders if isinstance(folders, list) else [folders]
+
     def progress(self, done: int, total: int) -> None:
         """Say how far the work is, as often as one likes."""
         self.report_progress(done, total)

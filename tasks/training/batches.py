@@ -49,5 +49,8 @@ def near(
     opened = open_images(run.runtime, image_folders(run))
     shards_of = [None if key is None else opened.shard_of(key) for key in images]
     return ShardedBatches.within(
-        plain, shards_of, params.shard_window, lambda indices: ahead(images[index] for index in indices)
+        plain,
+        shards_of,
+        params.shard_window,
+        lambda indices: ahead(key for index in indices if (key := images[index]) is not None),
     )

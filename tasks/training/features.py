@@ -225,7 +225,8 @@ def _pixels(images: Images, size: int, workers: int) -> Iterator[np.ndarray]:
 
     keys = list(images)
     batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
-    loader = DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=LiveImages(images, size))
+    dataset: Any = batches  # torch reads any sequence; its types ask for a Dataset
+    loader: DataLoader = DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=LiveImages(images, size))
     with plain_errors():
         loaded = iter(loader)  # its processes begin before there are threads that fetch, whose locks they would copy
         images.ahead(keys[:AHEAD])

@@ -15,9 +15,9 @@ from tasks.training.model_files import sample_encoder
 from tasks.training.params import TrainParams
 
 if TYPE_CHECKING:
-    from model.conversations.collate import ImageLookup
     from model.conversations.samples import Conversation, SampleFault
     from model.modeling import SpatialLLMForConditionalGeneration
+    from tasks.training.features import CachedImages, LiveImages
 
 
 def fit(
@@ -25,7 +25,7 @@ def fit(
     params: TrainParams,
     model: "SpatialLLMForConditionalGeneration",
     tokenizer,
-    images: "ImageLookup | None",
+    images: "CachedImages | LiveImages | None",
     found: "Sequence[Conversation]",
     template: str,
 ) -> dict[str, Any]:
@@ -44,15 +44,16 @@ def fit(
         found = [dataclasses.replace(each, image=None) for each in found]
     samples = encoder.encode_all(found)
     if images is not None:
-        showing = defaultdict(list)
+        showing: dict[str, list[str]] = defaultdict(list)
         for sample in samples:
-            showing[sample.image].append(sample.id)
-        images = NamingImages(images, showing)
-    order = batches.batches(run, params, samples, images.ahead if images is not None else lambda keys: None)
+            if sample.image is not None:
+                showing[sample.image].append(sample.id)
+    lookup = NamingImages(images, showing) if images is not None else None
+    order = batches.batches(run, params, samples, lookup.ahead if lookup is not None else lambda keys: None)
     with plain_errors():
         result = train(
             model,
-            TrainingData(samples, Collator(tokenizer.pad_token_id, images, params.turns_alike), order, counting),
+            TrainingData(samples, Collator(tokenizer.pad_token_id, lookup, params.turns_alike), order, counting),
             params.recipe(),
             run.work,
             run.seed,

@@ -12,10 +12,12 @@ from tasks.training.mix_reader import folders
 
 if TYPE_CHECKING:
     from model.backbones.encoders import VisionEncoder
-    from model.conversations.collate import ImageLookup
+    from tasks.training.features import CachedImages, LiveImages
 
 
-def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", bf16: bool) -> "ImageLookup | None":
+def images_of(
+    run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", bf16: bool
+) -> "CachedImages | LiveImages | None":
     """How a stage gets its images; None for a blind design."""
     from tasks.sources.streams import open_images
     from tasks.training.features import image_lookup
@@ -39,4 +41,4 @@ def images_of(run: StageRun, encoders: "Sequence[tuple[VisionEncoder, Path]]", b
 def image_folders(run: StageRun) -> list[Path]:
     """Where a stage's images lie: its scenes, and the data sets that bring pictures of their own."""
     data = folders(run, "data") if "data" in run.inputs else []
-    return list(dict.fromkeys([run.inputs["scenes"], *filter(shards.has_images, data)]))
+    return list(dict.fromkeys([run.input("scenes"), *filter(shards.has_images, data)]))

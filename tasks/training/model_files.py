@@ -10,6 +10,8 @@ from tasks.stage.harness import StageRun
 from tasks.training.mix_reader import folders
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from model.backbones.encoders import VisionEncoder
     from model.conversations.samples import SampleEncoder
     from model.modeling import SpatialLLMForConditionalGeneration
@@ -46,7 +48,7 @@ def assemble(
     from model.modeling import SpatialLLMForConditionalGeneration
 
     spec = llm_spec(run.parts["llm"], run.scale)
-    llm, tokenizer = load_llm(run.inputs["llm"])
+    llm, tokenizer = load_llm(run.input("llm"))
     model = SpatialLLMForConditionalGeneration.assemble(
         [encoder for encoder, _ in encoders],
         llm,
@@ -72,11 +74,18 @@ def sample_encoder(
     return SampleEncoder(built, tokenizer, config.image_token_id, config.image_tokens, max_length, isolate)
 
 
+def connector_of(model: "SpatialLLMForConditionalGeneration") -> "nn.Module":
+    """The connector of a model that sees; ValueError for a blind one."""
+    if model.connector is None:
+        raise ValueError("a blind model has no connector")
+    return model.connector
+
+
 def save_connector(model: "SpatialLLMForConditionalGeneration", out: Path) -> None:
     """Connector weights with a config.json that says what they fit."""
     from safetensors.torch import save_file
 
-    save_file(model.connector.state_dict(), out / CONNECTOR_FILE, metadata={"format": "pt"})
+    save_file(connector_of(model).state_dict(), out / CONNECTOR_FILE, metadata={"format": "pt"})
     (out / "config.json").write_text(json.dumps(_connector_facts(model), indent=1) + "\n")
 
 
@@ -88,7 +97,7 @@ def load_connector(model: "SpatialLLMForConditionalGeneration", folder: Path) ->
     for key, value in own.items():
         if stated.get(key) != value:
             raise InputError(f"{folder}/config.json: {key} is {stated.get(key)!r}, but this design has {value!r}")
-    model.connector.load_state_dict(load_file(folder / CONNECTOR_FILE))
+    connector_of(model).load_state_dict(load_file(folder / CONNECTOR_FILE))
 
 
 def read_connector_facts(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from data_registry.scene import Scene
+    from model.backbones.encoders import VisionEncoder
 
 
 RIDGE = 1e-2  # of the features' variance
@@ -85,9 +86,11 @@ def objects(scenes: "Iterable[tuple[Scene, np.ndarray]]", size: int) -> Objects:
     """The objects of scenes with their images (h, w, 3) that have a place in space and are at least half visible."""
     from PIL import Image
 
+    from data_registry.scene import required
     from model.backbones.images import to_pixels
 
-    images, rows = [], []
+    images: list[np.ndarray] = []
+    rows: list[tuple[int, np.ndarray, str, float, float]] = []
     for scene, rgb in scenes:
         height, width = rgb.shape[:2]
         side = max(height, width)
@@ -97,11 +100,11 @@ def objects(scenes: "Iterable[tuple[Scene, np.ndarray]]", size: int) -> Objects:
             cut = obj.truncation is not None and obj.truncation > 0.3
             if obj.center is None or hidden or cut:
                 continue
-            azimuth = np.nan
+            angle = np.nan
             if obj.front is not None:
-                front, _, left = obj.R.T @ -obj.center  # towards the camera, in the object's frame
-                azimuth = np.arctan2(left, front)
-            rows.append((len(images), (obj.bbox + shift) / side, obj.name, azimuth, np.linalg.norm(obj.center)))
+                front, _, left = required(obj.R).T @ -obj.center  # towards the camera, in the object's frame
+                angle = np.arctan2(left, front)
+            rows.append((len(images), (obj.bbox + shift) / side, obj.name, angle, float(np.linalg.norm(obj.center))))
         images.append(to_pixels(Image.fromarray(rgb), size))
     if not rows:
         raise InputError(
@@ -114,8 +117,8 @@ def objects(scenes: "Iterable[tuple[Scene, np.ndarray]]", size: int) -> Objects:
 def given_scenes(run: StageRun, split: str) -> "Iterator[tuple[Scene, np.ndarray]]":
     from data_registry.readers import omni3d
 
-    images = open_images(run.runtime, run.inputs[split])
-    for scene in omni3d.read(run.inputs[split] / "annotations.json"):
+    images = open_images(run.runtime, run.input(split))
+    for scene in omni3d.read(run.input(split) / "annotations.json"):
         yield scene, images[scene.image]
 
 
@@ -128,7 +131,7 @@ def _rendered(seed: int, count: int, size: int) -> "Iterator[tuple[Scene, np.nda
         yield render.scene(world, size, "", picture), picture.rgb
 
 
-def pooled(encoder: "nn.Module", data: Objects, batch: int = 100) -> np.ndarray:
+def pooled(encoder: "VisionEncoder", data: Objects, batch: int = 100) -> np.ndarray:
     """(n, width + 4) patch features averaged over each object's box, with the box itself."""
     import torch
 

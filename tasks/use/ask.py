@@ -2,12 +2,17 @@
 With options ("... A. the car B. the dog") by the likelihood of their letters, as in scoring; without, in words."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from data_registry.conversations import LETTERS, multiple_choice
 from data_registry.errors import InputError
 from tasks.training import machine, model_files
+
+if TYPE_CHECKING:
+    from model.backbones.encoders import VisionEncoder
 
 _OPTION = re.compile(rf"(?:(?<=\s)|^)([{LETTERS}])[.)]\s+")
 
@@ -65,7 +70,8 @@ def ask(folder: Path, image: Path, question: str, device: str = "cpu") -> Answer
     model, tokenizer = model_files.load_model(folder, device)
     lookup, bf16 = None, in_bf16(device)
     if model.encoders:
-        pixels = to_pixels(picture, max(encoder.spec.image_size for encoder in model.encoders.values()))
+        encoders = cast("Iterable[VisionEncoder]", model.encoders.values())
+        pixels = to_pixels(picture, max(encoder.spec.image_size for encoder in encoders))
         lookup = lambda keys: {"pixel_values": torch.from_numpy(pixels)[None]}  # noqa: E731
     encoder = model_files.sample_encoder(model, tokenizer, model.config.template, 1 << 20, True)
     stem, options = split_options(question)

@@ -27,7 +27,7 @@ class Choice:
 
     name: str
     designs: int
-    mean: float
+    mean: float | None
     effect: float | None
 
 
@@ -145,7 +145,8 @@ def _parts(table: _Table) -> Iterator[Part]:
         apart = np.linalg.matrix_rank(everything) == np.linalg.matrix_rank(without) + width
         choices = []
         for level, effect in zip(levels, [0.0, *coefficients[at : at + width]], strict=True):
-            choices.append(Choice(level, *table.mean_where({part: level}), float(effect) if apart else None))
+            designs, mean = table.mean_where({part: level})
+            choices.append(Choice(level, designs, mean, float(effect) if apart else None))
         at += width
         yield Part(part, max(0.0, table.unexplained(without) - unexplained) / table.variance, choices)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.search.trials import Trial
 
@@ -78,7 +78,7 @@ def _study(trials: Sequence[Trial], space: "Space", priced: bool = False) -> "op
         params = space.params_of(trial.design)
         study.add_trial(
             optuna.trial.create_trial(
-                values=[*([trial.hours] if priced else []), 100 * trial.value],
+                values=[*([trial.hours or 0.0] if priced else []), 100 * trial.scored],
                 params=params,
                 distributions={name: CategoricalDistribution(choices[name]) for name in params},
             )
@@ -98,7 +98,7 @@ def _slices(scored: Sequence[Trial], space: "Space") -> "Figure":
     from optuna.visualization.matplotlib import plot_slice
 
     drawn = plot_slice(_study(scored, space), target_name=_ACCURACY)
-    each = [drawn] if hasattr(drawn, "figure") else list(drawn)
+    each: list[Any] = [drawn] if hasattr(drawn, "figure") else list(drawn)
     for axes in each:
         spelled = [label.get_text().strip("'") for label in axes.get_xticklabels()]  # Optuna prints them as in Python
         axes.set_xticks(axes.get_xticks(), spelled, rotation=35, ha="right", rotation_mode="anchor")
@@ -133,7 +133,7 @@ def _pareto(scored: Sequence[Trial], space: "Space") -> "Figure":
 def _interaction(scored: Sequence[Trial], space: "Space", one: str, two: str) -> "Figure":
     from matplotlib.figure import Figure
 
-    chosen = [(space.params_of(trial.design), trial.value) for trial in scored]
+    chosen = [(space.params_of(trial.design), trial.scored) for trial in scored]
     order = space.choices()
     rows, columns = (_in_order([of[dim] for of, _ in chosen if dim in of], order[dim]) for dim in (one, two))
     figure = Figure(figsize=(7, 4.2))

@@ -85,6 +85,6 @@ def _scores(plan: Plan) -> list[str]:
 def _effects(space: Space, trials: Sequence[Trial]) -> dict[str, Any]:
     """Of the first rung's values where there are rungs: those that are in full are the best ones only."""
     by_rungs = any(trial.rungs for trial in trials)
-    known = [(t.design, t.rungs[0] if t.rungs else None if by_rungs else t.value) for t in trials]
-    known = [(design, value) for design, value in known if value is not None]
+    valued = [(t.design, t.rungs[0] if t.rungs else None if by_rungs else t.value) for t in trials]
+    known = [(design, value) for design, value in valued if value is not None]
     return effects([space.params_of(design) for design, _ in known], [value for _, value in known], space.choices())
