@@ -66,11 +66,11 @@ def compute(run: StageRun) -> Metrics:
     p = run.parse(Params)
     prepare(run)
     torch.manual_seed(run.seed)
-    encoder = load_encoder(run.parts["encoder"], run.scale, run.inputs["encoder"])
+    encoder = load_encoder(run.parts["encoder"], run.scale, run.input("encoder"))
     head = PoseHead(encoder.width, p.bins, p.grid, p.hidden, p.dropout)
     estimator = PoseEstimator(encoder, head, p.margin).to(device_of(run.runtime))
 
-    features, angles, _ = _objects(estimator, run.inputs["train"], p, run.progress)
+    features, angles, _ = _objects(estimator, run.input("train"), p, run.progress)
     targets = torch.from_numpy(pose_bins.encode(angles, p.bins)).to(features)
 
     def loss_of(step: int) -> "tuple[torch.Tensor, dict[str, float]]":
@@ -79,7 +79,7 @@ def compute(run: StageRun) -> Metrics:
 
     train(run, {"head": head}, Optimizer([head], **vars(p.schedule)), loss_of)
 
-    held, truth, names = _objects(estimator, run.inputs["test"], p, run.progress)
+    held, truth, names = _objects(estimator, run.input("test"), p, run.progress)
     with torch.no_grad():
         found = pose_bins.decode(head(held).softmax(-1).double().cpu().numpy())
     save_file(head.state_dict(), run.out / WEIGHTS, metadata={"format": "pt"})
@@ -119,14 +119,16 @@ def _objects(
 
     from data_registry.annotate.pose_bins import angles_of
     from data_registry.readers import omni3d
+    from data_registry.scene import required
     from data_registry.storage import shards
 
     pictures = shards.Images(folder)
-    features, angles, names, waiting = [], [], [], []
+    features, angles, names = [], [], []
+    waiting: list[np.ndarray] = []
     for done, scene in enumerate(omni3d.read(folder / "annotations.json"), 1):
         progress(done, len(pictures))
         clear = [obj for obj in scene.objects if obj.front is not None and _is_clear(obj, p)]
-        angles += [angles_of(obj.R, obj.center) for obj in clear]
+        angles += [angles_of(required(obj.R), required(obj.center)) for obj in clear]
         names += [obj.name for obj in clear]
         waiting.extend(estimator.crops(pictures[scene.image], [obj.bbox for obj in clear]))
         while len(waiting) >= _CROPS:

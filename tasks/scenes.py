@@ -75,8 +75,8 @@ def compute(run: StageRun) -> dict[str, Any]:
             given_scenes.pack(sources, run.out, params.given, key, run.progress)
         metrics = _count(annotations)
         drops = dict(Counter(metrics["drops"]) + by_reader)
-        where = str(sources[0].annotations)
-        left_out(f"scenes {run.name}", metrics["kept"], metrics["objects"], "objects", drops, where)
+        first = str(sources[0].annotations)
+        left_out(f"scenes {run.name}", metrics["kept"], metrics["objects"], "objects", drops, first)
         return metrics | {"drops": drops}
     info = {
         "id": render.DATASET_ID,

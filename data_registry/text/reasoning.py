@@ -77,7 +77,7 @@ def talk(
         if len(said) == turns:
             break
         if letters and rng.random() < letters:
-            made: Exchange | None = drill(known, rng)
+            made = drill(known, rng)
         elif captions and rng.random() < captions:
             made = rng.choice((caption, poses))(rng.sample(list(known), len(known)), rng)
         elif everyday and rng.random() < everyday:

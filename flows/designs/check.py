@@ -22,7 +22,9 @@ def check(found: Settings) -> None:
     commands = _commands(found)
     for stage, entries in found.plan.items():
         read = reader_of(stage, commands.get(stage, ""))
-        for name in entries if read else ():
+        if read is None:
+            continue
+        for name in entries:
             read(name, found.section(stage, name), settings.section_name(stage, found.scale))
 
 
@@ -36,7 +38,7 @@ def check_sources(found: Settings, runs: Iterable[str]) -> None:
     for run in runs:
         stage, _, name = run.partition("/")
         module = _module(commands.get(stage, ""))
-        if hasattr(module, "check_sources"):
+        if module is not None and hasattr(module, "check_sources"):
             module.check_sources(f"{stage}.{found.scale}", name, found.section(stage, name), found.runtime)
 
 
@@ -46,9 +48,11 @@ def reader_of(stage: str, command: str) -> Callable[[str, dict[str, Any], str], 
     if own := spec(stage).params:
         return lambda name, section, where: parse(own, section, where)
     module = _module(command)
+    if module is None:
+        return None
     if hasattr(module, "read_params"):
         return module.read_params
-    return module and (lambda name, section, where: parse(module.Params, section, where))
+    return lambda name, section, where: parse(module.Params, section, where)
 
 
 def _commands(found: Settings) -> dict[str, str]:

@@ -120,7 +120,7 @@ class Annotators:
             for k, one in enumerate(space.objects)
             if one.fault is None and one.detection.name in self.tags.fronts
         ]  # fmt: skip
-        crops = self.pose.crops(picture, [np.array(detections.extent(space.objects[k].detection.mask)) for k in asked])
+        crops = self.pose.crops(picture, [np.array(detections.extent(space.objects[k].detection.shape)) for k in asked])
         found: list[pose_bins.Pose | None] = [None] * len(space.objects)
         for k, one in zip(asked, pose_bins.decode(self.pose(crops)), strict=True):
             found[k] = one

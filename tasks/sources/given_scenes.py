@@ -44,8 +44,8 @@ def places(runtime: dict[str, Any], name: str) -> list[Source]:
                 raise InputError(f"{where}.{key}: missing, or no path; say where the scenes lie")
         name_of_reader = place.get("reader") or OMNI3D
         reader(name_of_reader, f"{where}.reader")
-        paths = (Path(place[key]).expanduser() for key in ("annotations", "pictures"))
-        sources.append(Source(*paths, name_of_reader))
+        annotations, pictures = (Path(place[key]).expanduser() for key in ("annotations", "pictures"))
+        sources.append(Source(annotations, pictures, name_of_reader))
     return sources
 
 
