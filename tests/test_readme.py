@@ -81,6 +81,7 @@ NOT_RUN = {
     "make test": "these tests",
     "make test-fast": "these tests",
     "python -m pytest": "these tests",
+    "python -m tests.mutations": "runs tests on altered copies of the repository, for hours",
     "make lint": "CI runs it",
     "make docs": "installs packages; a hosted workflow runs it, and a test here looks at the pages' list",
     "make install": "CI runs it as part of make test",
@@ -254,7 +255,9 @@ def test_the_examples_of_extending_are_imported_as_they_stand(tmp_path):
         "from data_registry import extensions\n"
         "from data_registry.cards import datasets\n"
         f"extensions.load(Path({str(tmp_path)!r}), ['mine'])\n"
+        "from data_registry.benchmark.table import BENCHMARKS\n"
         "from data_registry.questions.types import QUESTION_TYPES\n"
+        "from data_registry.readers.table import READERS\n"
         "from flows.designs.design import parse\n"
         "from flows.search.samplers.registry import SAMPLERS\n"
         "from tasks.stages import STAGES\n"
@@ -262,6 +265,7 @@ def test_the_examples_of_extending_are_imported_as_they_stand(tmp_path):
         "name = 'siglip2-base_qwen3-4b_cc558k_mix665k+depth-talk'\n"
         "assert parse(name).name == name\n"
         "assert {'gp', 'deeper', 'audit', 'lines'} <= {*SAMPLERS, *QUESTION_TYPES, *STAGES, *TRACKERS}\n"
+        "assert 'kitti-near' in READERS and 'indoors' in BENCHMARKS\n"
     )
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
