@@ -103,25 +103,19 @@ def launched() -> int:
 def launch(name: str, processes: int) -> int:
     """Run this very command (`python -m tasks.align NAME`) in several processes on this machine; returns its exit code.
 
-    One that fails or is killed ends the others, and all end with this process, however it dies.
+    One that fails or is killed ends the others, and all end with this process, however it dies. They listen on the
+    loopback address alone.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    from tasks.stage.loopback import arguments
+
     os.environ[PARENT] = str(os.getpid())  # whom they watch; this process watches its own
     spec = sys.modules["__main__"].__spec__
     command = [sys.argv[0]] if spec is None else ["-m", spec.name]
-    here = [
-        "--standalone",
-        "--local-addr",
-        "127.0.0.1",
-        "--nproc-per-node",
-        str(processes),
-        "--monitor-interval",
-        "0.1",
-    ]
     try:
-        run(parse_args([*here, *command, name]))
+        run(parse_args([*arguments(processes), *command, name]))
     except ChildFailedError as error:
         return outcome(failure.exitcode for failure in error.failures.values())
     return 0

@@ -29,13 +29,30 @@ def compute(run):
     mode, who = Path("mode").read_text().split()
     if mode == "fail":
         raise ValueError("the original error")
-    if mode != "whole":
+    if mode == "listen":
+        listening(run.rank)
+    elif mode != "whole":
         meet(run.rank)
         if mode == "kill" and run.rank == int(who):
             os.kill(os.getpid(), signal.SIGKILL)
         Path("halfway").open("w").close()
         signal.pause()
     return {"rows": 3}
+
+def listening(rank):
+    # A process group as training makes it, on sockets of its own; then every address that this process listens on.
+    import psutil
+    import torch.distributed as dist
+    dist.init_process_group("gloo")
+    dist.barrier()
+    me = psutil.Process()
+    for process in (me, *(me.parents()[:1] if rank == 0 else [])):
+        for each in process.net_connections("inet"):
+            if each.status == psutil.CONN_LISTEN:
+                with Path(f"listens-{rank}").open("a") as file:
+                    file.write(each.laddr.ip + chr(10))
+    dist.barrier()
+    dist.destroy_process_group()
 
 def meet(rank):
     # Both ends of a named pipe open together: each goes on when the other has come so far.
@@ -133,6 +150,17 @@ def test_what_the_first_finds_ends_the_others_alike(root):
     assert said.count("error: ") == said.count("is missing") + said.count("its own message says why")
     assert said.count("is missing") == 1
     assert not (root / "pid-1").exists(), "no process computed from a damaged input"
+
+
+def test_on_one_machine_nobody_listens_to_others(root):
+    """The store that the processes meet at, and the sockets of their process group."""
+    share(root)
+    (root / "mode").write_text("listen -")
+    code, said = finish(start(root))
+    assert code == 0, said
+    addresses = [line for rank in range(2) for line in (root / f"listens-{rank}").read_text().split()]
+    assert len(addresses) >= 3, "the store and both processes' own"
+    assert set(addresses) == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("victim", [0, 1])
