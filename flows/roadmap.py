@@ -59,25 +59,25 @@ def write_report(root: Path, designs: list[Design], result: Result | None) -> di
     from tasks.report import Entry, build_report
     from tasks.report.statistics import RESAMPLES
 
-    found = settings.load(root)
+    config = settings.load(root)
     known: dict[str, bool] = {}
-    scoring = (found.params.get("score") or {}).get(found.scale) or {}
+    scoring = (config.params.get("score") or {}).get(config.scale) or {}
 
     def asked_for(name: str) -> bool:
         plan = plan_of([parse(name)])
-        return is_current(replace(found, plan=plan.entries), f"score/{name}", False, known)
+        return is_current(replace(config, plan=plan.entries), f"score/{name}", False, known)
 
     return build_report(
         root,
-        found.scale,
+        config.scale,
         [Entry(design.name, describe(design), design.row) for design in designs],
         root / REPORT,
-        blind=at_scale(BLIND_REFERENCE, found.scale).name,
+        blind=at_scale(BLIND_REFERENCE, config.scale).name,
         stage_counts=result.counts if result else None,
         seconds=result.seconds if result else None,
         resamples=scoring.get("bootstrap", RESAMPLES),
         is_current=asked_for,
-        runtime=found.runtime,
+        runtime=config.runtime,
     )
 
 

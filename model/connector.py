@@ -23,7 +23,7 @@ def resize_grid(features: torch.Tensor, grid: int) -> torch.Tensor:
 
 def mix_channels(features: Sequence[torch.Tensor], grid: int) -> torch.Tensor:
     """Channel concatenation: one (n, grid * grid, sum of widths) from one (n, g * g, width) per encoder."""
-    return torch.cat([resize_grid(each, grid) for each in features], -1)
+    return torch.cat([resize_grid(feature, grid) for feature in features], -1)
 
 
 class MLPConnector(nn.Module):
@@ -106,7 +106,7 @@ def connect(connector: nn.Module, features: Sequence[torch.Tensor], mixing: str,
     """Image tokens (n, `tokens_per_image`, d_out) from one (n, g * g, width) per encoder, on a common grid."""
     if mixing == "channel":
         return connector(mix_channels(features, grid))
-    return SEPARATE[mixing]([own(resize_grid(each, grid)) for own, each in zip(connector, features, strict=True)])
+    return SEPARATE[mixing]([own(resize_grid(feature, grid)) for own, feature in zip(connector, features, strict=True)])
 
 
 def tokens_per_image(mixing: str, grid: int, encoders: int) -> int:

@@ -35,7 +35,7 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: SpatialLLMConfig):
         super().__init__(config)
-        self.encoders = nn.ModuleDict({each["name"]: rebuild_encoder(each) for each in config.encoders})
+        self.encoders = nn.ModuleDict({encoder["name"]: rebuild_encoder(encoder) for encoder in config.encoders})
         self.language_model = AutoModelForCausalLM.from_config(
             config.text_config, attn_implementation=attention.IMPLEMENTATION
         )
@@ -114,14 +114,14 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         with torch.set_grad_enabled(adapted and torch.is_grad_enabled()):
             features = [encoder(pixel_values) for encoder in self.encoders.values()]
         # Frozen features are rounded as the cache rounds them, so that a run is the same with and without it.
-        return features if adapted else [each.half() for each in features]
+        return features if adapted else [feature.half() for feature in features]
 
     def connect(self, image_features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Image tokens (n, config.image_tokens, hidden) in the LLM's space from raw features of each encoder."""
         if len(image_features) != len(self.encoders):
             raise InputError(f"features of {len(image_features)} encoders for a model with {list(self.encoders)}")
         dtype = _working_dtype(next(self.connector.parameters()))
-        features = [each.to(dtype) for each in image_features]
+        features = [feature.to(dtype) for feature in image_features]
         return connect(self.connector, features, self.config.mixing, self.config.grid)
 
     def forward(
@@ -256,8 +256,8 @@ class SpatialLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if label_weights is None:
             total, count = nn.functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
         else:
-            each = nn.functional.cross_entropy(logits, labels, reduction="none")
-            total, count = (each * label_weights).sum(), label_weights.sum()
+            losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+            total, count = (losses * label_weights).sum(), label_weights.sum()
         return total / (count if num_items_in_batch is None else num_items_in_batch)
 
 

@@ -113,7 +113,7 @@ def generate_answers(
     answers = []
     for start in range(0, len(questions), batch):
         part = questions[start : start + batch]
-        rows = [encoder.prefix(images is not None) + encoder.question(each.text) for each in part]
+        rows = [encoder.prefix(images is not None) + encoder.question(question.text) for question in part]
         length = max(map(len, rows))
         ids = torch.full((len(rows), length), tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
@@ -121,7 +121,7 @@ def generate_answers(
             ids[r, length - len(row) :], mask[r, length - len(row) :] = torch.tensor(row), 1
         inputs = {"input_ids": ids, "attention_mask": mask}
         if images is not None:
-            inputs |= images([each.image for each in part])
+            inputs |= images([question.image for question in part])
         moved = {name: _to(value, model.device) for name, value in inputs.items()}
         with mixed_precision(model.device, bf16):
             out = model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False)
@@ -145,4 +145,4 @@ def parse_letter(answer: str, options: Sequence[str]) -> int | None:
 def _to(value, device):
     if isinstance(value, torch.Tensor):
         return value.to(device)
-    return [_to(each, device) for each in value] if isinstance(value, list) else value
+    return [_to(item, device) for item in value] if isinstance(value, list) else value

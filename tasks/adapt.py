@@ -49,8 +49,12 @@ def compute(run: StageRun) -> Metrics:
     clip, folder = _load_clip(run)
     spec = encoder_spec("clip", run.scale)
     encoder = VisionEncoder("clip", spec, clip.vision_model)
-    found = [each for each in mix_reader.read_conversations(run, params.fraction, params.mix) if each.image is not None]
-    if not found:
+    conversations = [
+        conversation
+        for conversation in mix_reader.read_conversations(run, params.fraction, params.mix)
+        if conversation.image is not None
+    ]
+    if not conversations:
         raise InputError(f"adapt {run.name}: none of its samples has an image, so the encoder has nothing to learn")
     import torch
 
@@ -58,7 +62,7 @@ def compute(run: StageRun) -> Metrics:
     adapters = add_lora(clip.vision_model, Lora(params.rank, params.alpha, params.dropout))
     clip.requires_grad_(False)
     images = LiveImages(open_images(run.runtime, image_lookup.image_folders(run)), spec.image_size)
-    metrics = objectives[objective](run, params, clip, folder, encoder, adapters, found, images)
+    metrics = objectives[objective](run, params, clip, folder, encoder, adapters, conversations, images)
     metrics["adapted_layers"] = merge_lora(clip.vision_model)
     if run.rank:
         return metrics
@@ -87,7 +91,7 @@ def _contrastive(
     folder: Path,
     encoder: "VisionEncoder",
     adapters: list,
-    found: "list[Conversation]",
+    conversations: "list[Conversation]",
     images: Any,
 ) -> Metrics:
     """Images against captions, with CLIP's own frozen text tower."""
@@ -103,13 +107,13 @@ def _contrastive(
     from model.training.batching import GroupedBatches
     from model.training.recipe import Monitor, TrainingData
     from model.training.trainer import train
-    from tasks.training.batches import near
+    from tasks.training.batches import in_shard_windows
 
     pairs = [
-        Pair(f"{each.id}#{k}", each.image, caption)
-        for each in found
-        if each.image is not None
-        for k, (_, caption) in enumerate(each.turns)
+        Pair(f"{conversation.id}#{k}", conversation.image, caption)
+        for conversation in conversations
+        if conversation.image is not None
+        for k, (_, caption) in enumerate(conversation.turns)
     ]
     captions = sorted({pair.caption for pair in pairs})
     features, cut = encode_captions(clip.to(machine.device_of(run.runtime)), load_tokenizer(folder), captions)
@@ -120,7 +124,7 @@ def _contrastive(
     # A pair's negatives are the rest of its batch, so the batch cannot be cut up without changing the loss.
     whole_step = dataclasses.replace(machine.machine_of(run, params.zero_stage), per_device_batch=params.global_batch)
     plain = GroupedBatches([0] * len(pairs), [(0,)] * len(pairs), params.global_batch, params.global_batch, run.seed)
-    batches = near(run, params, plain, [pair.image for pair in pairs], images.ahead)
+    batches = in_shard_windows(run, params, plain, [pair.image for pair in pairs], images.ahead)
     data, monitor = TrainingData(pairs, collate, batches), Monitor(run.recorder.log, run.progress)
     result = train(model, data, params.recipe(), run.work, run.seed, whole_step, monitor)
     return {
@@ -140,7 +144,7 @@ def _next_token(
     folder: Path,
     encoder: "VisionEncoder",
     adapters: list,
-    found: "list[Conversation]",
+    conversations: "list[Conversation]",
     images: Any,
 ) -> Metrics:
     """Captions from images through a frozen LLM and a connector that is thrown away afterwards."""
@@ -148,7 +152,7 @@ def _next_token(
 
     model, tokenizer = model_files.assemble(run, [(encoder, folder)])
     trained = train_adapters_of(model, adapters)
-    metrics = fit.fit(run, params, model, tokenizer, images, found, template="plain")
+    metrics = fit.fit(run, params, model, tokenizer, images, conversations, template="plain")
     return {**metrics, "trained_parameters": trained}
 
 

@@ -44,8 +44,8 @@ def compute(run: StageRun) -> Metrics:
 
     encoders = model_files.load_encoders(run)
     model, tokenizer = model_files.assemble(run, encoders, params.connector, params.mixing)
-    found = mix_reader.read_conversations(run, params.fraction, params.mix)
-    seen = [each for each in found if each.image is not None]
+    conversations = mix_reader.read_conversations(run, params.fraction, params.mix)
+    seen = [conversation for conversation in conversations if conversation.image is not None]
     if not seen:
         raise InputError(f"align {run.name}: none of its samples has an image, so the connector has nothing to learn")
     trained = freeze_all_but(model, model_files.connector_of(model))
@@ -60,7 +60,7 @@ def compute(run: StageRun) -> Metrics:
     return {
         **metrics,
         "trained_parameters": trained,
-        "dropped_without_image": len(found) - len(seen),
+        "dropped_without_image": len(conversations) - len(seen),
         "words_at_start": detectors,
     }
 
@@ -85,9 +85,9 @@ def _start(
     from model.training import word_start
 
     texts: dict[str, list[int]] = defaultdict(list)
-    for each in seen:
-        for _, answer in each.turns:
-            texts[str(each.image)] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
+    for conversation in seen:
+        for _, answer in conversation.turns:
+            texts[str(conversation.image)] += tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
     embeddings = cast("torch.Tensor", model.get_input_embeddings().weight)
     connector = cast("NormedMLPConnector", model_files.connector_of(model))
     batches = _features(model, images, list(texts), machine.device_of(run.runtime), params.bf16)
@@ -113,14 +113,14 @@ def _features(
     from model.layers.precision import mixed_precision
 
     for start in range(0, len(keys), batch):
-        found = images(keys[start : start + batch])
-        if "image_features" in found:
-            yield found["image_features"]
+        inputs = images(keys[start : start + batch])
+        if "image_features" in inputs:
+            yield inputs["image_features"]
         else:
             model.encoders.to(device)
             with mixed_precision(device, bf16):
-                features = model.encode_images(found["pixel_values"].to(device))
-            yield [each.cpu() for each in features]
+                features = model.encode_images(inputs["pixel_values"].to(device))
+            yield [feature.cpu() for feature in features]
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def compute(run: StageRun) -> Metrics:
                 f"annotate {run.name}: {len(failures)} of {len(names)} pictures failed so far, more than "
                 f"params.yaml: runtime.max_failed allows; the first is {folder / name}: {why}"
             )
-        objects = [{"image": one.image, "objects": one.objects, "drops": one.drops} for one in annotated]
+        objects = [
+            {"image": picture.image, "objects": picture.objects, "drops": picture.drops} for picture in annotated
+        ]
         write_json(parts[-1], {"annotations": objects, "failures": failed})
         run.progress(members.stop, len(names))
     write_json(run.out / "failures.json", failures)
@@ -106,7 +108,7 @@ def annotate(
     networks: Annotators, folder: Path, names: list[str], members: range, p: Params
 ) -> tuple[list[Annotation], dict[str, str]]:
     """Annotations of some pictures in their order, and for each that failed why. One failure stops nothing else."""
-    found: list[Annotation] = []
+    annotated: list[Annotation] = []
     failures: dict[str, str] = {}
     for start in range(members.start, members.stop, p.batch):
         decoded: dict[int, np.ndarray] = {}
@@ -116,15 +118,15 @@ def annotate(
             except pictures.UNDECODABLE as error:
                 failures[names[k]] = f"does not decode: {pictures.why(error)}"
         try:
-            found += networks(list(decoded), [names[k] for k in decoded], list(decoded.values()))
+            annotated += networks(list(decoded), [names[k] for k in decoded], list(decoded.values()))
         except Exception as error:
             log.warning("a batch of %d pictures failed (%s); they are tried one by one", len(decoded), error)
             for k, picture in decoded.items():
                 try:
-                    found += networks([k], [names[k]], [picture])
+                    annotated += networks([k], [names[k]], [picture])
                 except Exception as alone:
                     failures[names[k]] = f"{type(alone).__name__}: {alone}"
-    return found, failures
+    return annotated, failures
 
 
 def _load(run: StageRun, p: Params) -> Annotators:
@@ -156,11 +158,11 @@ def _join(run: StageRun, p: Params, folder: Path, parts: list[Path]) -> Metrics:
     path = run.out / "annotations.json"
     with omni3d.Writer(path, info, categories) as file, shards.Writer(run.out) as images:
         for part in parts:
-            for one in json.loads(part.read_text())["annotations"]:
-                image, key = one["image"], one["image"]["file_path"]
-                file.add(image, one["objects"])
+            for annotated in json.loads(part.read_text())["annotations"]:
+                image, key = annotated["image"], annotated["image"]["file_path"]
+                file.add(image, annotated["objects"])
                 images.add(key, (folder / key).read_bytes(), image["width"], image["height"])
-                drops.update(one["drops"])
+                drops.update(annotated["drops"])
     read: Counter[str] = Counter()
     kept = fronts = 0
     for scene in omni3d.read(path, read):

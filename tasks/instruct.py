@@ -48,9 +48,9 @@ def compute(run: StageRun) -> Metrics:
     else:
         freeze_all_but(model, *learners, model.language_model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    found = mix_reader.read_conversations(run, params.fraction, params.mix)
+    conversations = mix_reader.read_conversations(run, params.fraction, params.mix)
     images = image_lookup.images_of(run, encoders, params.bf16)
-    metrics = fit.fit(run, params, model, tokenizer, images, found, template=model.config.template)
+    metrics = fit.fit(run, params, model, tokenizer, images, conversations, template=model.config.template)
     if params.lora:
         metrics["adapted_layers"] = merge_lora(model.language_model)
     if run.rank == 0:

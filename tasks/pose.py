@@ -81,17 +81,17 @@ def compute(run: StageRun) -> Metrics:
 
     held, truth, names = _objects(estimator, run.input("test"), p, run.progress)
     with torch.no_grad():
-        found = pose_bins.decode(head(held).softmax(-1).double().cpu().numpy())
+        poses = pose_bins.decode(head(held).softmax(-1).double().cpu().numpy())
     save_file(head.state_dict(), run.out / WEIGHTS, metadata={"format": "pt"})
     facts = {"encoder": encoder.name, "head": head.describe(), "margin": p.margin}
     (run.out / CONFIG).write_text(json.dumps(facts, indent=1) + "\n")
-    return errors(found, truth, names, p.confident) | {"objects_fitted": len(angles)}
+    return errors(poses, truth, names, p.confident) | {"objects_fitted": len(angles)}
 
 
-def errors(found: "list[Pose]", truth: np.ndarray, names: list[str], confident: float) -> Metrics:
+def errors(poses: "list[Pose]", truth: np.ndarray, names: list[str], confident: float) -> Metrics:
     """Median errors in degrees of poses against angles (n, 3) in radians; azimuth also by category and where sure."""
-    off = np.degrees(np.abs((np.array([one[:3] for one in found]) - truth + np.pi) % (2 * np.pi) - np.pi))
-    sure = np.array([one.confidence[0] >= confident for one in found])
+    off = np.degrees(np.abs((np.array([pose[:3] for pose in poses]) - truth + np.pi) % (2 * np.pi) - np.pi))
+    sure = np.array([pose.confidence[0] >= confident for pose in poses])
     kinds = np.array(names)
     return {
         "azimuth_median_error_deg": _median(off[:, 0]),
@@ -103,7 +103,7 @@ def errors(found: "list[Pose]", truth: np.ndarray, names: list[str], confident: 
         "azimuth_median_error_deg_by_category": {
             str(kind): _median(off[kinds == kind, 0]) for kind in np.unique(kinds)
         },
-        "objects_measured": len(found),
+        "objects_measured": len(poses),
     }  # fmt: skip
 
 

@@ -97,9 +97,9 @@ def consistency(
     answered: Sequence[int],
 ) -> Metrics:
     """CircularEval, FlipEval and both: the share of questions that are right in every form, overall and by class."""
-    found = variants.consistent(questions, predictions, asked, answered)
+    by_kind = variants.consistent(questions, predictions, asked, answered)
     metrics: Metrics = {}
-    for kind, right in found.items():
+    for kind, right in by_kind.items():
         by_class = {c: [r for r, q in zip(right, questions, strict=True) if q.class_ == c] for c in CLASSES}
         metrics[kind] = {"average": float(np.mean(right))} | {c: float(np.mean(v)) for c, v in by_class.items() if v}
     return metrics
@@ -121,7 +121,7 @@ def _variants(
         mirror = MirroredImages(open_images(run.runtime, run.input("scenes")), size)
     answered = [0] * len(asked)
     for mirrored, lookup in ((False, images), (True, mirror)):
-        members = [k for k, one in enumerate(asked) if one.mirrored == mirrored]
+        members = [k for k, variant in enumerate(asked) if variant.mirrored == mirrored]
         put = [
             Asked(f"{k}", asked[k].image, multiple_choice(asked[k].question, asked[k].options), len(asked[k].options))
             for k in members
@@ -138,10 +138,10 @@ def _write_variants(run: StageRun, asked: Sequence[variants.Variant], answered: 
     import pyarrow.parquet as pq
 
     rows = {
-        "id": [one.id for one in asked],
-        "kind": [one.kind for one in asked],
-        "options": [list(one.options) for one in asked],
-        "answer": pa.array([one.answer for one in asked], pa.int32()),
+        "id": [variant.id for variant in asked],
+        "kind": [variant.kind for variant in asked],
+        "options": [list(variant.options) for variant in asked],
+        "answer": pa.array([variant.answer for variant in asked], pa.int32()),
         "prediction": pa.array(answered, pa.int32()),
     }
     pq.write_table(pa.table(rows), run.out / variants.FILE)

@@ -137,5 +137,5 @@ def spec_of(run: str) -> StageSpec:
 
 
 if __name__ == "__main__":  # `python -m tasks.stages`
-    for name, each in STAGES.items():
-        print(f"{name:12}{each.summary}")
+    for name, stage in STAGES.items():
+        print(f"{name:12}{stage.summary}")

@@ -142,7 +142,7 @@ MUTATIONS = [
     Mutation(
         "the lock of what is to be pushed",
         "flows/store/remote.py",
-        'locks.hold(self.root / ".locks" / "push-owed.lock", "note what the DVC remote lacks", self._warn)',
+        'locks.hold(self.root / ".locks" / "to-push.lock", "note what the DVC remote lacks", self._warn)',
         "contextlib.nullcontext()",
         "tests/flows/cli/test_places.py -k under_a_lock",
     ),

@@ -102,8 +102,8 @@ def build(
 
     wanted = {class_: getattr(quotas, class_) for class_ in CLASSES}
     chosen = _choose(queues, wanted, per_image)
-    found = {class_: sum(len(couple) for couple in chosen[class_]) for class_ in CLASSES}
-    _check(found, wanted, len(scenes), per_image)
+    counts = {class_: sum(len(couple) for couple in chosen[class_]) for class_ in CLASSES}
+    _check(counts, wanted, len(scenes), per_image)
     questions = []
     for class_ in CLASSES:
         for asked in chosen[class_]:
@@ -172,14 +172,14 @@ def _choose(
     return chosen
 
 
-def _check(found: dict[str, int], wanted: dict[str, int], scenes: int, per_image: int) -> None:
-    short = [class_ for class_ in wanted if found[class_] < wanted[class_]]
+def _check(available: dict[str, int], wanted: dict[str, int], scenes: int, per_image: int) -> None:
+    short = [class_ for class_ in wanted if available[class_] < wanted[class_]]
     if not short:
         return
-    worst = min(short, key=lambda c: found[c] / wanted[c])
-    counts = ", ".join(f"{found[c]} of {wanted[c]} {c}" for c in short)
-    if found[worst]:
-        more = math.ceil(scenes * wanted[worst] / found[worst]) - scenes
+    worst = min(short, key=lambda c: available[c] / wanted[c])
+    counts = ", ".join(f"{available[c]} of {wanted[c]} {c}" for c in short)
+    if available[worst]:
+        more = math.ceil(scenes * wanted[worst] / available[worst]) - scenes
         remedy = f"about {max(more, 1)} more test scenes are needed"
     else:
         remedy = "more test scenes are needed, with two or more nameable objects each"

@@ -74,13 +74,13 @@ def build(questions: Sequence[Question], scenes: Iterable[Scene], margins: Margi
                 made = fact(claim, known)
                 if (id_ := question_id(scene.image, made)) in asked[scene.image]:
                     facts[id_] = made
-    found = []
+    variants = []
     for q in questions:
-        found += circular(q)
+        variants += circular(q)
         if q.id not in facts:
             raise InputError(f"spatialvqa: question {q.id} does not follow from its scene {q.image}; build it again")
-        found.append(flip(q, facts[q.id]))
-    return found
+        variants.append(flip(q, facts[q.id]))
+    return variants
 
 
 def circular(q: Question) -> list[Variant]:
@@ -102,7 +102,7 @@ def flip(q: Question, about: Fact) -> Variant:
         about: the fact that the question words.
     """
     first, second = about.options
-    sides = [_MIRROR.get(one) for one in about.options]
+    sides = [_MIRROR.get(option) for option in about.options]
     swapped_letters = about.answer != q.answer
     if about.slots.get("side") in _MIRROR or (sides[0] and sides[1]):
         return Variant(q.id, "flip", q.image, True, q.question, q.options, 1 - q.answer)
@@ -146,17 +146,17 @@ def consistent(
         InputError: a question lacks a kind of variant, so that it would count as consistent without being tested.
     """
     right: Mapping[str, dict[str, list[bool]]] = {kind: defaultdict(list) for kind in KINDS}
-    for variant, given in zip(variants, answered, strict=True):
-        right[variant.kind][variant.id].append(given == variant.answer)
-    found: dict[str, list[bool]] = {kind: [] for kind in KINDS}
-    for q, given in zip(questions, predictions, strict=True):
+    for variant, answer in zip(variants, answered, strict=True):
+        right[variant.kind][variant.id].append(answer == variant.answer)
+    verdicts: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    for q, answer in zip(questions, predictions, strict=True):
         for kind in KINDS:
             if not right[kind].get(q.id):
                 raise InputError(
                     f"spatialvqa: question {q.id} has no variant of kind {kind}; build the benchmark again"
                 )
-            found[kind].append(given == q.answer and all(right[kind][q.id]))
-    return found | {"both": [a and b for a, b in zip(*(found[kind] for kind in KINDS), strict=True)]}
+            verdicts[kind].append(answer == q.answer and all(right[kind][q.id]))
+    return verdicts | {"both": [a and b for a, b in zip(*(verdicts[kind] for kind in KINDS), strict=True)]}
 
 
 def datasheet(questions: Sequence[Question], variants: Sequence[Variant], sources: Mapping[str, str]) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def _in_folder(folder: Path) -> dict[str, Path]:
 
 @functools.lru_cache(maxsize=8)
 def _training_sets(folder: Path, added: tuple[tuple[Path, int], ...]) -> tuple[str, ...]:
-    cards = [each for each in map(card, names()) if each.trains]
-    return tuple(each.name for each in sorted(cards, key=lambda each: (each.order, each.name)))
+    cards = [entry for entry in map(card, names()) if entry.trains]
+    return tuple(entry.name for entry in sorted(cards, key=lambda entry: (entry.order, entry.name)))
 
 
 @functools.lru_cache(maxsize=256)

@@ -50,10 +50,10 @@ def couples(claims: Iterable[Placed[C]], rng: random.Random) -> list[tuple[Place
     by_key: dict[tuple[str, ...], tuple[list[Placed[C]], list[Placed[C]]]] = defaultdict(lambda: ([], []))
     for placed in claims:
         by_key[placed.claim.key][placed.claim.answer].append(placed)
-    found: list[tuple[Placed[C], Placed[C]]] = []
+    pairs: list[tuple[Placed[C], Placed[C]]] = []
     for first, second in by_key.values():
         rng.shuffle(first)
         rng.shuffle(second)
-        found.extend(zip(first, second, strict=False))
-    rng.shuffle(found)
-    return found
+        pairs.extend(zip(first, second, strict=False))
+    rng.shuffle(pairs)
+    return pairs

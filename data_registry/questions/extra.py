@@ -95,8 +95,8 @@ def sizes(scene: Layout, margins: Margins, drops: Counter[str]) -> Iterator[Clai
     known = [k for k, o in enumerate(scene.objects) if o.dimensions is not None]
     for i, j in combinations(known, 2):
         for more, less, measures in _SIZES:
-            one, two = (measures(required(scene.objects[k].dimensions)) for k in (i, j))
-            pairs = list(zip(one, two, strict=True))
+            first_sizes, second_sizes = (measures(required(scene.objects[k].dimensions)) for k in (i, j))
+            pairs = list(zip(first_sizes, second_sizes, strict=True))
             if all(a >= b * (1 + margins.larger_ratio) for a, b in pairs):
                 larger, other = i, j
             elif all(b >= a * (1 + margins.larger_ratio) for a, b in pairs):

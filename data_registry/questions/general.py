@@ -47,10 +47,10 @@ class CaptionRecipe:
 
 def names_by_kind(scenes: Sequence[Scene]) -> dict[str, list[str]]:
     """The category names that occur in each kind of scene, sorted."""
-    found: dict[str, set[str]] = {}
+    names_of: dict[str, set[str]] = {}
     for scene in scenes:
-        found.setdefault(scene.kind, set()).update(o.name for o in scene.objects)
-    return {kind: sorted(names) for kind, names in found.items()}
+        names_of.setdefault(scene.kind, set()).update(o.name for o in scene.objects)
+    return {kind: sorted(names) for kind, names in names_of.items()}
 
 
 def captions(

@@ -129,18 +129,18 @@ def object_width(scene: Layout, margins: Margins, rng: random.Random) -> Stateme
 
 def level_distance(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
     """How far two objects are from each other along the ground, centre to centre."""
-    if (found := _apart(scene, rng)) is None:
+    if (apart := _apart(scene, rng)) is None:
         return None
-    pair, across, _ = found
+    pair, across, _ = apart
     return _about("level_distance", scene, pair, across=quantity(across))
 
 
 def height_difference(scene: Layout, margins: Margins, rng: random.Random) -> Statement | None:
     """How much higher the centre of an object is than that of another, where it clearly is."""
-    found = _apart(scene, rng)
-    if found is None or found[2] < scene.closer_m:
+    apart = _apart(scene, rng)
+    if apart is None or apart[2] < scene.closer_m:
         return None
-    pair, _, climb = found
+    pair, _, climb = apart
     return _about("height_difference", scene, pair, climb=quantity(climb))
 
 
@@ -187,16 +187,16 @@ def check_types(key: str, types: Sequence[str]) -> None:
 
 def several(scene: Layout, wanted: int, types: Sequence[str], rng: random.Random, margins: Margins) -> list[Statement]:
     """Up to `wanted` different statements of a scene; fewer where it has no more to say."""
-    found: dict[tuple, Statement] = {}
+    statements: dict[tuple, Statement] = {}
     for _ in range(6 * wanted):
-        if len(found) == wanted:
+        if len(statements) == wanted:
             break
         statement = MAKERS[rng.choice(types)](scene, margins, rng)
         if statement is not None:
             # One order of depth says it all: a second one would repeat most of it.
             about = () if statement.type == "depth_order" else statement.objects
-            found.setdefault((statement.type, about), statement)
-    return list(found.values())
+            statements.setdefault((statement.type, about), statement)
+    return list(statements.values())
 
 
 def _one(scene: Layout, rng: random.Random, needs: list[float]) -> int | None:

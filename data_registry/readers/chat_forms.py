@@ -88,7 +88,7 @@ def _image(record: dict[str, Any]) -> Any:
         several = value if isinstance(value, list) else [] if value is None else [value]
         if len(several) > 1:
             raise Unsupported(f"has several images ({key}), which is not supported")
-        images += [each.get("path") if isinstance(each, dict) else each for each in several]
+        images += [item.get("path") if isinstance(item, dict) else item for item in several]
     if len(images) == 2 and images[0] != images[1]:
         raise Unsupported("has several images (image and images), which is not supported")
     return images[0] if images else None

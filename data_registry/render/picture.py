@@ -58,14 +58,14 @@ def render(world: World, size: int = 96, maps: bool = False) -> Picture:
     """Draws a world at size x size pixels."""
     width = size * _SUB
     geometry = _project(world, width)
-    found = raster.spans(geometry.x, geometry.y, width)
+    spans = raster.spans(geometry.x, geometry.y, width)
     planes = raster.Planes.of(geometry.x, geometry.y, geometry.inverse)
-    seen, alone = raster.draw(found, planes, geometry.body, len(world.bodies), width)
+    seen, alone = raster.draw(spans, planes, geometry.body, len(world.bodies), width)
     shadow = raster.covered(raster.spans(*geometry.shadow, width), width) & (seen < 0)
     pixels = _resolve(world, geometry, planes, seen, shadow, size)
-    owner = np.where(seen >= 0, geometry.body[seen], -1)
-    visible, tight = _extents(owner, len(world.bodies), width)
-    truth = _maps(world, planes, seen, owner, size) if maps else None
+    body_at = np.where(seen >= 0, geometry.body[seen], -1)
+    visible, tight = _extents(body_at, len(world.bodies), width)
+    truth = _maps(world, planes, seen, body_at, size) if maps else None
     return Picture(pixels, visible / _SUB**2, alone / _SUB**2, tight, truth)
 
 
@@ -85,7 +85,7 @@ class _Geometry:
 def _project(world: World, width: int) -> _Geometry:
     view, light = world.view, world.light.direction
     focal, middle = F(view.focal * width), F(width / 2)
-    points, normals, slots, owners, shadows = [], [], [], [], []
+    points, normals, slots, bodies, shadows = [], [], [], [], []
     for index, body in enumerate(world.bodies):
         mesh, scale = body.mesh, body.scale
         inward = transpose(body.rotation)
@@ -97,7 +97,7 @@ def _project(world: World, width: int) -> _Geometry:
         points.append(_place(mesh.points.take(facing, -1), turned, scale, foot))
         normals.append(mesh.normals.take(facing, -1))
         slots.append(mesh.slot[facing])
-        owners.append(np.full(len(facing), index, np.intp))
+        bodies.append(np.full(len(facing), index, np.intp))
         sun = [F(v) for v in apply(inward, light)]
         lit = np.flatnonzero(_dot(mesh.plane, sun) > 0)
         # the shadow of p is p - light * (height of p / light's height): linear in p, so one matrix does it
@@ -111,15 +111,15 @@ def _project(world: World, width: int) -> _Geometry:
             _place(mesh.points.take(lit, -1), product(view.rotation, flat), scale, apply(view.rotation, drop))
         )
     xyz, cast = np.concatenate(points, -1), np.concatenate(shadows, -1)
-    owner, slot, normal = np.concatenate(owners), np.concatenate(slots), np.concatenate(normals, -1)
+    body_of, slot, normal = np.concatenate(bodies), np.concatenate(slots), np.concatenate(normals, -1)
     near = xyz[2].min(0) < _NEAR
     if near.any():
-        xyz, owner, slot, normal = xyz[..., ~near], owner[~near], slot[~near], normal[..., ~near]
+        xyz, body_of, slot, normal = xyz[..., ~near], body_of[~near], slot[~near], normal[..., ~near]
     cast = cast[..., cast[2].min(0) > _NEAR]
     inverse = F(1) / xyz[2]
     shadow = (cast[0] * focal / cast[2] + middle, cast[1] * focal / cast[2] + middle)
     return _Geometry(
-        xyz[0] * inverse * focal + middle, xyz[1] * inverse * focal + middle, inverse, normal, slot, owner, shadow
+        xyz[0] * inverse * focal + middle, xyz[1] * inverse * focal + middle, inverse, normal, slot, body_of, shadow
     )
 
 
@@ -226,10 +226,10 @@ def _shade(
     return np.minimum(diffuse * np.maximum(ambient * sky + sun * direct, own) + sun * shine, F(1))
 
 
-def _extents(owner: np.ndarray, bodies: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _extents(body_at: np.ndarray, bodies: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Samples each body is seen at, and the tight box around them in pixels."""
-    sample = np.flatnonzero(owner >= 0)
-    body, x, y = owner[sample], sample % width, sample // width
+    sample = np.flatnonzero(body_at >= 0)
+    body, x, y = body_at[sample], sample % width, sample // width
     low, high = np.full((2, bodies), width), np.full((2, bodies), -1)
     for axis, v in enumerate((x, y)):
         np.minimum.at(low[axis], body, v)
@@ -239,15 +239,15 @@ def _extents(owner: np.ndarray, bodies: int, width: int) -> tuple[np.ndarray, np
     return np.bincount(body, minlength=bodies), tight
 
 
-def _maps(world: World, planes: raster.Planes, seen: np.ndarray, owner: np.ndarray, size: int) -> Maps:
+def _maps(world: World, planes: raster.Planes, seen: np.ndarray, body_at: np.ndarray, size: int) -> Maps:
     width, off = size * _SUB, _SUB // 2
-    seen, owner = (a.reshape(width, width)[off::_SUB, off::_SUB].reshape(-1) for a in (seen, owner))
+    seen, body_at = (a.reshape(width, width)[off::_SUB, off::_SUB].reshape(-1) for a in (seen, body_at))
     place = np.arange(size, dtype=F) * _SUB + off + F(0.5)
     x, y = np.tile(place, size), np.repeat(place, size)
     _, depth = backdrop(world, _world_rays(world, size), 0.0, None)
     hit = np.flatnonzero(seen >= 0)
     depth[hit] = planes.at(seen[hit], x[hit], y[hit])[0]
-    body = np.where((owner >= 0) & (owner < world.labelled), owner, -1).astype(np.int16)
+    body = np.where((body_at >= 0) & (body_at < world.labelled), body_at, -1).astype(np.int16)
     nocs, category = np.zeros((3, size * size), F), np.full(size * size, -1, np.int16)
     focal = F(world.view.focal * width)
     for index, thing in enumerate(world.bodies[: world.labelled]):

@@ -37,18 +37,18 @@ def spans(x: np.ndarray, y: np.ndarray, width: int) -> Spans:
         long = (x[2] - x[0]) / (y[2] - y[0])
         upper = (x[1] - x[0]) / (y[1] - y[0])
         lower = (x[2] - x[1]) / (y[2] - y[1])
-    owner = np.repeat(np.arange(len(seen), dtype=np.int32), rows)
-    row = np.arange(len(owner), dtype=np.int32) + np.repeat(top - (np.cumsum(rows, dtype=np.int32) - rows), rows)
+    triangle = np.repeat(np.arange(len(seen), dtype=np.int32), rows)
+    row = np.arange(len(triangle), dtype=np.int32) + np.repeat(top - (np.cumsum(rows, dtype=np.int32) - rows), rows)
     center = row.astype(F) + F(0.5)
-    x0, y0, y1 = x[0].take(owner), y[0].take(owner), y[1].take(owner)
+    x0, y0, y1 = x[0].take(triangle), y[0].take(triangle), y[1].take(triangle)
     below = center >= y1
-    one = x0 + (center - y0) * long.take(owner)
-    start = np.where(below, x[1].take(owner), x0)
-    slope = np.where(below, lower.take(owner), upper.take(owner))
-    other = start + (center - np.where(below, y1, y0)) * slope
-    first, last = _ceil(np.minimum(one, other), width), _ceil(np.maximum(one, other), width)
+    along_long = x0 + (center - y0) * long.take(triangle)
+    start = np.where(below, x[1].take(triangle), x0)
+    slope = np.where(below, lower.take(triangle), upper.take(triangle))
+    along_short = start + (center - np.where(below, y1, y0)) * slope
+    first, last = _ceil(np.minimum(along_long, along_short), width), _ceil(np.maximum(along_long, along_short), width)
     keep = np.flatnonzero(last > first)
-    return Spans(seen[owner[keep]], row[keep], first[keep], (last - first)[keep])
+    return Spans(seen[triangle[keep]], row[keep], first[keep], (last - first)[keep])
 
 
 def _ceil(v: np.ndarray, width: int) -> np.ndarray:
@@ -56,11 +56,11 @@ def _ceil(v: np.ndarray, width: int) -> np.ndarray:
     return np.ceil(np.clip(v, F(-1), F(width + 1)) - F(0.5)).clip(0, width).astype(np.int32)
 
 
-def covered(found: Spans, width: int) -> np.ndarray:
+def covered(visible: Spans, width: int) -> np.ndarray:
     """(width * width,) bool: samples covered by any span."""
     line = width + 1
-    start = found.row * line + found.first
-    edges = np.bincount(start, minlength=width * line) - np.bincount(start + found.count, minlength=width * line)
+    start = visible.row * line + visible.first
+    edges = np.bincount(start, minlength=width * line) - np.bincount(start + visible.count, minlength=width * line)
     return (np.cumsum(edges).reshape(width, line)[:, :width] > 0).reshape(-1)
 
 
@@ -99,7 +99,7 @@ class Planes:
         return depth, first, second
 
 
-def draw(found: Spans, planes: Planes, body: np.ndarray, bodies: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(visible: Spans, planes: Planes, body: np.ndarray, bodies: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Resolves what is seen.
 
     Args:
@@ -108,20 +108,20 @@ def draw(found: Spans, planes: Planes, body: np.ndarray, bodies: int, width: int
     Returns:
         (width * width,) int32 triangle seen at each sample, -1 for none; (bodies,) samples each would fill alone.
     """
-    count = found.count
-    t = planes.table.take(found.triangle, 0)
-    dx, dy = found.first.astype(F) + F(0.5) - t[:, 0], found.row.astype(F) + F(0.5) - t[:, 1]
+    count = visible.count
+    t = planes.table.take(visible.triangle, 0)
+    dx, dy = visible.first.astype(F) + F(0.5) - t[:, 0], visible.row.astype(F) + F(0.5) - t[:, 1]
     start = t[:, 2] + t[:, 3] * dx + t[:, 4] * dy
     span = np.repeat(np.arange(len(count), dtype=np.int32), count)
     step = np.arange(len(span), dtype=np.int32) - (np.cumsum(count, dtype=np.int32) - count).take(span)
-    sample = (found.row * np.int32(width) + found.first).take(span) + step
+    sample = (visible.row * np.int32(width) + visible.first).take(span) + step
     inverse = start.take(span) + t[:, 3].take(span) * step.astype(F)
     # positive floats order like their bits, so one integer carries nearness and triangle
-    key = (inverse.view(np.int32).astype(np.int64) << 32) | found.triangle.take(span)
+    key = (inverse.view(np.int32).astype(np.int64) << 32) | visible.triangle.take(span)
     nearest = np.full(width * width, -1, np.int64)
     np.maximum.at(nearest, sample, key)
     alone = np.zeros((bodies, width * width), bool)
-    alone.reshape(-1)[(body[found.triangle] * (width * width)).take(span) + sample] = True
+    alone.reshape(-1)[(body[visible.triangle] * (width * width)).take(span) + sample] = True
     seen = (nearest & 0xFFFFFFFF).astype(np.int32)
     seen[nearest < 0] = -1
     return seen, np.count_nonzero(alone, axis=1)

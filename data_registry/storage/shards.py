@@ -139,11 +139,11 @@ class Images:
         self._files: dict[int, pq.ParquetFile] = {}
         self._starts: dict[int, list[int]] = {}  # first row of each row group
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
-        for each in (self.folder, *map(Path, others)):
-            if (each / streamed.INDEX).exists():
-                self._add_streamed(each, address)
+        for place in (self.folder, *map(Path, others)):
+            if (place / streamed.INDEX).exists():
+                self._add_streamed(place, address)
             else:
-                self._add(each)
+                self._add(place)
 
     def _add(self, folder: Path) -> None:
         paths = sorted(folder.glob("images-*.parquet"))

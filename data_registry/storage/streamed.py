@@ -88,7 +88,7 @@ def write_index(folder: Path, shards: Sequence[Shard]) -> None:
 
 def read_index(folder: Path) -> list[Shard]:
     """What `write_index` wrote."""
-    return [Shard(**each) for each in json.loads((folder / INDEX).read_text())]
+    return [Shard(**fields) for fields in json.loads((folder / INDEX).read_text())]
 
 
 class ShardCache:

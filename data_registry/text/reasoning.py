@@ -196,10 +196,10 @@ def vicinity(known: list[Thing], rng: Random) -> Exchange | None:
     return _ranking("vicinity", f"the nearest to {the(hub)} first", others, lambda t: math.log(hub.apart(t)))
 
 
-def _ranking(kind: str, question: str, found: list[Thing], key: Callable[[Thing], float]) -> Exchange | None:
+def _ranking(kind: str, question: str, things: list[Thing], key: Callable[[Thing], float]) -> Exchange | None:
     """Things in order; one that is not clearly apart from the one before stays out."""
     kept: list[Thing] = []
-    for thing in sorted(found, key=key):
+    for thing in sorted(things, key=key):
         if not kept or key(thing) - key(kept[-1]) > math.log(CLEAR_RATIO):
             kept.append(thing)
     return Exchange(kind, question, ", ".join(thing.label for thing in kept), True) if len(kept) > 1 else None

@@ -111,14 +111,14 @@ def things(scene: Scene) -> list[Thing]:
     east = np.cross(north, up)
     names = [o.name for o in scene.objects] + list(scene.others)
     looks = [(o.name, o.color) for o in scene.objects]
-    found = []
+    described = []
     for obj in scene.objects:
         if obj.center is None or obj.front is None or obj.color is None:
             continue
         single = names.count(obj.name) == 1
         if not single and (looks.count((obj.name, obj.color)) > 1 or obj.name in scene.others):
             continue
-        found.append(
+        described.append(
             Thing(
                 obj.name,
                 obj.color,
@@ -129,7 +129,7 @@ def things(scene: Scene) -> list[Thing]:
                 math.degrees(math.atan2(obj.front @ east, obj.front @ north)),
             )
         )
-    return found
+    return described
 
 
 def _draw_names(rng: Random, count: int) -> list[str]:

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 def designs_of(names: list[str] | None, rows: list[int] | None, all: bool) -> "list[Design]":
     """Designs by name and by row of Table 2, and all of the space; without any, those that params.yaml keeps."""
-    from flows.designs.design import choose, kept
+    from flows.designs.design import choose, listed_designs
 
     designs = choose([*(rows or []), *(names or [])], settings().scale)
     if all:
         from flows.search.config import read_config
 
         designs += list(read_config(root()).space.designs())
-    return list(dict.fromkeys(designs or kept(settings().params)))
+    return list(dict.fromkeys(designs or listed_designs(settings().params)))
 
 
 def rows_of(text: str) -> "list[Design]":

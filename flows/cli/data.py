@@ -95,11 +95,11 @@ def info(name: Name, folder: Folder = None, as_json: Json = False) -> None:
         console.print(f"[bold]{plain(card.title)}[/bold] ({card.name}): {plain(' '.join(card.role.split()))}")
         for label, text in _facts(card):
             console.print(f"[dim]{label:>10}[/dim]  {plain(' '.join(str(text).split()))}", highlight=False)
-        for one in card.files:
-            size = "size unknown" if one.size is None else _bytes(one.size)
-            digest = "SHA-256 unknown" if one.sha256 is None else f"SHA-256 {one.sha256[:12]}…"
-            here = "here" if (folder / name / one.path).is_file() else "not here"
-            console.print(f"      file  {plain(one.path)}  [dim]{size}, {digest}, {here}[/dim]", highlight=False)
+        for file in card.files:
+            size = "size unknown" if file.size is None else _bytes(file.size)
+            digest = "SHA-256 unknown" if file.sha256 is None else f"SHA-256 {file.sha256[:12]}…"
+            here = "here" if (folder / name / file.path).is_file() else "not here"
+            console.print(f"      file  {plain(file.path)}  [dim]{size}, {digest}, {here}[/dim]", highlight=False)
         for pictures in card.pictures:
             here = "here" if (folder / name / pictures.path).is_dir() else "not here"
             files = "number of files unknown" if pictures.files is None else f"{pictures.files:,} files"
@@ -123,8 +123,8 @@ def fetch(
         load_extensions()
         card = datasets.card(name)
         with _progress(f"fetch {name}", shown=card.obtain.how == "s3") as progress:  # the hub's library shows its own
-            found = fetching.fetch(card, folder / name, only, workers, progress, warn)
-        print_json(_rows(found)) if as_json else _show(card, folder, found)
+            files = fetching.fetch(card, folder / name, only, workers, progress, warn)
+        print_json(_rows(files)) if as_json else _show(card, folder, files)
 
 
 @app.command()
@@ -138,9 +138,9 @@ def verify(name: Name, folder: Folder = None, only: Only = "*", as_json: Json = 
         load_extensions()
         card = datasets.card(name)
         with _progress(f"verify {name}") as progress:
-            found = fetching.verify(card, folder / name, only, progress)
-        print_json(_rows(found)) if as_json else _show(card, folder, found)
-        if not all(one.usable for one in found):
+            files = fetching.verify(card, folder / name, only, progress)
+        print_json(_rows(files)) if as_json else _show(card, folder, files)
+        if not all(file.usable for file in files):
             raise typer.Exit(EXIT_FAILED)
 
 
@@ -175,10 +175,10 @@ def show(
         from data_registry.viewing import sheet
         from flows.cli.sheets import entries
 
-        found, note = entries(root(), name, count)
+        pictures, note = entries(root(), name, count)
         path = out or root() / "reports" / "sheets" / f"{name}.html"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(sheet.page(name, note, found), encoding="utf-8")
+        path.write_text(sheet.page(name, note, pictures), encoding="utf-8")
         console.print(str(path), highlight=False, soft_wrap=True)
 
 
@@ -236,18 +236,18 @@ def _progress(title: str, shown: bool = True) -> Iterator[Any]:
         yield lambda done, total: display.update(task, completed=done, total=total)
 
 
-def _show(card: "Card", folder: Path, found: list["FileStatus"]) -> None:
-    if not found:
+def _show(card: "Card", folder: Path, files: list["FileStatus"]) -> None:
+    if not files:
         console.print(f"{card.name}: has no files of its own: {plain(card.obtain.put)}", soft_wrap=True)
-    for one in found:
-        where = plain(str(folder / card.name / one.path))
-        detail = f"  [dim]{plain(one.detail)}[/dim]" if one.detail else ""
-        color = _COLORS[one.state]
-        console.print(f"[{color}]{one.state:>9}[/{color}]  {where}{detail}", highlight=False, soft_wrap=True)
+    for file in files:
+        where = plain(str(folder / card.name / file.path))
+        detail = f"  [dim]{plain(file.detail)}[/dim]" if file.detail else ""
+        color = _COLORS[file.state]
+        console.print(f"[{color}]{file.state:>9}[/{color}]  {where}{detail}", highlight=False, soft_wrap=True)
 
 
-def _rows(found: list["FileStatus"]) -> list[dict[str, str]]:
-    return [{"path": one.path, "state": one.state, "detail": one.detail} for one in found]
+def _rows(files: list["FileStatus"]) -> list[dict[str, str]]:
+    return [{"path": file.path, "state": file.state, "detail": file.detail} for file in files]
 
 
 def _bytes(size: int) -> str:

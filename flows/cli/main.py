@@ -54,13 +54,13 @@ def plan(
 ) -> None:
     """What a set of designs would run and cost. Writes nothing."""
     with reporting():
-        from flows.execution.estimate import outlook, show
+        from flows.execution.estimate import estimate, show
 
-        seen = outlook(root(), designs_of(design, row, all), slots, price)
+        made = estimate(root(), designs_of(design, row, all), slots, price)
         if as_json:
-            print_json(seen.as_json())
+            print_json(made.as_json())
         else:
-            show(console, seen)
+            show(console, made)
 
 
 @app.command()

@@ -21,11 +21,11 @@ def entries(root: Path, name: str, count: int) -> tuple[list[sheet.Entry], str]:
     Raises:
         InputError: no such stage run in plan.yaml, or it is not computed yet.
     """
-    plan, found = read_plan(root), settings.load(root)
-    runs, opened = root / "runs" / found.scale, partial(open_images, found.runtime)
-    stage = next((one for one in STAGES if name in plan.entries[one]), None)
+    plan, config = read_plan(root), settings.load(root)
+    runs, opened = root / "runs" / config.scale, partial(open_images, config.runtime)
+    stage = next((stage for stage in STAGES if name in plan.entries[stage]), None)
     if stage is None:
-        known = [known for one in STAGES for known in plan.entries[one]]
+        known = [known for stage in STAGES for known in plan.entries[stage]]
         raise InputError(f"plan.yaml: nothing to show is called {name!r}; {nearest(name, known)}")
     folder = _computed(runs, f"{stage}/{name}")
     if stage in ("scenes", "annotate"):

@@ -63,7 +63,7 @@ def retry(
         result = run_plan(root(), wanted, f"retry {name or 'all'}", display, again=run is None)
         deliver_pending(wanted)
         if as_json:
-            errors = {one: str(error) for one, error in result.errors.items()}
+            errors = {failed: str(error) for failed, error in result.errors.items()}
             print_json({**result.counts, "states": result.states, "errors": errors, "blame": result.blame})
         else:
             summary(result)
@@ -125,13 +125,17 @@ def unlock(
         held = claims(root())
         if not held:
             console.print("No claim is held. (Claims are freed by the system when their holder ends.)")
-        for one in held:
-            who = f"process {one['pid']} on {one['host']}" if one["pid"] else "a process that has not said who it is"
-            sign = f", last sign of life {one['silent_s']} s ago" if one["silent_s"] is not None else ""
-            scale = f" ({one['scale']})" if one["scale"] else ", a lock"
-            console.print(f"{one['run']}{scale}: {who}{sign}", soft_wrap=True, highlight=False)
+        for claim in held:
+            who = (
+                f"process {claim['pid']} on {claim['host']}"
+                if claim["pid"]
+                else "a process that has not said who it is"
+            )
+            sign = f", last sign of life {claim['silent_s']} s ago" if claim["silent_s"] is not None else ""
+            scale = f" ({claim['scale']})" if claim["scale"] else ", a lock"
+            console.print(f"{claim['run']}{scale}: {who}{sign}", soft_wrap=True, highlight=False)
         if name is not None:
-            if not yes and any(one["run"] == name for one in held):
+            if not yes and any(claim["run"] == name for claim in held):
                 typer.confirm(f"End the process that computes {name}? Its last checkpoint stays.", abort=True)
             end_process(root(), name)
             console.print(f"{name}: its holder is gone, it is free", soft_wrap=True, highlight=False)

@@ -20,24 +20,24 @@ def makespan(
     readers: dict[str, list[str]] = {run: [] for run in needs}
     waiting: dict[str, int] = {}
     for run, inputs in needs.items():
-        inside = [each for each in dict.fromkeys(inputs) if each in readers]
+        inside = [read for read in dict.fromkeys(inputs) if read in readers]
         waiting[run] = len(inside)
-        for each in inside:
-            readers[each].append(run)
+        for read in inside:
+            readers[read].append(run)
     behind: dict[str, float] = {}
     for run in reversed(list(needs)):
         behind[run] = seconds[run] + max((behind[reader] for reader in readers[run]), default=0.0)
     free = {"": slots} if isinstance(slots, int) else dict(slots)
-    ready: dict[str, list[tuple[float, str]]] = {each: [] for each in free}
+    ready: dict[str, list[tuple[float, str]]] = {pool: [] for pool in free}
     for run in needs:
         if not waiting[run]:
             heapq.heappush(ready[kind(run)], (-behind[run], run))
     running: list[tuple[float, str]] = []
     now = 0.0
     while running or any(ready.values()):
-        for each, queue in ready.items():
-            while queue and free[each]:
-                free[each] -= 1
+        for pool, queue in ready.items():
+            while queue and free[pool]:
+                free[pool] -= 1
                 _, run = heapq.heappop(queue)
                 heapq.heappush(running, (now + seconds[run], run))
         now, ended = heapq.heappop(running)

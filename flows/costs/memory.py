@@ -99,4 +99,4 @@ def _elements(path: Path) -> int:
     """Number of values in a safetensors file, from its header."""
     with path.open("rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    return sum(math.prod(each["shape"]) for key, each in header.items() if key != "__metadata__")
+    return sum(math.prod(tensor["shape"]) for key, tensor in header.items() if key != "__metadata__")

@@ -12,34 +12,34 @@ from tasks.identity.settings import Settings
 from tasks.stages import spec
 
 
-def check(found: Settings) -> None:
+def check(config: Settings) -> None:
     """Parameters, seed and version of every stage run of the plan, read as its stage will read them.
 
     Raises:
         InputError: one is missing, unknown, of the wrong kind or out of its bounds.
     """
-    found.check()
-    commands = _commands(found)
-    for stage, entries in found.plan.items():
+    config.check()
+    commands = _commands(config)
+    for stage, entries in config.plan.items():
         read = reader_of(stage, commands.get(stage, ""))
         if read is None:
             continue
         for name in entries:
-            read(name, found.section(stage, name), settings.section_name(stage, found.scale))
+            read(name, config.section(stage, name), settings.section_name(stage, config.scale))
 
 
-def check_sources(found: Settings, runs: Iterable[str]) -> None:
+def check_sources(config: Settings, runs: Iterable[str]) -> None:
     """That what the user gives to stage runs that are to be computed is where params.yaml says.
 
     Raises:
         InputError: it is not, as the stage would say when its turn comes.
     """
-    commands = _commands(found)
+    commands = _commands(config)
     for run in runs:
         stage, _, name = run.partition("/")
         module = _module(commands.get(stage, ""))
         if module is not None and hasattr(module, "check_sources"):
-            module.check_sources(f"{stage}.{found.scale}", name, found.section(stage, name), found.runtime)
+            module.check_sources(f"{stage}.{config.scale}", name, config.section(stage, name), config.runtime)
 
 
 def reader_of(stage: str, command: str) -> Callable[[str, dict[str, Any], str], Any] | None:
@@ -55,9 +55,9 @@ def reader_of(stage: str, command: str) -> Callable[[str, dict[str, Any], str], 
     return lambda name, section, where: parse(module.Params, section, where)
 
 
-def _commands(found: Settings) -> dict[str, str]:
+def _commands(config: Settings) -> dict[str, str]:
     """What dvc.yaml runs, by stage."""
-    file = found.root / "dvc.yaml"
+    file = config.root / "dvc.yaml"
     stages = settings.read_yaml(file)["stages"] if file.exists() else {}
     return {stage: str(definition.get("do", {}).get("cmd")) for stage, definition in stages.items()}
 

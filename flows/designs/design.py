@@ -171,15 +171,15 @@ def spell_value(value: Value) -> str:
 def choose(wanted: Iterable[int | str], scale: str = "paper") -> list[Design]:
     """Designs by row of Table 2 (`at_scale`), by name, or `blind` (row 8 without images); in this order, each once."""
     designs = []
-    for one in wanted:
-        if isinstance(one, int) or str(one).isdigit():
-            if int(one) not in ROWS:
-                raise InputError(f"row {one}: Table 2 has the rows 1 to {len(ROWS)}")
-            designs.append(at_scale(ROWS[int(one)], scale))
-        elif one == BLIND:
+    for name in wanted:
+        if isinstance(name, int) or str(name).isdigit():
+            if int(name) not in ROWS:
+                raise InputError(f"row {name}: Table 2 has the rows 1 to {len(ROWS)}")
+            designs.append(at_scale(ROWS[int(name)], scale))
+        elif name == BLIND:
             designs.append(at_scale(BLIND_REFERENCE, scale))
         else:
-            designs.append(parse(one))
+            designs.append(parse(name))
     return list(dict.fromkeys(designs))
 
 
@@ -191,10 +191,10 @@ def at_scale(design: Design, scale: str) -> Design:
     return replace(design, encoders=encoders, llm=llm, stage0=design.stage0 if "clip" in encoders else "")
 
 
-def kept(params: Mapping[str, Any]) -> list[Design]:
+def listed_designs(params: Mapping[str, Any]) -> list[Design]:
     """The designs that params.yaml keeps in the plan (`designs`)."""
     wanted = params.get("designs") or []
-    if not isinstance(wanted, list) or not all(isinstance(one, int | str) for one in wanted):
+    if not isinstance(wanted, list) or not all(isinstance(name, int | str) for name in wanted):
         raise InputError(f"params.yaml: designs: expected a list of rows and names of designs, found {wanted!r}")
     try:
         return choose(wanted, str(params.get("scale", "paper")))

@@ -224,9 +224,9 @@ def _add_score(plan: Plan, design: Design) -> None:
 def _add_from_outside(plan: Plan, design: Design) -> None:
     """What stages that are no part of this repository do with a design (`StageSpec.entries`)."""
     runs = design_runs(design)
-    for stage, each in STAGES.items():
-        if each.entries is not None:
-            for name, entry in each.entries(design, runs).items():
+    for stage, stage_spec in STAGES.items():
+        if stage_spec.entries is not None:
+            for name, entry in stage_spec.entries(design, runs).items():
                 plan.add(f"{stage}/{name}", entry)
 
 

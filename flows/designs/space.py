@@ -119,7 +119,7 @@ class Space:
         """The design of one choice per dimension; choices that do not apply to it (`applies`) may be there or not."""
         fields = [chosen[part] for part in PARTS if self.applies(part, chosen)]
         settings = [f"{key}={chosen[key]}" for key in self.settings if key in chosen and self.applies(key, chosen)]
-        return parse("_".join([one for one in fields if one != NONE] + settings))
+        return parse("_".join([choice for choice in fields if choice != NONE] + settings))
 
     def applies(self, dimension: str, chosen: Mapping[str, str]) -> bool:
         """Whether a dimension is one of a design with these parts.

@@ -3,7 +3,7 @@ Reads what is there and writes nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,14 +21,11 @@ from tasks.identity import settings as config
 from tasks.identity.settings import Settings
 from tasks.stages import STAGES
 
-if TYPE_CHECKING:
-    pass
-
 _MOST_ROWS = 60
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Estimate:
     """A plan and what is known about it.
 
     Attributes:
@@ -72,7 +69,7 @@ class Outlook:
         }
 
 
-def outlook(root: Path, designs: list[Design], slots: int | None = None, price: float | None = None) -> Outlook:
+def estimate(root: Path, designs: list[Design], slots: int | None = None, price: float | None = None) -> Estimate:
     """What these designs would run, given what is there.
 
     Args:
@@ -88,7 +85,7 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
     left = [run for run in plan.runs() if not known[run]]
     price = settings.runtime.get("dollars_per_hour") if price is None else price
     costs = Costs(root, plan)
-    return Outlook(
+    return Estimate(
         settings.scale,
         designs,
         plan,
@@ -104,20 +101,20 @@ def outlook(root: Path, designs: list[Design], slots: int | None = None, price: 
     )
 
 
-def show(console: Console, seen: Outlook) -> None:
-    """Print an outlook for people."""
-    there = set(seen.there)
+def show(console: Console, made: Estimate) -> None:
+    """Print an estimate for people."""
+    there = set(made.there)
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     table.add_column("stage run", overflow="fold")
     table.add_column("", justify="right")
-    if seen.gib:
+    if made.gib:
         table.add_column("GiB of a GPU", justify="right")
-    runs = seen.plan.runs()
+    runs = made.plan.runs()
     for run in runs if len(runs) <= _MOST_ROWS else []:
         stage, _, name = run.partition("/")
-        time = "[green]there[/green]" if run in there else f"about {clock(seen.seconds[run])}"
-        table.add_row(stage, name, time, *([f"{seen.gib[run]:.1f}"] if run in seen.gib else []))
+        time = "[green]there[/green]" if run in there else f"about {clock(made.seconds[run])}"
+        table.add_row(stage, name, time, *([f"{made.gib[run]:.1f}"] if run in made.gib else []))
     if len(runs) > _MOST_ROWS:
         table.columns[1].header = "stage runs"
         for stage in STAGES:
@@ -125,29 +122,29 @@ def show(console: Console, seen: Outlook) -> None:
             if own:
                 table.add_row(stage, str(len(own)), f"{sum(run in there for run in own)} there")
     console.print(table)
-    content = seen.as_json()
-    unit = "core hours" if seen.scale == "tiny" else "GPU hours"
+    content = made.as_json()
+    unit = "core hours" if made.scale == "tiny" else "GPU hours"
     designs = "1 design" if content["designs"] == 1 else f"{content['designs']} designs"
     console.print(
         f"{designs}: {content['training_runs']} training runs where one by one they need "
         f"{content['training_runs_naive']}; {content['stage_runs']} stage runs, {content['restored']} of them there.\n"
-        f"Left: {len(seen.left)} stage runs, about {seen.gpu_hours:.2f} {unit}"
-        f"{'' if seen.dollars is None else f' ({seen.dollars:,.2f} dollars)'}, "
-        f"{clock(seen.finish_hours * 3600)} on {seen.slots} slots.",
+        f"Left: {len(made.left)} stage runs, about {made.gpu_hours:.2f} {unit}"
+        f"{'' if made.dollars is None else f' ({made.dollars:,.2f} dollars)'}, "
+        f"{clock(made.finish_hours * 3600)} on {made.slots} slots.",
         highlight=False,
     )
-    if seen.gib:
-        most = max(seen.gib.values())
+    if made.gib:
+        most = max(made.gib.values())
         cards = [card for card, gib in CARDS_GIB.items() if most < gib]
         console.print(
             f"At most {most:.1f} GiB of a GPU: weights, gradients, optimizer, and a pass with gradient checkpointing; "
             f"fits {cards[-1] if cards else 'no A100'}.",
             highlight=False,
         )
-    if seen.critical_path:
+    if made.critical_path:
         hours = content["critical_path_hours"]
         console.print(
-            f"Longest chain, {clock(hours * 3600)} on any number of slots: {' > '.join(seen.critical_path)}",
+            f"Longest chain, {clock(hours * 3600)} on any number of slots: {' > '.join(made.critical_path)}",
             highlight=False,
             soft_wrap=True,
         )

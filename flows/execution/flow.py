@@ -16,7 +16,7 @@ from flows.execution.artifacts import leave_artifacts
 from flows.execution.child import StageRunFailed
 from flows.execution.display import NoDisplay
 from flows.execution.lease import Lapsed
-from flows.execution.plan_file import in_flow, keep_in_plan, withdraw
+from flows.execution.plan_file import add_to_plan, in_flow, remove_from_plan
 from flows.execution.protocols import Display
 from flows.execution.result import Result
 from flows.execution.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
@@ -37,7 +37,7 @@ def run_plan(root: Path, plan: Plan, title: str, display: Display | None = None,
         plan: its stage runs are added to plan.yaml.
         title: the flow run's name in Prefect.
         display: shows progress (`flows.execution.display`).
-        again: as for `flows.execution.plan_file.keep_in_plan`.
+        again: as for `flows.execution.plan_file.add_to_plan`.
 
     Returns:
         How each ended. A failure fails what depends on it and nothing else.
@@ -50,12 +50,12 @@ def run_plan(root: Path, plan: Plan, title: str, display: Display | None = None,
     result = Result(runs)
     with in_flow(root):
         before = set(read_plan(root).runs())
-        session = Session(root, keep_in_plan(root, plan, again=again), display or NoDisplay(), result)
+        session = Session(root, add_to_plan(root, plan, again=again), display or NoDisplay(), result)
         left = session.look_up(runs)
         try:
             check_sources(load(root), left)
         except InputError:
-            withdraw(root, set(session.plan.runs()) - before)
+            remove_from_plan(root, set(session.plan.runs()) - before)
             raise
         if left:
             with prefect_server(root):
@@ -177,10 +177,10 @@ class _FlowRun:
                 if not scheduler.busy:
                     return
                 ended = scheduler.step(timeout=0.5)
-            for each in ended:
-                self._record(each)
-                if each.state == SKIPPED:  # Prefect shows it as "not ready" below the one that failed
-                    self._task.submit(each.run, wait_for=[scheduler.token(each.blame or "")])
+            for finished in ended:
+                self._record(finished)
+                if finished.state == SKIPPED:  # Prefect shows it as "not ready" below the one that failed
+                    self._task.submit(finished.run, wait_for=[scheduler.token(finished.blame or "")])
             if ended:
                 self._refill()
 
@@ -228,6 +228,6 @@ def keep_design(root: Path, design: Design, display: Display | None = None) -> d
         {stage run: "there" | "restored" | "missing"}.
     """
     plan = plan_of([design])
-    session = Session(root, keep_in_plan(root, plan), display or NoDisplay(), Result([]))
+    session = Session(root, add_to_plan(root, plan), display or NoDisplay(), Result([]))
     session.look_up(plan.runs())
     return {run: session.result.states.get(run, "missing") for run in plan.runs()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from flows.designs.check import check
-from flows.designs.design import Design, kept, parse
+from flows.designs.design import Design, listed_designs, parse
 from flows.designs.plan import Plan, plan_of, read_plan, write_plan
 from flows.execution.stopping import no_questions, pause
 from flows.store.views import write_tables, write_views
@@ -20,7 +20,7 @@ _own: set[str] = set()  # names of the locks of the flows of this process
 _TRIALS = "*.trials.json"  # in .optuna/: per study, the designs that only its sweep wanted in plan.yaml
 
 
-def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool = False) -> Plan:
+def add_to_plan(root: Path, plan: Plan, study: str | None = None, again: bool = False) -> Plan:
     """Add stage runs, and those of the designs that params.yaml keeps, to plan.yaml; returns all of it.
 
     Args:
@@ -30,9 +30,9 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool =
     Raises:
         InputError: params.yaml lacks what a stage run asks for; nothing is written then.
     """
-    given = settings.load(root)
-    params = given.params
-    wanted = plan_of(kept(params)).merge(plan)
+    config = settings.load(root)
+    params = config.params
+    wanted = plan_of(listed_designs(params)).merge(plan)
     check(settings.Settings(root, params, wanted.entries))
     with _plan_lock(root):
         before = read_plan(root)
@@ -42,7 +42,7 @@ def keep_in_plan(root: Path, plan: Plan, study: str | None = None, again: bool =
             _note(root, study, [name for name in plan.entries["score"] if name not in before.entries["score"]])
         merged = before.merge(wanted)
         write_plan(root, merged)
-        write_views(root, given.scale, merged)
+        write_views(root, config.scale, merged)
     return merged
 
 
@@ -52,10 +52,10 @@ def not_planned(root: Path) -> list[str]:
     if not (root / settings.PLAN_FILE).exists():
         return []
     known = settings.load(root)
-    return [design.name for design in kept(known.params) if design.name not in known.plan.get("score", {})]
+    return [design.name for design in listed_designs(known.params) if design.name not in known.plan.get("score", {})]
 
 
-def withdraw(root: Path, runs: Iterable[str]) -> None:
+def remove_from_plan(root: Path, runs: Iterable[str]) -> None:
     """Take stage runs out of plan.yaml again that were added in vain."""
     with _plan_lock(root):
         plan, gone = read_plan(root), set(runs)
@@ -88,8 +88,8 @@ def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
     """
     from flows.store.dvc_store import Store
 
-    given = settings.load(root)
-    scale, staying = given.scale, {design.name for design in (*best, *kept(given.params))}
+    config = settings.load(root)
+    scale, staying = config.scale, {design.name for design in (*best, *listed_designs(config.params))}
     with _plan_lock(root):
         if others_work(root):
             return []

@@ -33,7 +33,7 @@ class Result:
 
     def count(self, state: str) -> int:
         """How many stage runs ended in a state."""
-        return sum(each == state for each in self.states.values())
+        return list(self.states.values()).count(state)
 
     @property
     def counts(self) -> dict[str, int]:

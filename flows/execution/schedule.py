@@ -49,7 +49,7 @@ class Scheduler:
         self._readers: dict[str, list[str]] = {}
         self._tokens: dict[str, Any] = {}
         self._ended: dict[str, Finished] = {}
-        self._ready: dict[str, list[tuple[float, int, str]]] = {each: [] for each in self._slots}
+        self._ready: dict[str, list[tuple[float, int, str]]] = {pool: [] for pool in self._slots}
         self._running: set[str] = set()
         self._events: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
 
@@ -65,17 +65,19 @@ class Scheduler:
         """
         new = [run for run in needs if run not in self._inputs]
         for run in new:
-            self._inputs[run] = [each for each in dict.fromkeys(needs[run]) if each in needs or each in self._inputs]
-            for each in self._inputs[run]:
-                self._readers.setdefault(each, []).append(run)
+            self._inputs[run] = [
+                source for source in dict.fromkeys(needs[run]) if source in needs or source in self._inputs
+            ]
+            for source in self._inputs[run]:
+                self._readers.setdefault(source, []).append(run)
         self._prioritise(new, cost or {})
         skipped: list[Finished] = []
         for run in new:
-            failed = next((each for each in self._inputs[run] if self._state(each) in (FAILED, SKIPPED)), None)
+            failed = next((source for source in self._inputs[run] if self._state(source) in (FAILED, SKIPPED)), None)
             if failed is not None:
                 skipped += self._skip(run, self._ended[failed].blame or failed)
                 continue
-            self._needs[run] = {each for each in self._inputs[run] if each not in self._ended}
+            self._needs[run] = {source for source in self._inputs[run] if source not in self._ended}
             if not self._needs[run] and run not in self._ended:
                 self._push(run)
         return skipped
@@ -105,7 +107,7 @@ class Scheduler:
             while self._ready[kind] and sum(self._kind(run) == kind for run in self._running) < slots:
                 *_, run = heapq.heappop(self._ready[kind])
                 self._running.add(run)
-                inputs = [self._tokens[each] for each in self._inputs[run] if each in self._tokens]
+                inputs = [self._tokens[source] for source in self._inputs[run] if source in self._tokens]
                 self._tokens[run] = self._start(run, inputs, partial(self._report, run))
         if not self._running:
             return []

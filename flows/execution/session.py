@@ -10,7 +10,7 @@ from flows.designs.plan import Plan
 from flows.execution.child import StageRunFailed, execute
 from flows.execution.devices import Devices
 from flows.execution.lease import lease_of, shared_leases
-from flows.execution.plan_file import keep_in_plan
+from flows.execution.plan_file import add_to_plan
 from flows.execution.protocols import Display
 from flows.execution.result import COMPUTED, Result
 from flows.execution.stopping import pause
@@ -51,7 +51,7 @@ class Session:
 
     def want(self, plan: Plan) -> None:
         """Add a plan's stage runs to plan.yaml and to what this flow computes."""
-        self.plan = keep_in_plan(self.root, plan, self.study)
+        self.plan = add_to_plan(self.root, plan, self.study)
         self.look_up(plan.runs())
         self.result.planned = sorted({*self.result.planned, *plan.runs()})
 

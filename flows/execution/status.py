@@ -99,8 +99,8 @@ def info_of(root: Path, name: str) -> dict[str, Any]:
 
 def _undefined(settings: Settings, run: str) -> str | None:
     """Why params.yaml does not say what a stage run, or one that it reads, is at this scale; None where it does."""
-    for each in Plan(settings.plan).closure([run]):
-        stage, _, name = each.partition("/")
+    for needed in Plan(settings.plan).closure([run]):
+        stage, _, name = needed.partition("/")
         try:
             settings.section(stage, name)
         except InputError as error:
@@ -160,7 +160,7 @@ def end_process(root: Path, name: str) -> None:
     stage, _, short = name.partition("/")
     lock = Paths(root, config.load(root).scale, stage, short).lock if short else root / ".locks" / f"{name}.lock"
     if locks.is_free(lock):
-        held = [each["run"] for each in claims(root)]
+        held = [claim["run"] for claim in claims(root)]
         raise InputError(f"{name}: nobody holds it" + (f", {nearest(name, held)}" if held else ""))
     holder = locks.holder(lock)
     process.end(holder, lock)

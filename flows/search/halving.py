@@ -26,7 +26,7 @@ class Halving:
 
     def __post_init__(self) -> None:
         where = "params.yaml: sweep.halving"
-        shares = [read_value(one) for one in self.fractions]
+        shares = [read_value(fraction) for fraction in self.fractions]
         if not shares or any(isinstance(share, str) or not 0 < share <= 1 for share in shares):
             raise InputError(f"{where}.fractions: {self.fractions}: shares above 0 and at most 1, such as 1of9")
         if shares != sorted(set(shares)) or shares[-1] != 1:

@@ -78,12 +78,12 @@ def importances_of(study: "optuna.Study") -> dict[str, float]:
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
     """The Pareto front of accuracy and hours: designs than which none is both as good and cheaper, cheapest first."""
-    found: list[Trial] = []
+    pareto: list[Trial] = []
     known = [trial for trial in trials if trial.value is not None and trial.hours is not None]
     for trial in sorted(known, key=lambda t: (t.hours or 0.0, -t.scored, t.number)):
-        if not found or trial.scored > found[-1].scored:
-            found.append(trial)
-    return found
+        if not pareto or trial.scored > pareto[-1].scored:
+            pareto.append(trial)
+    return pareto
 
 
 def rows_of(trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -291,5 +291,5 @@ def cache_folder(repo: "Repo") -> Path:
 
 def used_objects(repo: "Repo") -> set[str]:
     """Names of the objects that this working tree's outputs are, without the members of folders."""
-    used = (getattr(each, "hash_info", each) for several in repo.used_objs().values() for each in several)
-    return {each.value for each in used}
+    used = (getattr(entry, "hash_info", entry) for several in repo.used_objs().values() for entry in several)
+    return {entry.value for entry in used}

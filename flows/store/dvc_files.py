@@ -55,8 +55,8 @@ def _uses(who: Mapping[str, Any]) -> bool:
         return False
     except psutil.Error:
         return True  # another user's: it cannot be seen what it is
-    given = who["cmd"].split(" ")[1:]
-    return not given or " ".join(alive).split(" ")[-len(given) :] == given
+    arguments = who["cmd"].split(" ")[1:]
+    return not arguments or " ".join(alive).split(" ")[-len(arguments) :] == arguments
 
 
 def parse_lock(text: str, path: Path) -> dict[str, Entry]:

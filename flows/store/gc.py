@@ -81,7 +81,7 @@ def find_waste(root: Path, cache: bool = False) -> Waste:
 def remove(root: Path, waste: Waste, cache: bool = False) -> None:
     """Remove it, but for what a flow has begun to use since it was found: its user was asked in between."""
     still = find_waste(root).folders
-    for folder in (root / each for each in waste.folders if each in still):
+    for folder in (root / folder_name for folder_name in waste.folders if folder_name in still):
         with contextlib.suppress(Timeout), FileLock(_stage_run(root, folder).lock, timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
     if cache:

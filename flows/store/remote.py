@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 _PAUSES_S = (1.0, 5.0)  # before the second and the third attempt
-_LIST = Path(".work") / "push-owed.json"
+_LIST = Path(".work") / "to-push.json"
+_OLD_LIST = Path(".work") / "push-owed.json"  # its name until November 2026: read as long as it is there
 
 
 class RemoteDown(RuntimeError):
@@ -104,7 +105,9 @@ class Remote:
             self._write([*self._listed(), run])
 
     def _listed(self) -> list[str]:
-        path = self.root / _LIST
+        return [run for path in (_OLD_LIST, _LIST) for run in self._read(self.root / path)]
+
+    def _read(self, path: Path) -> list[str]:
         if not path.exists():
             return []
         # A damaged list is made anew: pushing what the remote has already costs nothing.
@@ -116,10 +119,11 @@ class Remote:
             write_json(self.root / _LIST, list(dict.fromkeys(runs)))
         else:
             (self.root / _LIST).unlink(missing_ok=True)
+        (self.root / _OLD_LIST).unlink(missing_ok=True)
 
     def _list_lock(self) -> contextlib.AbstractContextManager[None]:
         """Held while the list changes: stage runs that end at the same time all write into it."""
-        return locks.hold(self.root / ".locks" / "push-owed.lock", "note what the DVC remote lacks", self._warn)
+        return locks.hold(self.root / ".locks" / "to-push.lock", "note what the DVC remote lacks", self._warn)
 
 
 @contextlib.contextmanager

@@ -45,8 +45,8 @@ def batch(
         sizes.append((height, width))
     shape = (side, side) if side else tuple(max(s[k] for s in sizes) for k in range(2))
     out = np.full((len(made), 3, *shape), fill, np.float32)
-    for row, one in zip(out, made, strict=True):
-        row[:, : one.shape[0], : one.shape[1]] = one.transpose(2, 0, 1)
+    for row, picture in zip(out, made, strict=True):
+        row[:, : picture.shape[0], : picture.shape[1]] = picture.transpose(2, 0, 1)
     return torch.from_numpy(out), sizes
 
 

@@ -40,7 +40,7 @@ class Segmenter:
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each picture (masks (n, h, w) bool, scores (n,) in 0..1) of its boxes (n, 4) in pixels."""
         empty = [(np.zeros((0, *p.shape[:2]), bool), np.zeros(0)) for p in pictures]
-        asked = [k for k, one in enumerate(boxes) if len(one)]
+        asked = [k for k, own in enumerate(boxes) if len(own)]
         if not asked:
             return empty
         chosen = [pictures[k] for k in asked]

@@ -165,23 +165,23 @@ class SampleEncoder:
     def encode_all(self, conversations: Sequence[Conversation]) -> list[EncodedSample]:
         """All conversations, with every distinct text tokenised once and in one call."""
         self._remember(conversations)
-        return [self.encode(each) for each in conversations]
+        return [self.encode(conversation) for conversation in conversations]
 
     def sift(self, conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[SampleFault]]:
         """What `encode` takes, and the faults of the rest. A fault costs its turn where turns are isolated."""
         self._remember(conversations)
         kept, faults = [], []
-        for each in conversations:
-            parts = [(turn,) for turn in each.turns] if self.isolate else [each.turns]
+        for conversation in conversations:
+            parts = [(turn,) for turn in conversation.turns] if self.isolate else [conversation.turns]
             good: list[tuple[str, str]] = []
             for part in parts:
                 try:
-                    self.encode(replace(each, turns=part))
+                    self.encode(replace(conversation, turns=part))
                     good += part
                 except SampleFault as fault:
                     faults.append(fault)
             if good:
-                kept.append(replace(each, turns=tuple(good)))
+                kept.append(replace(conversation, turns=tuple(good)))
         return kept, faults
 
     def _remember(self, conversations: Iterable[Conversation]) -> None:

@@ -43,8 +43,8 @@ class _Adapted(torch.autograd.Function):
     def forward(ctx, x, dropped, weight, bias, a, b, scaling):
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, a, b = (each.to(dtype) for each in (x, weight, a, b))
-            dropped, bias = (each if each is None else each.to(dtype) for each in (dropped, bias))
+            x, weight, a, b = (tensor.to(dtype) for tensor in (x, weight, a, b))
+            dropped, bias = (tensor if tensor is None else tensor.to(dtype) for tensor in (dropped, bias))
         with torch.autocast(x.device.type, enabled=False):
             seen = x if dropped is None else dropped
             low = seen @ a.T

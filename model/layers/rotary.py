@@ -32,7 +32,7 @@ def rotate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Of queries and keys (n, heads, L, d) by cos and sin (n or 1, L, d), whose halves are equal."""
     half = q.shape[-1] // 2
-    cos, sin = (each[..., :half].unsqueeze(unsqueeze_dim).to(q.dtype) for each in (cos, sin))
+    cos, sin = (table[..., :half].unsqueeze(unsqueeze_dim).to(q.dtype) for table in (cos, sin))
     return _Rotated.apply(q, cos, sin), _Rotated.apply(k, cos, sin)
 
 

@@ -98,17 +98,17 @@ def labels(views: Views, names: np.ndarray, colors: np.ndarray, categories: int,
 
     by_patch = _patches(body, grid, k)
     counts = np.stack([(by_patch == i).sum(-1) for i in range(names.shape[1])], -1)
-    owner = np.where(counts.max(-1) > 0, counts.argmax(-1), -1)  # (n, g * g)
+    largest = np.where(counts.max(-1) > 0, counts.argmax(-1), -1)  # (n, g * g)
     first = np.arange(n)[:, None]
     side = views.images.shape[1]
     centers = (np.arange(grid) + 0.5) * side / grid
     x, y = np.tile(centers, grid), np.repeat(centers, grid)
-    box = (views.boxes[first, owner] - np.stack([x, y, x, y], -1)) / side
+    box = (views.boxes[first, largest] - np.stack([x, y, x, y], -1)) / side
     return Labels(
         name=torch.from_numpy(_patches(name, grid, k).reshape(n * grid * grid, -1).astype(np.int64)),
         point=torch.from_numpy(_patches(point, grid, k).reshape(n * grid * grid, k * k, 3)),
-        color=torch.from_numpy(np.where(owner >= 0, colors[first, owner], -1).reshape(-1).astype(np.int64)),
-        box=torch.from_numpy(np.where(owner[..., None] >= 0, box, 0).reshape(-1, 4).astype(np.float32)),
+        color=torch.from_numpy(np.where(largest >= 0, colors[first, largest], -1).reshape(-1).astype(np.int64)),
+        box=torch.from_numpy(np.where(largest[..., None] >= 0, box, 0).reshape(-1, 4).astype(np.float32)),
     )
 
 

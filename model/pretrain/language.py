@@ -197,9 +197,9 @@ class Packer:
             words = [word for part in parts for word in part]
             strengths /= len(words) ** 0.5
             if blur:
-                near = [word for part in sets[rng.integers(len(sets))] for word in self._words(part)]
-                words += near
-                strengths = np.append(strengths, rng.uniform(0, 0.6 * blur, len(near)) / len(near) ** 0.5)
+                related = [word for part in sets[rng.integers(len(sets))] for word in self._words(part)]
+                words += related
+                strengths = np.append(strengths, rng.uniform(0, 0.6 * blur, len(related)) / len(related) ** 0.5)
             slots.append((words, strengths.tolist()))
         return slots
 
@@ -249,8 +249,8 @@ def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     with mixed_precision("cpu"):
         logits = model.lm_head(hidden_states(model, batch)[chosen])
     weights = batch.weights[chosen]
-    each = F.cross_entropy(logits.float(), batch.targets[chosen], reduction="none")
-    return (each * weights).sum() / weights.sum()
+    losses = F.cross_entropy(logits.float(), batch.targets[chosen], reduction="none")
+    return (losses * weights).sum() / weights.sum()
 
 
 @torch.no_grad()

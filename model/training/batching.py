@@ -77,8 +77,8 @@ class GroupedBatches(torch.utils.data.Sampler[list[int]]):
         """Global batches of samples of similar size."""
         batches, window = [], self.WINDOW * self.global_batch
         for start in range(0, len(order), window):
-            near = sorted(order[start : start + window], key=lambda index: self.sizes[index])
-            batches += [near[at : at + self.global_batch] for at in range(0, len(near), self.global_batch)]
+            alike = sorted(order[start : start + window], key=lambda index: self.sizes[index])
+            batches += [alike[at : at + self.global_batch] for at in range(0, len(alike), self.global_batch)]
         return batches
 
     def _dealt(self, batches: Sequence[list[int]], rng: np.random.Generator) -> Iterator[list[int]]:
@@ -133,7 +133,7 @@ class ShardedBatches(GroupedBatches):
         windows = self._windows(rng)
         left: dict[object, list[int]] = {group: [] for group in self.by_group}
         for number, members in enumerate(windows):
-            self.upcoming(index for near in (*left.values(), *windows[number : number + 2]) for index in near)
+            self.upcoming(index for window in (*left.values(), *windows[number : number + 2]) for index in window)
             batches, last = [], number == len(windows) - 1
             for group, waiting in left.items():
                 order = waiting + [index for index in members if self.groups[index] == group]

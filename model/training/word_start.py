@@ -83,7 +83,7 @@ def start(
     means, patches = [], None
     with torch.no_grad():
         for features in batches:
-            unit = connector.unit(mix_channels([each.float() for each in features], grid))
+            unit = connector.unit(mix_channels([feature.float() for feature in features], grid))
             means.append(unit.mean(1))
             patches = unit.flatten(0, 1) if patches is None else patches
         detectors = detect(torch.cat(means), *presence(texts))

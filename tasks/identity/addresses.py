@@ -23,10 +23,11 @@ def masked(text: object) -> str:
 
 def _own_secrets() -> list[str]:
     """Passwords of the environment, as they stand there and decoded; the longest first."""
-    found = {os.environ.get(name, "") for name in SECRETS}
+    secrets = {os.environ.get(name, "") for name in SECRETS}
     for name in VARIABLES:
         user = _USER.search(os.environ.get(name, ""))
         if user:
             password = user.group(2).partition(":")[2]
-            found |= {password, unquote(password)}
-    return sorted((one for one in found if len(one) > 3), key=len, reverse=True)  # shorter ones are parts of words
+            secrets |= {password, unquote(password)}
+    # Shorter ones are parts of words.
+    return sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True)

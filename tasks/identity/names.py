@@ -41,5 +41,5 @@ def _values(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for slot, value in entry.items():
         if slot not in _NOT_READ_BY_DVC:
             yield from (
-                (slot, each) for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)
+                (slot, text) for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
             )

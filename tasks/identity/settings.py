@@ -78,18 +78,18 @@ class Settings:
             raise InputError(f"{where}: there is no such section; add it with this stage's parameters")
         section = dict(by_scale[self.scale])
         if set(section) <= {"common", "each"} and "each" in section:
-            each = keys(section["each"], f"{where}.each")
+            own_sections = keys(section["each"], f"{where}.each")
             if own := self._own_params(stage, name):
-                if name in each:
+                if name in own_sections:
                     raise InputError(f"{where}.each.{name}: its card has params too; keep one of them")
-                each = {name: own}
-            if name not in each:
-                others = [one for one in SCALES if name in ((by_scale.get(one) or {}).get("each") or {})]
+                own_sections = {name: own}
+            if name not in own_sections:
+                others = [scale for scale in SCALES if name in ((by_scale.get(scale) or {}).get("each") or {})]
                 if others:
-                    known = ", ".join(each)
+                    known = ", ".join(own_sections)
                     raise InputError(f"{where}.each: no key {name!r}, which {others[0]} scale has; here: {known}")
-                raise InputError(f"{where}.each: no key {name!r}, {nearest(name, each)}")
-            own = keys(each[name], f"{where}.each.{name}")
+                raise InputError(f"{where}.each: no key {name!r}, {nearest(name, own_sections)}")
+            own = keys(own_sections[name], f"{where}.each.{name}")
             section = {**keys(section.get("common"), f"{where}.common"), **own}
         overrides = (self.entry(stage, name).get("parts") or {}).get("set") or {}
         for key in overrides:

@@ -145,9 +145,9 @@ def _words(seed: int) -> Iterator[str]:
     from data_registry.text.passages import passage
 
     for index in range(_TOKENIZER_PASSAGES):
-        told = passage((seed, _TOKENIZER, index))
-        yield told.description
-        yield from (f"{turn.question}\n\n{turn.answer}" for turn in told.talk)
+        imagined = passage((seed, _TOKENIZER, index))
+        yield imagined.description
+        yield from (f"{turn.question}\n\n{turn.answer}" for turn in imagined.talk)
     for word in WORDS:
         # Often enough to become a token of its own in both forms, whatever the passages hold.
         yield from [f" {word}"] * 40

@@ -48,12 +48,12 @@ def weights_file(params: Params) -> Path:
     """
     where = f"params.yaml: foundation: {params.package} {params.version}"
     try:
-        found = metadata.distribution(params.package)
+        package = metadata.distribution(params.package)
     except metadata.PackageNotFoundError:
         raise InputError(f"{where} is not installed; `make small` installs the packages of the small scale") from None
-    if found.version != params.version:
-        raise InputError(f"{where}: version {found.version} is installed; `make small` installs the pinned one")
-    file = Path(str(found.locate_file(params.file)))
+    if package.version != params.version:
+        raise InputError(f"{where}: version {package.version} is installed; `make small` installs the pinned one")
+    file = Path(str(package.locate_file(params.file)))
     if not file.is_file():
         raise InputError(f"{file}: not in {params.package} {params.version}; correct `file` in params.yaml: foundation")
     with file.open("rb") as content:

@@ -91,18 +91,18 @@ class Annotators:
         drops: list[Counter[str]] = [Counter() for _ in pictures]
         tags = self.tagger(pictures, self.tags.least, self.tags.most)
         boxes = self.detector(pictures, tags, rules.box_score, rules.text_score)
-        found = [
-            detections.select([Detection(b.name, b.score, b.box) for b in one], rules, count)
-            for one, count in zip(boxes, drops, strict=True)
+        selected = [
+            detections.select([Detection(b.name, b.score, b.box) for b in detected], rules, count)
+            for detected, count in zip(boxes, drops, strict=True)
         ]
-        masks = self.segmenter(pictures, [_boxes(one) for one in found])
+        masks = self.segmenter(pictures, [_boxes(detected) for detected in selected])
         depth = self.depth(pictures)
         annotated = []
-        for number, key, picture, asked, one, (mask, scores), (metres, K), count in zip(
-            numbers, keys, pictures, tags, found, masks, depth, drops, strict=True
+        for number, key, picture, asked, detected, (mask, scores), (metres, K), count in zip(
+            numbers, keys, pictures, tags, selected, masks, depth, drops, strict=True
         ):
             masked = [
-                Detection(d.name, d.score, d.box, m, float(s)) for d, m, s in zip(one, mask, scores, strict=True)
+                Detection(d.name, d.score, d.box, m, float(s)) for d, m, s in zip(detected, mask, scores, strict=True)
             ]  # fmt: skip
             space = scenes.place(masked, metres, K, self.filters, seed=self.seed)
             size = picture.shape[1], picture.shape[0]
@@ -117,14 +117,14 @@ class Annotators:
         """A pose for every object that has a place and, by its name, a front; the others need none."""
         asked = [
             k
-            for k, one in enumerate(space.objects)
-            if one.fault is None and one.detection.name in self.tags.fronts
+            for k, thing in enumerate(space.objects)
+            if thing.fault is None and thing.detection.name in self.tags.fronts
         ]  # fmt: skip
         crops = self.pose.crops(picture, [np.array(detections.extent(space.objects[k].detection.shape)) for k in asked])
-        found: list[pose_bins.Pose | None] = [None] * len(space.objects)
-        for k, one in zip(asked, pose_bins.decode(self.pose(crops)), strict=True):
-            found[k] = one
-        return found
+        poses: list[pose_bins.Pose | None] = [None] * len(space.objects)
+        for k, decoded in zip(asked, pose_bins.decode(self.pose(crops)), strict=True):
+            poses[k] = decoded
+        return poses
 
 
 def load(
@@ -156,5 +156,5 @@ def _place(network: Network) -> tuple[str, dict[str, Any]]:
     return network.repo, {"revision": network.revision, "trust_remote_code": False}
 
 
-def _boxes(found: Sequence[Detection]) -> np.ndarray:
-    return np.array([one.box for one in found]).reshape(-1, 4)
+def _boxes(detected: Sequence[Detection]) -> np.ndarray:
+    return np.array([detection.box for detection in detected]).reshape(-1, 4)

@@ -47,21 +47,21 @@ class Place:
 
 def place(runtime: dict[str, Any], name: str, stream: bool = False) -> Place:
     """From `runtime.data.<name>` of params.yaml; `stream`: its pictures are shards on S3."""
-    given = (runtime.get("data") or {}).get(name) or {}
+    entry = (runtime.get("data") or {}).get(name) or {}
     where = f"params.yaml: runtime.data.{name}"
-    if not given.get("pictures"):
+    if not entry.get("pictures"):
         raise InputError(f"{where}.pictures: missing; say where the given data set's pictures lie")
-    if bool(given.get("conversations")) == bool(given.get("annotations")):
+    if bool(entry.get("conversations")) == bool(entry.get("annotations")):
         raise InputError(
             f"{where}: needs either conversations (LLaVA's JSON) or annotations (Omni3D's JSON, from which the "
             "conversations are made)"
         )
-    paths = {key: Path(given[key]).expanduser() if given.get(key) else None for key in ("conversations", "annotations")}
-    pictures = streams.address(runtime, "data", name) if stream else Path(given["pictures"]).expanduser()
-    found = Place(pictures, **paths)
-    if not found.file.is_file():
-        raise InputError(f"{found.file}: no such file; {where} names it")
-    return found
+    paths = {key: Path(entry[key]).expanduser() if entry.get(key) else None for key in ("conversations", "annotations")}
+    pictures = streams.address(runtime, "data", name) if stream else Path(entry["pictures"]).expanduser()
+    source = Place(pictures, **paths)
+    if not source.file.is_file():
+        raise InputError(f"{source.file}: no such file; {where} names it")
+    return source
 
 
 def convert(
@@ -127,8 +127,8 @@ def match(
 def _check(source: Place, digests: Iterable[str], given: str, key: str) -> None:
     with source.file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    for each in digests:
-        digest.update(bytes.fromhex(each))
+    for picture_digest in digests:
+        digest.update(bytes.fromhex(picture_digest))
     if digest.hexdigest() != given:
         raise InputError(
             f"params.yaml: {key}: is {given!r}, but {source.file} and its pictures have {digest.hexdigest()}; "

@@ -11,13 +11,13 @@ PACKAGES = ("torch", "transformers", "peft", "deepspeed", "numpy")  # whose vers
 
 def environment() -> dict[str, str | int]:
     """The machine, and the versions of what computes on it; nothing is imported for it."""
-    found: dict[str, str | int] = dict(machine())
+    facts: dict[str, str | int] = dict(machine())
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            facts[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            facts[package] = "not installed"
+    return facts
 
 
 def machine() -> dict[str, str | int]:

@@ -121,7 +121,8 @@ def main(
     """
     argv = sys.argv[1:] if argv is None else argv
     if ranks.launched():
-        argv = [each for each in argv if not each.startswith("--local_rank=")]  # DeepSpeed's launcher adds it
+        # DeepSpeed's launcher adds it.
+        argv = [argument for argument in argv if not argument.startswith("--local_rank=")]
     if len(argv) != 1 or argv[0] in ("-h", "--help"):
         print(f"usage: python -m tasks.{stage} NAME   (a stage run of plan.yaml)", file=sys.stderr)
         raise SystemExit(0 if argv in (["-h"], ["--help"]) else EXIT_INPUT)

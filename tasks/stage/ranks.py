@@ -126,11 +126,11 @@ def outcome(codes: Iterable[int]) -> int:
 
     What ends one ends the others too: by a broken connection (1), or by SIGTERM from the launcher.
     """
-    found = set(codes)
-    known = sorted(code for code in found if code > 1)
+    distinct = set(codes)
+    known = sorted(code for code in distinct if code > 1)
     if known:
         return known[0]
-    killed = sorted(code for code in found if code < 0 and (code != -signal.SIGTERM or len(found) == 1))
+    killed = sorted(code for code in distinct if code < 0 and (code != -signal.SIGTERM or len(distinct) == 1))
     if killed:
         print(f"error: a process of this stage run was killed by {signal.Signals(-killed[0]).name}", file=sys.stderr)
         return EXIT_PASSING

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def batches(
     run: "StageRun", params: "TrainParams", samples: "Sequence[EncodedSample]", ahead: Callable[[Iterable[str]], None]
 ) -> "GroupedBatches | None":
-    """The order of a training with `shard_window`; None without, for its usual order. `ahead` as for `near`."""
+    """The order of a training with `shard_window`; None without. `ahead` as for `in_shard_windows`."""
     if not params.shard_window or not samples:  # the training says that there are none
         return None
     from model.training.batching import GroupedBatches, cut_global_batch
@@ -25,10 +25,10 @@ def batches(
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     micro, _ = cut_global_batch(params.global_batch, machine_of(run).per_device_batch, devices)
     plain = GroupedBatches.of(samples, params.global_batch, micro, run.seed)
-    return near(run, params, plain, [sample.image for sample in samples], ahead)
+    return in_shard_windows(run, params, plain, [sample.image for sample in samples], ahead)
 
 
-def near(
+def in_shard_windows(
     run: "StageRun",
     params: "TrainParams",
     plain: "GroupedBatches",

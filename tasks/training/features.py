@@ -150,7 +150,7 @@ def _place(
     encoder: VisionEncoder, folder: Path, scenes: Path | Sequence[Path], bf16: bool, size: int, cache: Path
 ) -> Path:
     resized = {"size": size} if size != encoder.spec.image_size else {}
-    contents = [manifest.read_manifest(one)["content"] for one in _several(scenes)]
+    contents = [manifest.read_manifest(scene_set)["content"] for scene_set in _several(scenes)]
     key = manifest.digest_of(
         {
             "version": _VERSION,

@@ -26,7 +26,7 @@ def fit(
     model: "SpatialLLMForConditionalGeneration",
     tokenizer,
     images: "CachedImages | LiveImages | None",
-    found: "Sequence[Conversation]",
+    conversations: "Sequence[Conversation]",
     template: str,
 ) -> dict[str, Any]:
     """Train what has gradients on conversations; without `images` the same conversations go blind. Returns metrics."""
@@ -37,12 +37,13 @@ def fit(
 
     encoder = sample_encoder(model, tokenizer, template, params.max_length, params.isolate_turns)
     counting = params.faults == "count"
-    found, faults = encoder.sift(found) if counting else (found, [])
+    conversations, faults = encoder.sift(conversations) if counting else (conversations, [])
     if params.isolate_turns:
-        found = regroup(found, params.turns)  # before images go, so that a blind design sees the same rows
+        # Before images go, so that a blind design sees the same rows.
+        conversations = regroup(conversations, params.turns)
     if images is None:
-        found = [dataclasses.replace(each, image=None) for each in found]
-    samples = encoder.encode_all(found)
+        conversations = [dataclasses.replace(conversation, image=None) for conversation in conversations]
+    samples = encoder.encode_all(conversations)
     if images is not None:
         showing: dict[str, list[str]] = defaultdict(list)
         for sample in samples:

@@ -40,9 +40,9 @@ def machine_of(run: StageRun, zero_stage: int = 0) -> "Machine":
 
 def _batch_per_device(run: StageRun) -> int:
     """Most rows of a forward pass; at small scale on a GPU what its memory holds, since few leave it nothing to do."""
-    given = run.runtime.get("batch_per_device")
-    if given is not None:
-        return int(given)
+    rows = run.runtime.get("batch_per_device")
+    if rows is not None:
+        return int(rows)
     device = device_of(run.runtime)
     if run.scale != "small" or not device.startswith("cuda"):
         return ROWS

@@ -32,7 +32,7 @@ def read_conversations(
     """
     from model.conversations.samples import Conversation
 
-    found = []
+    kept = []
     mixed, where = mixed or {}, f"params.yaml: {run.stage}.{run.scale}.mix"
     mix.check(mixed, [folder.name for folder in folders(run, "data")], where)
     for folder in folders(run, "data"):
@@ -40,9 +40,9 @@ def read_conversations(
         taken = _taken(run, folder.name, conversations.ids(path), fraction, mixed)
         for record, wanted in zip(conversations.read(path), taken, strict=True):
             if wanted:
-                found.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
+                kept.append(Conversation.from_llava(record["id"], record["image"], record["conversations"]))
         run.recorder.dataset(folder.name, manifest.read_manifest(folder)["content"], int(sum(taken)))
-    return found
+    return kept
 
 
 def _taken(
@@ -64,7 +64,7 @@ def _chance(id: str) -> float:
     return int.from_bytes(hashlib.sha256(id.encode()).digest()[:8]) / 2**64
 
 
-def regroup(found: "Iterable[Conversation]", turns: int) -> "list[Conversation]":
+def regroup(conversations: "Iterable[Conversation]", turns: int) -> "list[Conversation]":
     """Conversations with `turns` turns each, as far as their image has them; for isolated turns only.
 
     Turns that do not see each other may share a row whatever sample they came from, and an image is then computed
@@ -73,7 +73,7 @@ def regroup(found: "Iterable[Conversation]", turns: int) -> "list[Conversation]"
     from model.conversations.samples import Conversation
 
     by_image: dict[str | None, list[tuple[str, tuple[str, str]]]] = defaultdict(list)
-    for conversation in found:
+    for conversation in conversations:
         by_image[conversation.image] += [(conversation.id, turn) for turn in conversation.turns]
     rows = []
     for image, all_turns in by_image.items():

@@ -51,4 +51,6 @@ class TrainParams:
         """The part that the model's training knows."""
         from model.training.recipe import Recipe
 
-        return Recipe(**{each.name: getattr(self, each.name) for each in fields(Recipe) if hasattr(self, each.name)})
+        return Recipe(
+            **{field_.name: getattr(self, field_.name) for field_ in fields(Recipe) if hasattr(self, field_.name)}
+        )

@@ -64,7 +64,7 @@ def probe(a: np.ndarray, fit: Objects, b: np.ndarray, held: Objects) -> dict[str
     names = np.array(categories)[ridge(a, fit.name[:, None] == np.array(categories), b).argmax(1)]
     turned = ~np.isnan(fit.azimuth), ~np.isnan(held.azimuth)
     azimuth = {}
-    if all(each.any() for each in turned):  # indoor scenes may hold no object with a front
+    if all(mask.any() for mask in turned):  # indoor scenes may hold no object with a front
         angle = fit.azimuth[turned[0]]
         x, y = ridge(a[turned[0]], np.stack([np.cos(angle), np.sin(angle)], 1), b[turned[1]]).T
         error = np.arctan2(y, x) - held.azimuth[turned[1]]

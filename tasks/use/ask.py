@@ -90,12 +90,12 @@ def answer(root: Path, design: str, image: Path, question: str) -> str:
     """What a design of this repository answers, as text for the terminal: with options, each with its probability."""
     from tasks.identity import settings
 
-    found = settings.load(root)
-    folder = root / "runs" / found.scale / "instruct" / design
-    given = ask(folder, image, question, machine.device_of(found.runtime))
-    if not given.options:
-        return given.text
-    lines = [given.text]
-    for letter, option, probability in zip(LETTERS, given.options, given.probabilities, strict=False):
+    config = settings.load(root)
+    folder = root / "runs" / config.scale / "instruct" / design
+    reply = ask(folder, image, question, machine.device_of(config.runtime))
+    if not reply.options:
+        return reply.text
+    lines = [reply.text]
+    for letter, option, probability in zip(LETTERS, reply.options, reply.probabilities, strict=False):
         lines.append(f"  {letter}. {option}: {probability:.0%}")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from data_registry.errors import InputError
 from flows.designs.design import choose
 from flows.designs.plan import plan_of
 from flows.execution.devices import CPU, GPU, Devices
-from flows.execution.estimate import outlook
+from flows.execution.estimate import estimate
 from tasks.identity import settings
 from tasks.stages import STAGES
 
@@ -92,7 +92,7 @@ def test_plan_flow_status_and_dvc_know_it(audited):
     plan = plan_of(choose([1]))
     assert plan.runs()[-1] == run
     assert plan.needs(run) == [f"score/{DESIGN}"]
-    assert outlook(audited.root, choose([1])).seconds[run] == 2
+    assert estimate(audited.root, choose([1])).seconds[run] == 2
     assert Devices(audited.root, {"gpus": 1, "gpus_per_run": 1}).kind(run) == GPU
     assert Devices(audited.root, {}).kind(run) == CPU
 
@@ -111,6 +111,6 @@ def test_its_parameters_are_checked_before_anything_runs(audited):
     audited.set_params(params)
     settings.load(audited.root)
     with pytest.raises(InputError, match=r"params\.yaml: audit\.tiny\.threshold: 2\.0: must be from 0 to 1"):
-        outlook(audited.root, choose([1]))
+        estimate(audited.root, choose([1]))
     assert "audit.tiny.threshold" in audited.spatialllm("run", DESIGN, code=2)
     assert audited.executed == []

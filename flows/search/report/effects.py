@@ -70,7 +70,7 @@ def effects(designs: Sequence[Choices], values: Sequence[float], order: Mapping[
     needed = 1 + sum(len(choices) - 1 for choices in table.levels.values())
     if not table.levels or table.variance <= 1e-12 or len(table.values) <= needed:
         return {"explained": None, "parts": [], "pairs": []}
-    pairs = [_pair(table, one, two) for one, two in itertools.combinations(table.levels, 2)]
+    pairs = [_pair(table, first, second) for first, second in itertools.combinations(table.levels, 2)]
     return {
         "explained": 1 - table.unexplained(table.matrix()) / table.variance,
         "parts": [asdict(part) for part in sorted(_parts(table), key=lambda part: -part.share)],

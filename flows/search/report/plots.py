@@ -98,13 +98,13 @@ def _slices(scored: Sequence[Trial], space: "Space") -> "Figure":
     from optuna.visualization.matplotlib import plot_slice
 
     drawn = plot_slice(_study(scored, space), target_name=_ACCURACY)
-    each: list[Any] = [drawn] if hasattr(drawn, "figure") else list(drawn)
-    for axes in each:
+    panels: list[Any] = [drawn] if hasattr(drawn, "figure") else list(drawn)
+    for axes in panels:
         spelled = [label.get_text().strip("'") for label in axes.get_xticklabels()]  # Optuna prints them as in Python
         axes.set_xticks(axes.get_xticks(), spelled, rotation=35, ha="right", rotation_mode="anchor")
-    figure = each[0].figure
+    figure = panels[0].figure
     figure.suptitle("Slices")
-    figure.set_size_inches(3.2 * len(each) + 1, 4.8)
+    figure.set_size_inches(3.2 * len(panels) + 1, 4.8)
     return figure
 
 

@@ -65,7 +65,9 @@ class PrefixSampler(BaseSampler):
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
         choices = self._choices.values()
-        self._surrogate = Surrogate([similarity(one) for one in choices], seed, [parts(one) for one in choices])
+        self._surrogate = Surrogate(
+            [similarity(options) for options in choices], seed, [parts(options) for options in choices]
+        )
 
     def infer_relative_search_space(self, study: "Study", trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All dimensions of the space at once."""
@@ -119,12 +121,12 @@ class PrefixSampler(BaseSampler):
         unseen = [design for design in self._designs if design not in seen]
         if len(unseen) <= _CANDIDATES:
             return unseen
-        near: list[Design] = []
+        neighbours: list[Design] = []
         for best in sorted(scored, key=scored.__getitem__, reverse=True)[:4]:
             code = self._coded(best)
-            near += [d for d in unseen if sum(a != b for a, b in zip(self._coded(d), code, strict=True)) == 1]
+            neighbours += [d for d in unseen if sum(a != b for a, b in zip(self._coded(d), code, strict=True)) == 1]
         drawn = self._rng.choice(len(unseen), _CANDIDATES, replace=False)
-        return list(dict.fromkeys([*near[: _CANDIDATES // 2], *(unseen[i] for i in drawn)]))[:_CANDIDATES]
+        return list(dict.fromkeys([*neighbours[: _CANDIDATES // 2], *(unseen[i] for i in drawn)]))[:_CANDIDATES]
 
     def _gain(
         self,

@@ -70,8 +70,8 @@ class Surrogate:
         """
         mean, spread = _scale(values)
         weights, means, deviations = [], [], []
-        for weight, one, both, targets in self._sets(seen, (values - mean) / spread, waiting):
-            m, covariance = self._posterior(one, both, targets, asked)
+        for weight, index, both, targets in self._sets(seen, (values - mean) / spread, waiting):
+            m, covariance = self._posterior(index, both, targets, asked)
             weights.append(weight)
             means.append(m * spread + mean)
             deviations.append(np.sqrt(np.maximum(np.diag(covariance), 1e-12)) * spread)
@@ -93,8 +93,8 @@ class Surrogate:
         mean, spread = _scale(values)
         chance = np.zeros(len(asked))
         sets = self._sets(seen, (values - mean) / spread, waiting)
-        for weight, one, both, targets in sets:
-            m, covariance = self._posterior(one, both, targets, asked)
+        for weight, index, both, targets in sets:
+            m, covariance = self._posterior(index, both, targets, asked)
             factor = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(asked)))
             drawn = m[:, None] + factor @ rng.standard_normal((len(asked), _DRAWN))
             chance += weight * np.bincount(drawn.argmax(0), minlength=len(asked)) / _DRAWN
@@ -109,9 +109,9 @@ class Surrogate:
         weight = weight[best] / weight[best].sum()
         both = np.concatenate([seen, waiting])
         sets = []
-        for share, one in zip(weight, best, strict=True):
-            expected = self._posterior(one, seen, scaled, waiting)[0] if len(waiting) else np.empty(0)
-            sets.append((float(share), int(one), both, np.concatenate([scaled, expected])))
+        for share, index in zip(weight, best, strict=True):
+            expected = self._posterior(index, seen, scaled, waiting)[0] if len(waiting) else np.empty(0)
+            sets.append((float(share), int(index), both, np.concatenate([scaled, expected])))
         return sets
 
     def _evidence(self, seen: np.ndarray, scaled: np.ndarray) -> np.ndarray:
@@ -130,34 +130,34 @@ class Surrogate:
         return likelihood / likelihood.sum()
 
     def _posterior(
-        self, one: int, seen: np.ndarray, targets: np.ndarray, asked: np.ndarray
+        self, index: int, seen: np.ndarray, targets: np.ndarray, asked: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean (m,) and covariance (m, m) of the asked designs under one parameter set."""
-        prior = self._covariance(one, asked, asked)
+        prior = self._covariance(index, asked, asked)
         if not len(seen):
-            expected = self._expected(one, asked)
+            expected = self._expected(index, asked)
             return expected - expected.mean(), prior
-        covariance = self._covariance(one, seen, seen) + self._noise[one] * np.eye(len(seen))
-        cross = self._covariance(one, seen, asked)
-        rest = targets - self._expected(one, seen)
+        covariance = self._covariance(index, seen, seen) + self._noise[index] * np.eye(len(seen))
+        cross = self._covariance(index, seen, asked)
+        rest = targets - self._expected(index, seen)
         solved = np.linalg.solve(covariance, np.column_stack([rest - rest.mean(), cross]))
-        mean = self._expected(one, asked) + rest.mean() + cross.T @ solved[:, 0]
+        mean = self._expected(index, asked) + rest.mean() + cross.T @ solved[:, 0]
         return mean, prior - cross.T @ solved[:, 1:]
 
-    def _expected(self, one: int, designs: np.ndarray) -> np.ndarray:
+    def _expected(self, index: int, designs: np.ndarray) -> np.ndarray:
         """What the parts of designs let expect before anything is known, (n,), up to a constant."""
-        scale = self._gain[one] * np.sqrt(self._weight[one])
+        scale = self._gain[index] * np.sqrt(self._weight[index])
         return sum((scale[d] * parts[designs[:, d]] for d, parts in enumerate(self._parts)), np.zeros(len(designs)))
 
-    def _covariance(self, one: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _covariance(self, index: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         single = np.zeros((len(a), len(b)))
         squares = np.zeros_like(single)
         for d, table in enumerate(self._similarity):
-            part = self._weight[one, d] * table[np.ix_(a[:, d], b[:, d])]
+            part = self._weight[index, d] * table[np.ix_(a[:, d], b[:, d])]
             single += part
             squares += part**2
         # 1: the values' own mean is not known exactly
-        return 1.0 + single + self._pairs[one] * (single**2 - squares) / 2
+        return 1.0 + single + self._pairs[index] * (single**2 - squares) / 2
 
 
 def _scale(values: np.ndarray) -> tuple[float, float]:

@@ -158,7 +158,7 @@ def test_what_can_be_made_anew_stops_nothing(project, monkeypatch, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_list_of_trials_is_named_with_its_remedy(project, kind):
     path = project.root / ".optuna" / "lr.trials.json"
-    plan_file.keep_in_plan(project.root, plan_file.plan_of([parse(f"{DESIGN}_lr=1e-4")]), study="lr")
+    plan_file.add_to_plan(project.root, plan_file.plan_of([parse(f"{DESIGN}_lr=1e-4")]), study="lr")
     assert json.loads(path.read_text())
     damage(path, kind)
     before = (project.root / "plan.yaml").read_text()
@@ -174,13 +174,13 @@ def test_a_damaged_list_of_what_is_to_be_pushed_is_made_anew(project, tmp_path, 
     for run in ("scenes/train", "scenes/test"):
         project.stage(run)
     project.run("dvc", "commit", "-q", "-f", "scenes@train", "scenes@test")
-    damage(project.root / ".work" / "push-owed.json", kind)
+    damage(project.root / ".work" / "to-push.json", kind)
     warnings = []
-    Remote(project.root, warnings.append).settle()
+    Remote(project.root, warnings.append).push_missing()
     assert warnings == []
     pushed = {path.read_bytes() for path in (tmp_path / "remote").rglob("*") if path.is_file()}
     assert {(project.out(run) / "output.json").read_bytes() for run in ("scenes/train", "scenes/test")} <= pushed
-    assert not (project.root / ".work" / "push-owed.json").exists()
+    assert not (project.root / ".work" / "to-push.json").exists()
 
 
 def test_the_list_of_what_is_to_be_pushed_is_written_under_a_lock(project, tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def test_the_list_of_what_is_to_be_pushed_is_written_under_a_lock(project, tmp_p
     written, write = [], remote.write_json
 
     def write_under_lock(path, value):
-        with pytest.raises(Timeout), FileLock(project.root / ".locks" / "push-owed.lock", timeout=0):
+        with pytest.raises(Timeout), FileLock(project.root / ".locks" / "to-push.lock", timeout=0):
             pass
         written.append(value)
         write(path, value)

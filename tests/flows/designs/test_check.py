@@ -10,7 +10,7 @@ from flows.designs.check import check, reader_of
 from flows.designs.design import choose, parse
 from flows.designs.plan import plan_of
 from flows.designs.space import Space
-from flows.execution.plan_file import keep_in_plan
+from flows.execution.plan_file import add_to_plan
 from tasks.identity import settings
 from tasks.identity.settings import SCALES, Settings
 
@@ -56,13 +56,13 @@ def test_every_stage_run_of_the_space_is_read_as_its_stage_reads_it(scale, monke
 def test_a_wrong_key_is_named_and_nothing_is_written(root, old, new, said):
     change(root, old, new)
     with pytest.raises(InputError, match=f"params.yaml: {said}"):
-        keep_in_plan(root, plan_of(choose([1])))
+        add_to_plan(root, plan_of(choose([1])))
     assert not (root / "plan.yaml").exists()
 
 
 def test_what_a_design_sets_is_read_too(root):
     with pytest.raises(InputError, match=r"instruct\.tiny\.lr: expected a number, found 'fast'"):
-        keep_in_plan(root, plan_of([parse("clip_vicuna-7b_cc558k_mix665k_lr=fast")]))
+        add_to_plan(root, plan_of([parse("clip_vicuna-7b_cc558k_mix665k_lr=fast")]))
 
 
 def test_a_program_of_the_users_own_knows_its_parameters_itself(root):
@@ -70,5 +70,5 @@ def test_a_program_of_the_users_own_knows_its_parameters_itself(root):
     pipeline = (root / "dvc.yaml").read_text()
     for own in ("python train.py ${key}", "[python prepare.py, python train.py]"):
         (root / "dvc.yaml").write_text(pipeline.replace("python -m tasks.instruct ${key}", own))
-        keep_in_plan(root, plan_of(choose([1])))
+        add_to_plan(root, plan_of(choose([1])))
         assert (root / "plan.yaml").exists()

@@ -8,7 +8,17 @@ import pytest
 import yaml
 
 from data_registry.errors import InputError
-from flows.designs.design import BLIND_REFERENCE, ROADMAP, ROWS, Design, choose, kept, parse, read_value, spell_value
+from flows.designs.design import (
+    BLIND_REFERENCE,
+    ROADMAP,
+    ROWS,
+    Design,
+    choose,
+    listed_designs,
+    parse,
+    read_value,
+    spell_value,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -100,12 +110,12 @@ def test_values_of_settings():
 
 def test_a_wrong_design_in_params_names_file_and_key():
     with pytest.raises(InputError, match=r"params.yaml: designs: .*'dinov3', did you mean dinov2\?"):
-        kept({"designs": [1, "dinov3_llama3-8b_cc558k_mix665k"]})
+        listed_designs({"designs": [1, "dinov3_llama3-8b_cc558k_mix665k"]})
     with pytest.raises(InputError, match=r"params.yaml: designs: row 11: Table 2 has the rows 1 to 10"):
-        kept({"designs": [11]})
+        listed_designs({"designs": [11]})
     for wrong in (5, "clip_vicuna-7b_cc558k_mix665k", [None], {"row": 1}):
         with pytest.raises(InputError, match=r"params.yaml: designs: expected a list of rows and names of designs"):
-            kept({"designs": wrong})
+            listed_designs({"designs": wrong})
 
 
 def test_rows_are_made_of_what_a_scale_has():
@@ -118,7 +128,7 @@ def test_rows_are_made_of_what_a_scale_has():
         "blind_smollm2-135m_mix665k+3di-ft1m",
     ]
     assert all(not design.stage0 for design in choose(ROWS, "small")), "it adapts CLIP"
-    assert kept({"designs": [1, "blind"], "scale": "small"}) == choose([1, "blind"], "small")
+    assert listed_designs({"designs": [1, "blind"], "scale": "small"}) == choose([1, "blind"], "small")
 
 
 def test_choosing_by_row_and_name_keeps_order_and_drops_repeats():

@@ -12,7 +12,7 @@ from rich.console import Console
 from data_registry.errors import InputError
 from flows.costs.cost import Costs
 from flows.costs.graph import critical_path, makespan
-from flows.designs.design import ROWS, kept, parse
+from flows.designs.design import ROWS, listed_designs, parse
 from flows.designs.plan import (
     BASELINES,
     Plan,
@@ -27,7 +27,7 @@ from flows.designs.plan import (
 )
 from flows.designs.space import Range, Space
 from flows.execution.devices import Devices
-from flows.execution.estimate import outlook, show
+from flows.execution.estimate import estimate, show
 from flows.execution.status import status_of
 from tasks.identity import settings
 from tasks.identity.files import write_json
@@ -50,7 +50,7 @@ def test_the_grid_shares_its_prefixes():
 
 def test_the_committed_parameters_plan_what_they_keep_at_small_scale(tmp_path):
     (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text().replace("scale: tiny", "scale: small", 1))
-    seen = outlook(tmp_path, kept(settings.load(tmp_path).params))
+    seen = estimate(tmp_path, listed_designs(settings.load(tmp_path).params))
     assert seen.as_json()["designs"] == 4
     costs = Costs(tmp_path, seen.plan)
     assert all(costs.seconds(run) < 600 for run in seen.plan.runs() if run.startswith("foundation/"))
@@ -217,7 +217,7 @@ def test_the_finish_time_counts_this_machines_gpus(project):
     params = project.params()
     params["runtime"] = {"slots": 3, "gpus": 2, "gpus_per_run": 2}
     project.set_params(params)
-    seen, on_one = (outlook(project.root, [ROWS[8], ROWS[1]], slots) for slots in (None, 1))
+    seen, on_one = (estimate(project.root, [ROWS[8], ROWS[1]], slots) for slots in (None, 1))
     on_gpu = [run for run in seen.left if run.partition("/")[0] not in ("scenes", "data", "benchmark", "baselines")]
     assert seen.slots == 1
     assert sum(seen.seconds[run] for run in on_gpu) / 3600 <= seen.finish_hours < on_one.finish_hours
@@ -236,7 +236,7 @@ def test_ten_thousand_designs_are_planned_within_five_seconds(project):
     designs = list(space.designs())
     assert len(designs) > 9_900
     started = time.process_time()
-    seen = outlook(project.root, designs, slots=8, price=2.0)
+    seen = estimate(project.root, designs, slots=8, price=2.0)
     assert time.process_time() - started < 5
     assert len(seen.plan.training_runs()) == len(designs) + 72 + 3, "stages 0 and 1 do not depend on lr"
     assert seen.dollars == pytest.approx(2.0 * seen.gpu_hours)
@@ -246,7 +246,7 @@ def test_ten_thousand_designs_are_planned_within_five_seconds(project):
 def test_paper_scale_tells_what_of_a_gpu_a_training_takes(tmp_path):
     params = settings.read_yaml(REPO / "params.yaml") | {"scale": "paper"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    seen = outlook(tmp_path, [ROWS[1], ROWS[9], ROWS[10]])
+    seen = estimate(tmp_path, [ROWS[1], ROWS[9], ROWS[10]])
     assert sorted(seen.gib) == sorted(seen.plan.training_runs())
     row_1 = seen.gib["instruct/clip_vicuna-7b_cc558k_mix665k"]
     # ZeRO-3 on eight: 18 bytes of what trains, 2 of CLIP; 32 layers' inputs and the inside of one; logits of answers.
@@ -262,13 +262,13 @@ def test_paper_scale_tells_what_of_a_gpu_a_training_takes(tmp_path):
 
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"runtime": {"gpus_per_run": 64}}))
     states, passing = (18 * (6.738e9 + 0.021e9) + 2 * 0.304e9) / 64, passing / 4
-    shared = outlook(tmp_path, [ROWS[1]]).gib["instruct/clip_vicuna-7b_cc558k_mix665k"]
+    shared = estimate(tmp_path, [ROWS[1]]).gib["instruct/clip_vicuna-7b_cc558k_mix665k"]
     assert shared == pytest.approx((states + passing) / 2**30, rel=1e-3), "2 of a step's 128 rows are left for each"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"runtime": {"gpus_per_run": 1}}))
-    alone = outlook(tmp_path, [ROWS[1]])
+    alone = estimate(tmp_path, [ROWS[1]])
     show(printed, alone)
     assert max(alone.gib.values()) > 18 * 6.738e9 / 2**30 and "fits no A100" in printed.file.getvalue()
-    assert outlook(REPO, [ROWS[1]]).gib == {}, "tiny scale runs on cores"
+    assert estimate(REPO, [ROWS[1]]).gib == {}, "tiny scale runs on cores"
 
 
 def test_paper_scale_costs_follow_the_published_hours(tmp_path):
@@ -295,7 +295,7 @@ def test_gpu_hours_do_not_depend_on_how_many_gpus_share_a_run(tmp_path):
 
 def test_an_outlook_writes_nothing(project):
     before = {path: path.stat().st_mtime_ns for path in project.root.rglob("*")}
-    seen = outlook(project.root, grid()).as_json()
+    seen = estimate(project.root, grid()).as_json()
     assert {path: path.stat().st_mtime_ns for path in project.root.rglob("*")} == before
     assert (seen["designs"], seen["training_runs_naive"], seen["training_runs"]) == (144, 384, 219)
     assert seen["restored"] == 0
@@ -308,13 +308,13 @@ def test_what_was_made_from_an_outdated_stage_run_is_left_too(project):
     for run in plan.runs():
         stage, _, name = run.partition("/")
         execute(stage, name, lambda run: {}, project.root)
-    there = outlook(project.root, [ROWS[1]]).there
+    there = estimate(project.root, [ROWS[1]]).there
     assert there == plan.runs()
 
     params = project.params()
     params["scenes"]["tiny"]["each"]["train"]["size"] = 2
     project.set_params(params)
-    assert outlook(project.root, [ROWS[1]]).there == ["scenes/test"]
+    assert estimate(project.root, [ROWS[1]]).there == ["scenes/test"]
     states = {row["run"]: row["state"] for row in status_of(project.root)}
     assert {run for run, state in states.items() if state == "outdated"} == set(there) - {"scenes/test"}
 

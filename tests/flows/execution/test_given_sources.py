@@ -9,7 +9,7 @@ from data_registry.errors import InputError
 from flows.designs.check import check_sources
 from flows.designs.design import choose
 from flows.designs.plan import annotation_of, plan_of
-from flows.execution.plan_file import keep_in_plan, withdraw
+from flows.execution.plan_file import add_to_plan, remove_from_plan
 from tasks.identity.settings import Settings, read_yaml
 
 REPO = Path(__file__).resolve().parents[3]
@@ -53,9 +53,9 @@ def test_given_scenes_and_data_too(root):
 
 
 def test_what_was_added_in_vain_leaves_the_plan(root):
-    kept = keep_in_plan(root, plan_of(choose([1])))
+    kept = add_to_plan(root, plan_of(choose([1])))
     before = (root / "plan.yaml").read_bytes()
-    both = keep_in_plan(root, annotation_of("openimages"))
+    both = add_to_plan(root, annotation_of("openimages"))
     assert set(both.runs()) > set(kept.runs())
-    withdraw(root, set(both.runs()) - set(kept.runs()))
+    remove_from_plan(root, set(both.runs()) - set(kept.runs()))
     assert (root / "plan.yaml").read_bytes() == before

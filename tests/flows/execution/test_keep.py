@@ -12,7 +12,7 @@ from flows.cli.main import app
 from flows.designs.design import ROWS, parse
 from flows.designs.plan import annotation_of, plan_of, read_plan, write_plan
 from flows.execution import plan_file
-from flows.execution.plan_file import in_flow, keep_in_plan, not_planned, release_trials
+from flows.execution.plan_file import add_to_plan, in_flow, not_planned, release_trials
 
 TRIALS = [parse(f"clip_{llm}_cc558k_mix665k_lr=1e-3") for llm in ("vicuna-7b", "llama3-8b")]
 
@@ -24,7 +24,7 @@ def scores(project) -> set[str]:
 @pytest.fixture
 def swept(project):
     """The plan of rows 1 and 8, and two trials of a sweep beside them."""
-    keep_in_plan(project.root, plan_of(TRIALS), study="s")
+    add_to_plan(project.root, plan_of(TRIALS), study="s")
     assert scores(project) == {ROWS[1].name, ROWS[8].name, *(one.name for one in TRIALS)}
     return project
 
@@ -44,7 +44,7 @@ def test_an_annotation_of_pictures_stays(swept):
 
 
 def test_who_asks_for_a_trial_keeps_it(swept):
-    keep_in_plan(swept.root, plan_of([TRIALS[1]]))
+    add_to_plan(swept.root, plan_of([TRIALS[1]]))
     assert release_trials(swept.root) == [TRIALS[0].name]
     assert TRIALS[1].name in scores(swept)
 
@@ -58,7 +58,7 @@ def test_who_tries_all_again_keeps_no_trial(swept, monkeypatch):
 
 
 def test_what_the_plan_had_before_is_no_trial(project):
-    keep_in_plan(project.root, plan_of([ROWS[1], TRIALS[0]]), study="s")
+    add_to_plan(project.root, plan_of([ROWS[1], TRIALS[0]]), study="s")
     assert release_trials(project.root) == [TRIALS[0].name]
     assert ROWS[1].name in scores(project)
 
@@ -97,7 +97,7 @@ def test_a_row_that_the_plan_lacks_is_said_by_every_verb_until_a_flow_brings_it(
 
 def test_any_flow_brings_the_plan_up_to_date(project):
     project.set_params({**project.params(), "designs": [1, 8, 3, "blind"]})
-    keep_in_plan(project.root, plan_of([ROWS[1]]))
+    add_to_plan(project.root, plan_of([ROWS[1]]))
     assert not_planned(project.root) == []
 
 
@@ -117,6 +117,6 @@ def test_plan_yaml_is_read_and_written_under_one_lock(swept, monkeypatch):
 
     for call in (read_plan, write_plan):
         monkeypatch.setattr(plan_file, call.__name__, under_lock(call))
-    keep_in_plan(swept.root, plan_of([parse("clip_vicuna-7b_cc558k_mix665k_lr=2e-3")]), study="s")
+    add_to_plan(swept.root, plan_of([parse("clip_vicuna-7b_cc558k_mix665k_lr=2e-3")]), study="s")
     release_trials(swept.root)
     assert held == 2 * [("read_plan", True), ("write_plan", True)]

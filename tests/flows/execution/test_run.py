@@ -205,7 +205,7 @@ REFILL_FAILS = """
 from pathlib import Path
 from data_registry.errors import InputError
 from flows.designs.design import choose
-from flows.execution.plan_file import keep_in_plan
+from flows.execution.plan_file import add_to_plan
 from flows.designs.plan import plan_of
 from flows.execution.flow import flow_over
 from flows.execution.result import Result
@@ -216,7 +216,7 @@ def refill():
     raise InputError("params.yaml: sweep.metric: told to fail")
 
 root = Path.cwd()
-session = Session(root, keep_in_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
+session = Session(root, add_to_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
 session.look_up(["scenes/train"])
 try:
     flow_over(session, "test", refill)
@@ -235,7 +235,7 @@ def test_what_goes_wrong_beside_the_stage_runs_is_raised(served):
 REFILL_IS_SKIPPED = """
 from pathlib import Path
 from flows.designs.design import choose
-from flows.execution.plan_file import keep_in_plan
+from flows.execution.plan_file import add_to_plan
 from flows.designs.plan import Plan, plan_of
 from flows.execution.flow import flow_over
 from flows.execution.result import Result

@@ -16,7 +16,7 @@ from flows.designs.design import choose
 from flows.designs.plan import plan_of
 from flows.execution.display import NoDisplay
 from flows.execution.lease import Lapsed, Leases, shared_leases
-from flows.execution.plan_file import keep_in_plan
+from flows.execution.plan_file import add_to_plan
 from flows.execution.result import COMPUTED, Result
 from flows.execution.session import Session
 from flows.execution.stopping import Stopped, allow_children, stop_children
@@ -107,7 +107,7 @@ def session(machine: Project, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A flow's work on one machine, without Prefect."""
     monkeypatch.setenv("PYTHONPATH", machine.environment["PYTHONPATH"])
     monkeypatch.chdir(machine.root)  # where a flow is always started
-    made = Session(machine.root, keep_in_plan(machine.root, plan_of(choose([1]))), Warned(), Result([]))
+    made = Session(machine.root, add_to_plan(machine.root, plan_of(choose([1]))), Warned(), Result([]))
     made.look_up(RUNS)
     return made
 
@@ -153,7 +153,7 @@ def worker(project, monkeypatch, tmp_path):
 
 
 def test_what_ends_during_a_push_stays_listed(worker, monkeypatch):
-    """Another stage run, whose own push will fail, notes what it owes while the first one's bytes travel."""
+    """Another stage run, whose own push will fail, is listed while the first one's bytes travel."""
     copy = dvc_adapter._copy_missing
 
     def meanwhile(source, target):
@@ -300,7 +300,7 @@ PERFORM = """
 import os, sys
 from pathlib import Path
 from flows.designs.design import choose
-from flows.execution.plan_file import keep_in_plan
+from flows.execution.plan_file import add_to_plan
 from flows.execution.lease import Lapsed, Leases
 from flows.designs.plan import plan_of
 from flows.execution.result import Result
@@ -308,7 +308,7 @@ from flows.execution.session import Session
 from flows.execution.display import NoDisplay
 
 root = Path.cwd()
-session = Session(root, keep_in_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
+session = Session(root, add_to_plan(root, plan_of(choose([1]))), NoDisplay(), Result([]))
 session.look_up(["scenes/train"])
 session.leases = Leases(sys.argv[1], lease_s=4.0, poll_s=0.05)
 try:

@@ -8,7 +8,7 @@ import pytest
 
 from flows.designs.design import choose
 from flows.designs.plan import plan_of, read_plan
-from flows.execution.plan_file import keep_in_plan
+from flows.execution.plan_file import add_to_plan
 from flows.store.views import write_tables
 from tasks.identity.paths import Paths
 from tasks.stage.curves import table_of
@@ -24,7 +24,7 @@ def computed(tmp_path_factory):
     """Row 1, computed by `dvc repro` alone and committed to git."""
     project = make_project(tmp_path_factory.mktemp("views") / "project")
     project.want(1)
-    keep_in_plan(project.root, plan_of(choose([1])))
+    add_to_plan(project.root, plan_of(choose([1])))
     dvc(project, "repro")
     git(project, "add", "-A")
     git(project, "commit", "-qm", "computed")
