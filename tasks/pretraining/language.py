@@ -2,14 +2,22 @@
 Nothing here sees a picture or a question of the benchmark."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_registry import ranges
 from tasks.pretraining.loop import Schedule, rng, train
 from tasks.stage.harness import StageRun
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from model.pretrain.language import Batch
+
+    Loss = tuple[torch.Tensor, dict[str, float]]
 
 _NONE = Schedule(steps=0)  # a phase that a Llama goes without
 _TOKENIZER_PASSAGES = 1500
@@ -57,11 +65,82 @@ class Params:
     held_out: ranges.Count = 12
 
 
+@dataclass(frozen=True)
+class _Phases:
+    """The losses of the phases of a training: of a step its loss, for `tasks.pretraining.loop.train`."""
+
+    name: str
+    params: Params
+    tokenizer: "PreTrainedTokenizerFast"
+    model: "LlamaForCausalLM"
+
+    def all(self) -> "dict[str, tuple[Schedule, Callable[[int], Loss]]]":
+        """{phase: (its schedule, its loss)}, in their order."""
+        p = self.params
+        return {
+            "train": (p.schedule, self._notes),
+            "quiz": (p.quizzes, self._quizzes),
+            "captions": (p.captions, self._captions),
+            "answers": (p.answers, self._answers),
+            "statements": (p.statements, self._statements),
+        }
+
+    def batch(
+        self,
+        part: int,
+        step: int,
+        sets: float,
+        copies: int,
+        length: int | None = None,
+        chat: float | None = None,
+        noise: float = 0.0,
+        **how: Any,
+    ) -> "Batch":
+        """A batch of passages, others for each part and step; `how` as for `data_registry.text.passages.passage`."""
+        from data_registry.text.passages import passage
+        from model.pretrain.language import Packer
+
+        p = self.params
+        length, chat = p.length if length is None else length, p.chat if chat is None else chat
+        packer = Packer(self.tokenizer, self.name, p.rows, length, sets, chat, noise)
+        count = itertools.count()
+        return packer.pack(lambda: passage((p.seed, part, step, next(count)), **how), rng(p.seed, part, step), copies)
+
+    def _loss(self, batch: "Batch") -> "Loss":
+        from model.pretrain import language
+
+        return language.loss(self.model, batch), {}
+
+    def _notes(self, step: int) -> "Loss":
+        p = self.params
+        ease, quiz = _lesson(step / p.schedule.steps)
+        sets = 1 - (1 - p.sets) * quiz
+        words = self.batch(_TRAIN, step, sets, round(1 - ease), chat=p.chat * quiz, ease=ease, quiz=quiz)
+        return self._loss(words)
+
+    def _quizzes(self, step: int) -> "Loss":
+        p = self.params
+        drills = 0.35 - 0.25 * step / p.quizzes.steps  # first to read options at all
+        return self._loss(self.batch(_QUIZ, step, p.sets, 1, chat=0.8 * p.chat, quiz=0.8, letters=drills))
+
+    def _captions(self, step: int) -> "Loss":
+        chat = 0.6 * self.params.chat
+        return self._loss(self.batch(_CAPTIONS, step, 1.0, 4, chat=chat, quiz=0.6, letters=0.1, captions=0.4))
+
+    def _answers(self, step: int) -> "Loss":
+        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.7}
+        return self._loss(self.batch(_ANSWERS, step, 1.0, 4, self.params.long, **how))
+
+    def _statements(self, step: int) -> "Loss":
+        p = self.params
+        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.75, "statements": 0.45}
+        return self._loss(self.batch(_STATEMENTS, step, 1.0, 4, p.long, noise=p.noise, **how))
+
+
 def compute(run: StageRun) -> dict[str, Any]:
     """Train and save a Llama; metrics: share right by kind of reasoning, on unseen passages."""
     import torch
 
-    from data_registry.text.passages import passage
     from model.pretrain import language
     from model.pretrain.optimizer import Optimizer
     from model.pretrain.tokenizer import train_tokenizer
@@ -70,57 +149,14 @@ def compute(run: StageRun) -> dict[str, Any]:
     tokenizer = train_tokenizer(run.name, _words(p.seed), p.vocabulary)
     torch.manual_seed(p.seed)
     model = language.build(language.Size(p.width, p.layers, p.heads, p.inner), len(tokenizer), tokenizer)
-
-    def batch(
-        part: int,
-        step: int,
-        sets: float,
-        copies: int,
-        length: int = p.length,
-        chat: float = p.chat,
-        noise: float = 0.0,
-        **how: Any,
-    ) -> language.Batch:
-        packer = language.Packer(tokenizer, run.name, p.rows, length, sets, chat, noise)
-        count = itertools.count()
-        return packer.pack(lambda: passage((p.seed, part, step, next(count)), **how), rng(p.seed, part, step), copies)
-
-    def notes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        ease, quiz = _lesson(step / p.schedule.steps)
-        sets = 1 - (1 - p.sets) * quiz
-        words = batch(_TRAIN, step, sets, round(1 - ease), chat=p.chat * quiz, ease=ease, quiz=quiz)
-        return language.loss(model, words), {}
-
-    def quizzes(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        drills = 0.35 - 0.25 * step / p.quizzes.steps  # first to read options at all
-        return language.loss(model, batch(_QUIZ, step, p.sets, 1, chat=0.8 * p.chat, quiz=0.8, letters=drills)), {}
-
-    def captions(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        words = batch(_CAPTIONS, step, 1.0, 4, chat=0.6 * p.chat, quiz=0.6, letters=0.1, captions=0.4)
-        return language.loss(model, words), {}
-
-    def answers(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.7}
-        return language.loss(model, batch(_ANSWERS, step, 1.0, 4, p.long, **how)), {}
-
-    def statements(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        how = {"turns": 16, "quiz": 0.6, "letters": 0.05, "captions": 0.1, "everyday": 0.75, "statements": 0.45}
-        return language.loss(model, batch(_STATEMENTS, step, 1.0, 4, p.long, noise=p.noise, **how)), {}
-
-    phases = {
-        "train": (p.schedule, notes),
-        "quiz": (p.quizzes, quizzes),
-        "captions": (p.captions, captions),
-        "answers": (p.answers, answers),
-        "statements": (p.statements, statements),
-    }
-    for phase, (schedule, lesson) in phases.items():
+    phases = _Phases(run.name, p, tokenizer, model)
+    for phase, (schedule, loss_of) in phases.all().items():
         optimizer = Optimizer([model], schedule.steps, schedule.matrix_lr, schedule.other_lr)
-        train(run, {"model": model}, optimizer, lesson, phase)
+        train(run, {"model": model}, optimizer, loss_of, phase)
 
     metrics: dict[str, Any] = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
     for name, sets, common in (("text", 0.0, 0.0), ("word_sets", 1.0, 0.0), ("common_words", 1.0, 1.0)):
-        draw = partial(batch, _HELD_OUT, sets=sets, copies=1, quiz=1.0, everyday=common, statements=0.4 * common)
+        draw = partial(phases.batch, _HELD_OUT, sets=sets, copies=1, quiz=1.0, everyday=common, statements=0.4 * common)
         shares = language.understanding(model, [draw(step) for step in range(p.held_out)])
         metrics[name] = {kind: round(share, 4) for kind, share in shares.items()}
     model.config._attn_implementation = "sdpa"

@@ -18,8 +18,8 @@ def test_fractions_are_nested_and_independent_of_order(root, tmp_path):
     ids = {f: [c.id for c in mix_reader.read_conversations(run, f)] for f in (0.3, 0.6, 1.0)}
     assert set(ids[0.3]) < set(ids[0.6]) < set(ids[1.0])
     assert len(ids[1.0]) == IMAGES
-    with pytest.raises(InputError, match=r"instruct\.tiny\.fraction is 0"):
-        mix_reader.read_conversations(run, 0)
+    with pytest.raises(InputError, match=r"instruct\.tiny\.fraction"):
+        dataclasses.replace(run, params={**run.params, "fraction": 0}).parse(instruct.Params)
     (name,) = {folder.name for folder in run.inputs["data"]}
     half = dataclasses.replace(run, parts={**run.parts, "shares": {name: 0.5}})
     shared = [c.id for c in mix_reader.read_conversations(half, 0.6)]
