@@ -1,10 +1,10 @@
 """`spatialllm data`: the data sets' cards, their files brought here, and whether they are as they should be.
 Thin wrappers around data_registry; what a verb needs is imported when it runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -196,7 +196,7 @@ def _data(folder: Path | None) -> Path:
     return folder
 
 
-def _facts(card: "Card") -> Iterator[tuple[str, Any]]:
+def _facts(card: "Card") -> Iterator[tuple[str, str]]:
     obtain = card.obtain
     yield "paper", card.paper
     yield "source", card.source
@@ -223,7 +223,7 @@ def _facts(card: "Card") -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def _progress(title: str, shown: bool = True) -> Iterator[Any]:
+def _progress(title: str, shown: bool = True) -> "Iterator[Callable[[int, int], None]]":
     """Bytes done and to come on the terminal, with the time that is left; a function (done, total)."""
     if not shown:
         yield lambda done, total: None

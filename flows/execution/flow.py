@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from data_registry.errors import InputError
 from flows.costs.cost import Costs
@@ -26,6 +26,12 @@ from flows.servers.prefect import configure, prefect_server
 from flows.servers.prefect_client import quiet_console, send_the_rest
 from flows.store.views import write_tables
 from tasks.identity.settings import load
+
+if TYPE_CHECKING:
+    from prefect import Flow, Task
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.futures import PrefectFuture
+    from prefect.task_runners import TaskRunner
 
 _RETRIES = 2
 
@@ -92,6 +98,13 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
         send_the_rest()
 
 
+class _StageRunTask(Protocol):
+    """Prefect's task of a stage run, as it is used here."""
+
+    def submit(self, run: str, /, *, wait_for: list[object]) -> "PrefectFuture[str]":
+        """Run it in a thread once these futures are done."""
+
+
 class _FlowRun:
     """A session's stage runs as Prefect tasks.
 
@@ -109,22 +122,23 @@ class _FlowRun:
         self._nested = False  # in the flow of a deployment
         self._task = self._prefect_task()
 
-    def prefect_flow(self, title: str) -> Any:
+    def prefect_flow(self, title: str) -> "Flow[[], State]":
         """The flow, to be called once."""
         from prefect import flow
         from prefect.context import FlowRunContext
         from prefect.task_runners import ThreadPoolTaskRunner
 
         self._nested = FlowRunContext.get() is not None
-        runner: Any = ThreadPoolTaskRunner(max_workers=sum(self._session.devices.slots.values()))
+        threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=sum(self._session.devices.slots.values()))
+        runner = cast("TaskRunner[PrefectFuture[Any]]", threads)  # whose futures are of its own kind
 
         @flow(name="spatialllm", flow_run_name=title, task_runner=runner)
-        def flow_run() -> Any:
+        def flow_run() -> "State":
             return self._run()
 
         return flow_run
 
-    def _prefect_task(self) -> Any:
+    def _prefect_task(self) -> "_StageRunTask":
         from prefect import task
         from prefect.cache_policies import NO_CACHE
 
@@ -138,9 +152,9 @@ class _FlowRun:
         def stage_run(run: str) -> str:
             return self._perform(run)
 
-        return stage_run
+        return cast(_StageRunTask, stage_run)
 
-    def _run(self) -> Any:
+    def _run(self) -> "State":
         from prefect.exceptions import TerminationSignal
         from prefect.states import Cancelled, Completed, Failed
 
@@ -184,7 +198,7 @@ class _FlowRun:
             if ended:
                 self._refill()
 
-    def _start(self, run: str, inputs: list[Any], report: Callable[[BaseException | None], None]) -> Any:
+    def _start(self, run: str, inputs: list[object], report: Callable[[BaseException | None], None]) -> object:
         self._session.display.started(run)
         future = self._task.submit(run, wait_for=inputs)
         # Not by the future's state: that is the server's, which hears of it a moment later.
@@ -211,7 +225,7 @@ class _FlowRun:
             self._session.end(ended.run, SKIPPED, blame=ended.blame)
 
 
-def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
+def _may_pass(task: "Task[..., Any]", task_run: "TaskRun", state: "State") -> bool:
     """Whether Prefect is to try a stage run again."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, Lapsed) or (isinstance(error, StageRunFailed) and error.may_pass)

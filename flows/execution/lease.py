@@ -22,7 +22,7 @@ from tasks.identity.addresses import masked
 from tasks.stage import locks
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from flows.store.dvc_store import Store
 
@@ -133,7 +133,7 @@ class Leases:
             return db.execute(mine).rowcount == 1
 
     @staticmethod
-    def _now(db: Any) -> float:
+    def _now(db: "Connection") -> float:
         from sqlalchemy import text
 
         if db.dialect.name == "sqlite":

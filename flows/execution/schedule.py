@@ -6,10 +6,10 @@ import queue
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
-Start = Callable[[str, list[Any], Callable[[BaseException | None], None]], Any]
+# Starts a run after others, given by the tokens that their own starts returned, and reports how it ended.
+Start = Callable[[str, list[object], Callable[[BaseException | None], None]], object]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Scheduler:
         self._order: dict[str, tuple[float, int]] = {}
         self._inputs: dict[str, list[str]] = {}
         self._readers: dict[str, list[str]] = {}
-        self._tokens: dict[str, Any] = {}
+        self._tokens: dict[str, object] = {}
         self._ended: dict[str, Finished] = {}
         self._ready: dict[str, list[tuple[float, int, str]]] = {pool: [] for pool in self._slots}
         self._running: set[str] = set()
@@ -97,7 +97,7 @@ class Scheduler:
         """What has not ended yet, with what each needs: {run: inputs}, inputs first."""
         return {run: inputs for run, inputs in self._inputs.items() if run not in self._ended}
 
-    def token(self, run: str) -> Any:
+    def token(self, run: str) -> object:
         """What `start` returned for a run that has been started."""
         return self._tokens[run]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from subprocess import Popen
 
+    from prefect._internal.concurrency.services import QueueService
+
 
 _gone = threading.Event()  # the flow's own server has died
 
@@ -53,7 +55,8 @@ def send_the_rest() -> None:
     from prefect.logging.handlers import APILogWorker
 
     gone = _gone.is_set()
-    workers: tuple[Any, ...] = (EventsWorker, APILogWorker)  # of which Prefect has no public way to drop what waits
+    # Of these Prefect has no public way to drop what waits.
+    workers: tuple[type[QueueService[Any]], ...] = (EventsWorker, APILogWorker)
     for worker in workers:
         for instance in list(worker._instances.values()) if gone else []:
             with contextlib.suppress(queue.Empty):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dvc.parsing import DataResolver
     from dvc.repo import Repo
     from dvc.stage import Stage
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_data.hashfile.hash_info import HashInfo
 
 
 class Busy(RuntimeError):
@@ -244,12 +246,12 @@ def drop_damaged(repo: "Repo", stage: "Stage") -> None:
                     path.unlink()
 
 
-def objects_of(stages: Iterable["Stage"]) -> set[Any]:
+def objects_of(stages: Iterable["Stage"]) -> "set[HashInfo]":
     """The objects of DVC's cache that the outputs of these stages are made of."""
     return {used for stage in stages for several in stage.get_used_objs().values() for used in several}
 
 
-def push(repo: "Repo", objects: set[Any]) -> int:
+def push(repo: "Repo", objects: "set[HashInfo]") -> int:
     """Copy objects to the default remote; returns how many it did not take."""
     return len(repo.cloud.push(objects).failed)
 
@@ -264,15 +266,15 @@ def pull_run_cache(repo: "Repo") -> None:
     _copy_missing(_remote(repo), repo.cache.legacy)
 
 
-def _remote(repo: "Repo") -> Any:
+def _remote(repo: "Repo") -> "HashFileDB":
     return repo.cloud.get_remote_odb(None, "run-cache", hash_name="md5-dos2unix")  # DVC's own place for it
 
 
-def _copy_missing(source: Any, target: Any) -> None:
+def _copy_missing(source: "HashFileDB", target: "HashFileDB") -> None:
     """Run-cache entries (runs/<aa>/<key>/<value>, never changed once written) that the target does not have."""
     from dvc_objects.fs.generic import copy
 
-    def entries(odb: Any) -> set[str]:
+    def entries(odb: "HashFileDB") -> set[str]:
         folder = odb.fs.join(odb.path, "runs")
         if not odb.fs.exists(folder):
             return set()

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from flows.designs.design import Design, read_value
 from flows.designs.space import NONE
-from flows.search.samplers.surrogate import Surrogate
+from flows.search.samplers.surrogate import Beliefs, Surrogate
 from flows.search.trials import LOST
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def parts(values: list[str]) -> np.ndarray:
     return np.array([0 if value == NONE else value.count("+") + 1 for value in values])
 
 
-def _area_gain(beliefs: Any, cost: np.ndarray, known: np.ndarray, values: np.ndarray, worst: float) -> np.ndarray:
+def _area_gain(beliefs: Beliefs, cost: np.ndarray, known: np.ndarray, values: np.ndarray, worst: float) -> np.ndarray:
     """Expected growth of the area above the front of (hours, accuracy), up to the hours of the dearest design.
 
     A design of `cost` hours adds, at every price t from `cost` on, what it has above the best value so far that costs
