@@ -1,4 +1,4 @@
-"""Errors a person can act on.
+"""The error that a person can mend, and the nearest known name for its message.
 Every message names the file, the key and the remedy; the command line prints it alone and exits with 2."""
 
 import difflib

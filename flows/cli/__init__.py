@@ -1,0 +1,1 @@
+"""The command line `spatialllm`: one function for each verb."""

@@ -1,0 +1,1 @@
+"""What stage runs take: seconds, hours, dollars and memory, recorded or modelled."""

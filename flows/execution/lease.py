@@ -1,4 +1,4 @@
-"""Single flight between machines: a lease on a stage run, in a database that all of them reach (SPATIALLLM_LEASES).
+"""Leases: of several machines one computes a stage run, by a row in a database that all reach (SPATIALLLM_LEASES).
 On one machine the operating system's lock does (tasks/stage/claim.py); it does not reach another.
 
 A database, because the remote cannot decide it: not every S3 has conditional writes. Leases count by the database's own

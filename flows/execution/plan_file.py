@@ -1,4 +1,4 @@
-"""Which designs plan.yaml holds: those one wants to keep. A sweep's trials are in it while the sweep runs.
+"""plan.yaml as flows change it: designs are added and stay; the trials of a sweep are in it while the sweep runs.
 Afterwards they leave it; DVC's run-cache still has them, and `spatialllm keep DESIGN` brings any back uncomputed."""
 
 import contextlib

@@ -69,6 +69,7 @@ def quiet_console() -> None:
     """Prefect's log lines stay in its UI; the terminal has our own progress."""
     import logging
 
+    import prefect.main  # noqa: F401 (sets the handlers up; imported later, it would undo this)
     from prefect.logging.handlers import PrefectConsoleHandler
 
     for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", None):

@@ -1,0 +1,1 @@
+"""What determines the result of a stage run: settings, identity, manifest, and where its files are."""

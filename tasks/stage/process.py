@@ -1,4 +1,4 @@
-"""Who a process is, told apart from every other: a number alone is used again after a reboot and in every container.
+"""The identity of a process: its number alone is used again after a reboot and in every container.
 What holds a lock leaves this beside it, so that who waits can say for whom, and how to end that."""
 
 import contextlib

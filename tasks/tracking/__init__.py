@@ -1,0 +1,1 @@
+"""Trackers of experiments (MLflow is one), and what a stage run records in them."""

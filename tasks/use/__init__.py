@@ -1,0 +1,1 @@
+"""Trained designs in use: asked a question, exported for others."""

@@ -1,0 +1,1 @@
+"""The report of a sweep: effects of a design's parts, pictures, results.json and HTML."""

@@ -1,0 +1,1 @@
+"""The samplers of a sweep, by name."""

@@ -31,7 +31,7 @@ class PrefixSampler(BaseSampler):
     count with what is expected of them. Dividing by what is left to pay is EEIPU's idea, changing late stages first
     LaMBO's; here both follow from `hours`. Where EEIPU divides the expected improvement, this divides the probability
     of being the best: it does not fall for cheap designs that improve a little on other cheap ones. Nor does it try
-    everything cheap before the first dear design: dear designs are mostly those with more parts, and these are
+    everything cheap before the first expensive design: those are mostly those with more parts, and these are
     expected to be better until the values say otherwise. With several objectives (accuracy up, hours down) it is the
     expected growth of the area which the Pareto front dominates: the hours of a design are known beforehand, so that
     expectation is exact.
