@@ -1,7 +1,5 @@
 """The command line's flows for a Prefect server: `prefect deploy --all` registers what prefect.yaml lists.
-A worker started in the repository's root runs them; the project's own server is not needed then."""
-
-from pathlib import Path
+A worker started in the project, or in a folder below it, runs them; the project's own server is not needed then."""
 
 from prefect import flow
 
@@ -20,18 +18,19 @@ from tasks.identity import settings
 @flow(name="roadmap")
 def roadmap(rows: list[int] | None = None) -> dict[str, int]:
     """Rows of the paper's Table 2 (default: its five roadmap rows), recorded and reported."""
-    return _counts(
-        run_roadmap(Path.cwd(), choose(rows or ROADMAP, settings.load(Path.cwd()).scale), NoDisplay(), print).result
-    )
+    root = settings.project_root()
+    designs = choose(rows or ROADMAP, settings.load(root).scale)
+    return _counts(run_roadmap(root, designs, NoDisplay(), print).result)
 
 
 @flow(name="design")
 def design(name: str = BLIND_REFERENCE.name) -> dict[str, int]:
     """One design by name."""
-    settings.load(Path.cwd())  # with the extensions, whose parts the name may have
+    root = settings.project_root()
+    settings.load(root)  # with the extensions, whose parts the name may have
     plan = plan_of([parse(name)])
-    result = run_plan(Path.cwd(), plan, name)
-    deliver_pending(Path.cwd(), plan, print)
+    result = run_plan(root, plan, name)
+    deliver_pending(root, plan, print)
     return _counts(result)
 
 
@@ -40,7 +39,8 @@ def sweep(
     study: str = "sweep", trials: int | None = None, workers: int = 2, sampler: str | None = None, halving: bool = False
 ) -> dict[str, int]:
     """Optuna over the space of params.yaml."""
-    return _counts(run_sweep(Path.cwd(), study, trials, workers, sampler, NoDisplay(), print, halving)[1])
+    root = settings.project_root()
+    return _counts(run_sweep(root, study, trials, workers, sampler, NoDisplay(), print, halving)[1])
 
 
 def _counts(result: Result) -> dict[str, int]:

@@ -14,6 +14,7 @@ from flows.execution.result import AVAILABLE, Result
 from flows.store.dvc_store import is_current
 from flows.tracking.flow_runs import Tracking
 from tasks.identity import manifest, settings
+from tasks.identity.files import read_json
 from tasks.identity.paths import Paths
 
 REPORT = Path("reports/roadmap")
@@ -44,7 +45,7 @@ def run_roadmap(root: Path, designs: list[Design], display: Display, warn: Warn)
     plan = plan_of(chosen)
     result = run_plan(root, plan, f"roadmap of {len(designs)} designs", display)
     scored = [design for design in chosen if result.states.get(f"score/{design.name}") in AVAILABLE]
-    fresh = bool(result.counts["executed"]) or not (root / REPORT / "results.json").exists()
+    fresh = bool(result.counts["executed"]) or not read_json(root / REPORT / "results.json", dict, {})
     shown = any(design in scored for design in designs)  # the blind reference alone is no table
     report = write_report(root, designs, result if fresh else None) if shown else None
     record(root, scored, plan, report, Tracking(root, warn))

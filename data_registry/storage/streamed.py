@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from data_registry.cards.card import File, Obtain
 from data_registry.errors import InputError
-from data_registry.storage import fetch, s3
+from data_registry.storage import fetch, s3, waiting
 
 INDEX = "shards.json"  # in the folder of a set whose shards are elsewhere, beside the keys of its images
 
@@ -164,7 +164,7 @@ class ShardCache:
     def _bring(self, address: Address, shard: Shard, urgent: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(shard)
-        with FileLock(f"{path}.lock"):
+        with waiting.hold(path.with_name(f"{path.name}.lock"), f"bring the shard {shard.name}"):
             if path.exists() or not self._make_room(shard, urgent):
                 return
             source = self._sources.setdefault((os.getpid(), address), address.source())  # not shared with a fork
@@ -181,7 +181,7 @@ class ShardCache:
                 f"{self.folder}: the shard {shard.name} has {shard.bytes:,} bytes, more than the budget of "
                 f"{self.budget:,}; raise runtime.shard_cache.budget_gb in params.yaml"
             )
-        with FileLock(self.folder / ".lock"):
+        with waiting.hold(self.folder / ".lock", f"make room for the shard {shard.name}"):
             name = self._path(shard).name
             coming = dict(self._coming)  # first: one that arrives meanwhile counts once
             there = self._there()

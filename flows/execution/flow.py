@@ -16,7 +16,7 @@ from flows.execution.artifacts import leave_artifacts
 from flows.execution.child import StageRunFailed
 from flows.execution.display import NoDisplay
 from flows.execution.lease import Lapsed
-from flows.execution.plan_file import add_to_plan, in_flow, remove_from_plan
+from flows.execution.plan_file import add_to_plan, in_flow, release_trials, remove_from_plan
 from flows.execution.protocols import Display
 from flows.execution.result import Result
 from flows.execution.schedule import DONE, FAILED, SKIPPED, Finished, Scheduler
@@ -68,6 +68,7 @@ def run_plan(root: Path, plan: Plan, title: str, display: Display | None = None,
                 flow_over(session, title)
         session.remote.push_missing()
         write_tables(root, load(root).scale, session.plan)
+        release_trials(root)  # of a sweep that a kill kept from doing it
     result.seconds = time.monotonic() - started
     return result
 

@@ -60,6 +60,7 @@ def prefect_process(root: Path, port: int, with_ui: bool = False, option: str | 
         "PREFECT_SERVER_UI_ENABLED": str(with_ui).lower(),
         "PREFECT_SERVER_UI_API_URL": f"{own}/api",  # where the page asks; it would guess Prefect's own port
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{own},http://localhost:{port}",  # no other page may ask
+        **prefect_database.environment(),
     }
     arguments = [str(root), str(port)]
     return LocalServer(root, "Prefect", "flows.servers.prefect", arguments, port, "/api/health", option, environment)

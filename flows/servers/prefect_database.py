@@ -6,15 +6,30 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
-from filelock import FileLock
+from tasks.stage import locks
+
+_ADDRESS = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+_ADDRESSES = (_ADDRESS, "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 def file() -> Path | None:
     """The file; None where the user has named another database."""
-    if any(os.environ.get(f"PREFECT_{part}_DATABASE_CONNECTION_URL") for part in ("API", "SERVER")):
-        return None
-    return Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    own = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    named = {os.environ.get(key) for key in _ADDRESSES} - {None, "", _address(own)}
+    return None if named else own
+
+
+def environment() -> dict[str, str]:
+    """What a server has to be told so that it finds the file, where its path has signs that mean something in an
+    address: Prefect writes the path into one as it is, and SQLAlchemy reads `%41` as `A` and `?` as an option."""
+    path = file()
+    return {_ADDRESS: _address(path)} if path is not None and set(str(path)) & set("%?#") else {}
+
+
+def _address(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{quote(str(path))}"
 
 
 def put_aside_if_broken(root: Path) -> str | None:
@@ -54,10 +69,8 @@ def starting(root: Path) -> Iterator[None]:
         half_made.unlink(missing_ok=True)
 
 
-def _lock(root: Path) -> FileLock:
-    lock = root / ".locks" / "prefect.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(lock)
+def _lock(root: Path) -> contextlib.AbstractContextManager[None]:
+    return locks.hold(root / ".locks" / "prefect.lock", "make or mend Prefect's database")
 
 
 def _fault(path: Path) -> str | None:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from flows.designs.design import Design
 from flows.designs.plan import Plan, design_runs
 from flows.execution.protocols import Warn
+from flows.execution.stopping import pause
 from flows.tracking.abandoned import RECORDING, close_abandoned
 from flows.tracking.connections import Connections
 from flows.tracking.delivery import Delivery
@@ -20,6 +19,7 @@ from flows.tracking.lineage import model_of
 from flows.tracking.tree import tree_of
 from tasks.identity import manifest, settings
 from tasks.identity.paths import Paths
+from tasks.stage import locks
 from tasks.tracking import stage_runs
 from tasks.tracking.pending import mark_pending
 from tasks.tracking.tracker import Spec, Status, Tracker, place
@@ -41,7 +41,7 @@ class Tracking:
     """
 
     def __init__(self, root: Path, warn: Warn = print) -> None:
-        self.root = root
+        self.root, self._warn = root, warn
         self._connections = Connections(root, warn)
         self.delivery = Delivery(root, self._connections)
 
@@ -126,9 +126,7 @@ class Tracking:
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Held while a roadmap is recorded, so that others can tell whether its run is alive."""
-        lock = self.root / ".locks" / RECORDING
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with locks.hold(self.root / ".locks" / RECORDING, "record a roadmap", self._warn, pause):
             yield
 
     def is_finished(self, parent: Parent) -> bool:

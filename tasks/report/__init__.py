@@ -3,11 +3,11 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.identity.files import write_text
 from tasks.report.data import Entry
 from tasks.report.statistics import RESAMPLES
 
@@ -60,16 +60,6 @@ def build_report(
     scenes = root / "runs" / scale / "scenes" / "test"
     html = page(collected, examples(open_images(runtime or {}, scenes), collected.questions, shown))
     out.mkdir(parents=True, exist_ok=True)
-    _replace(out / "report.html", html)
-    _replace(out / "results.json", json.dumps(collected.results, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / "report.html", html)
+    write_text(out / "results.json", json.dumps(collected.results, indent=2, ensure_ascii=False) + "\n")
     return collected.results
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

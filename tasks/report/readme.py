@@ -1,12 +1,12 @@
 """The results in README.md and docs/results.md, written from reports/ so that they cannot drift from what was measured.
 The text between each pair of markers is replaced; everything else in the file is left alone."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from data_registry.errors import InputError
 from data_registry.paper import CLASSES
+from tasks.identity.files import read_state
 from tasks.report import sweep
 from tasks.report.html import signed
 from tasks.report.names import label
@@ -53,11 +53,14 @@ def _roadmap(reports: Path) -> list[str]:
     return [*_table(results), "", *_sentences(results)]
 
 
+_FROM_GIT = "`git checkout` brings back the committed one"
+
+
 def _read(folder: Path, command: str) -> dict[str, Any]:
     path = folder / "results.json"
     if not path.exists():
         raise InputError(f"{path} is missing; `{command}` writes it")
-    return json.loads(path.read_text())
+    return read_state(path, dict, f"`{command}` writes it anew")
 
 
 def _table(results: dict[str, Any]) -> list[str]:
@@ -109,7 +112,7 @@ def _sentences(results: dict[str, Any]) -> list[str]:
 
 def _seeds(reports: Path) -> list[str]:
     """Every design under every training seed, as it came out: average (distance / orientation / relation)."""
-    seeds = {p.stem: json.loads(p.read_text()) for p in sorted((reports / "seeds").glob("*.json"))}
+    seeds = {p.stem: read_state(p, dict, _FROM_GIT) for p in sorted((reports / "seeds").glob("*.json"))}
     if not seeds:
         return []
     names = [name.replace("-", " ") for name in seeds]

@@ -40,6 +40,7 @@ from tasks.stage.publishing import (
 from tasks.stage.ranks import EXIT_PASSING, FirstFailed, Ranks
 from tasks.stage.record import Stopwatch, write_record
 from tasks.stage.system_errors import system_error
+from tasks.stage.unhashed import check_unhashed
 from tasks.tracking.pending import mark_pending
 from tasks.tracking.recorder import Recorder
 
@@ -242,6 +243,7 @@ def _execute(together: Ranks, stage: str, name: str, compute: Callable[[StageRun
             print(f"{stage} {name}: was missing or damaged; restored as it is committed in git")
             return False
         verify_inputs(inputs)
+        check_unhashed(settings, stage, name)
         _compute(_Job(settings, paths, identity, inputs), compute, heartbeat, together)
         return True
 

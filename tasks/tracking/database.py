@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from filelock import FileLock
+from tasks.stage import locks
 
 PREFIX = "sqlite:///"
 ARTIFACTS = "mlartifacts"
@@ -46,11 +46,9 @@ def artifacts_of(path: Path) -> str:
     return (path.parent / ARTIFACTS).as_uri()
 
 
-def lock_of(path: Path) -> FileLock:
+def lock_of(path: Path) -> contextlib.AbstractContextManager[None]:
     """Held while a database is made or mended, and while something is looked for in it and made if it is not there."""
-    lock = path.parent / ".locks" / f"{path.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(lock)
+    return locks.hold(path.parent / ".locks" / f"{path.name}.lock", f"use {path}")
 
 
 def prepare(path: Path) -> None:

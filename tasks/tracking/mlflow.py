@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from filelock import FileLock
-
 from tasks.identity.addresses import masked
 from tasks.identity.settings import Settings
+from tasks.stage import locks
 from tasks.tracking import database
 from tasks.tracking.recorder import Dataset
 from tasks.tracking.tracker import HOST, ROOT, Model, Recorded, Spec, Status, Tracker
@@ -191,9 +190,7 @@ class MlflowTracker(Tracker):
             with database.lock_of(self.database):
                 yield
             return
-        path = self._root / ".locks" / "mlflow.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
+        with locks.hold(self._root / ".locks" / "mlflow.lock", "look something up in MLflow and make it"):
             yield
 
     def _experiment(self, name: str) -> str:

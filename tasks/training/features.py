@@ -18,6 +18,8 @@ from model.backbones.encoders import VisionEncoder
 from model.backbones.features import extract, feature_bytes, feature_shape
 from model.backbones.images import to_pixels
 from tasks.identity import manifest
+from tasks.identity.files import remove, sync_files
+from tasks.stage import locks
 
 CACHE = Path(".cache/features")
 BATCH = 64
@@ -167,15 +169,26 @@ def _place(
 @contextlib.contextmanager
 def _missing(place: Path, wait: bool) -> Iterator[bool]:
     """Whether a table has to be made, under its lock; what another process is making is waited for, or left alone."""
-    from filelock import FileLock, Timeout
-
-    with contextlib.ExitStack() as held:
+    lock = place.with_name(f"{place.name}.lock")
+    if wait:
+        with locks.hold(lock, "read the features of images"):
+            yield not _is_whole(place)
+    elif release := locks.take(lock):
         try:
-            held.enter_context(FileLock(f"{place}.lock", timeout=-1 if wait else 0))
-        except Timeout:
-            yield False
-        else:
-            yield not place.exists()
+            yield not _is_whole(place)
+        finally:
+            release()
+    else:
+        yield False
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether a table is there that can be read: a power loss may leave its files empty."""
+    try:
+        keys = FeatureTable(place)
+    except (OSError, EOFError, ValueError, TypeError):
+        return False
+    return len(keys.row) == len(keys.array)
 
 
 @contextlib.contextmanager
@@ -213,6 +226,8 @@ def _write(
         if done != len(keys):  # a header that promises more than follows would be read as damage later
             raise RuntimeError(f"{done} features of {len(keys)} images")
         (partial / "keys.json").write_text(json.dumps(keys))
+        sync_files(partial)
+        remove(place)  # one that a power loss has left empty
         partial.replace(place)
     except Exception:
         shutil.rmtree(partial, ignore_errors=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from flows.execution.result import Result
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,3 +29,15 @@ def test_no_flow_module_hides_one_of_pythons_own():
     # Prefect puts the folder of an entrypoint first on sys.path, and worker processes start with that path.
     ours = {path.stem for path in (ROOT / "flows").glob("*.py")}
     assert not ours & (set(sys.stdlib_module_names) - set(sys.builtin_module_names))
+
+
+def test_a_worker_in_a_folder_of_the_project_finds_it(project, monkeypatch):
+    from flows import deployments
+
+    (project.root / "reports").mkdir()
+    monkeypatch.chdir(project.root / "reports")
+    roots = []
+    monkeypatch.setattr(deployments, "run_plan", lambda root, *given: roots.append(root) or Result([]))
+    monkeypatch.setattr(deployments, "deliver_pending", lambda root, *given: roots.append(root))
+    deployments.design.fn()
+    assert roots == [project.root, project.root]

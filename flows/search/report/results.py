@@ -14,6 +14,7 @@ from flows.search.halving import WHOLE, at
 from flows.search.report.effects import effects
 from flows.search.report.plots import draw
 from flows.search.trials import Trial, rows_of
+from tasks.identity.files import write_text
 from tasks.identity.settings import Settings
 
 
@@ -73,8 +74,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     pictures = draw(folder, trials, space, importances)
     written = [folder / "results.json", folder / "report.html"]
-    written[0].write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    written[1].write_text(page(results, pictures), encoding="utf-8")
+    write_text(written[0], json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_text(written[1], page(results, pictures))
     return [*written, *pictures]
 
 

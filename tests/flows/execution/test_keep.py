@@ -12,6 +12,7 @@ from flows.cli.main import app
 from flows.designs.design import ROWS, parse
 from flows.designs.plan import annotation_of, plan_of, read_plan, write_plan
 from flows.execution import plan_file
+from flows.execution.flow import run_plan
 from flows.execution.plan_file import add_to_plan, in_flow, not_planned, release_trials
 
 TRIALS = [parse(f"clip_{llm}_cc558k_mix665k_lr=1e-3") for llm in ("vicuna-7b", "llama3-8b")]
@@ -54,7 +55,15 @@ def test_who_tries_all_again_keeps_no_trial(swept, monkeypatch):
     monkeypatch.setattr("flows.execution.flow.Session.look_up", lambda self, runs: [])  # nothing is left to compute
     monkeypatch.setattr("flows.tracking.delivery.deliver_pending", lambda *given: None)
     assert CliRunner().invoke(app, ["retry"]).exit_code == 0
-    assert set(release_trials(swept.root)) == {one.name for one in TRIALS}
+    assert scores(swept) == {ROWS[1].name, ROWS[8].name}
+
+
+def test_trials_that_a_killed_sweep_left_leave_with_the_next_flow(swept, monkeypatch):
+    """Of kill -9, after which no line of the sweep's own runs."""
+    monkeypatch.setattr("flows.execution.flow.Session.look_up", lambda self, runs: [])  # nothing is left to compute
+    run_plan(swept.root, plan_of([TRIALS[1]]), "of one of them")
+    assert scores(swept) == {ROWS[1].name, ROWS[8].name, TRIALS[1].name}
+    assert not list((swept.root / ".optuna").glob("*.trials.json"))
 
 
 def test_what_the_plan_had_before_is_no_trial(project):

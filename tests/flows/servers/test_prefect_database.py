@@ -79,3 +79,36 @@ def test_a_server_killed_while_it_makes_its_database_starts_the_next_time(home, 
     with prefect_process(tmp_path, free_port()) as server:
         server.wait()
     assert not (home / "prefect.db.creating").exists()
+
+
+@pytest.mark.parametrize("sign", ["%41", "a?b", "a#b"])
+def test_a_path_with_signs_of_addresses_is_the_servers_too(tmp_path, monkeypatch, sign):
+    """SQLAlchemy would read `%41` as `A`, and `?` as the beginning of an option."""
+    from sqlalchemy.engine import make_url
+
+    for key in [key for key in os.environ if key.startswith("PREFECT_")]:
+        monkeypatch.delenv(key)
+    path = tmp_path / sign / "prefect.db"
+    monkeypatch.setenv("PREFECT_HOME", str(path.parent))
+    given = prefect_database.environment()
+    assert make_url(given["PREFECT_SERVER_DATABASE_CONNECTION_URL"]).database == str(path)
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", given["PREFECT_SERVER_DATABASE_CONNECTION_URL"])
+    assert prefect_database.file() == path, "in the server it is still the project's own"
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql+asyncpg://host/of-the-user")
+    assert prefect_database.file() is None
+    assert prefect_database.environment() == {}
+
+
+def test_prefects_lines_do_not_go_between_our_own():
+    """Prefect gives its loggers their handlers when its main module is first imported, which may be late."""
+    code = """
+import logging
+from flows.servers.prefect_client import quiet_console
+quiet_console()
+from prefect import flow, task
+names = ("prefect", "prefect.flow_runs", "prefect.task_runs", None)
+handlers = [handler for name in names for handler in logging.getLogger(name).handlers]
+print([handler for handler in handlers if "Console" in type(handler).__name__])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -37,3 +37,10 @@ def test_a_readme_without_markers_is_refused(report, tmp_path):
     (tmp_path / "README.md").write_text("no place for results")
     with pytest.raises(InputError, match=r"README\.md: needs the two lines"):
         readme.update(tmp_path / "README.md", tmp_path / "reports")
+
+
+def test_figures_that_a_power_loss_left_empty_are_named(tmp_path):
+    (tmp_path / "roadmap").mkdir()
+    (tmp_path / "roadmap" / "results.json").touch()
+    with pytest.raises(InputError, match=r"results\.json: is empty, as a power loss leaves files; `make roadmap`"):
+        readme._roadmap(tmp_path)

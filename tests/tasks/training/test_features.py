@@ -97,3 +97,15 @@ def test_image_that_does_not_decode_is_named(root, tmp_path, monkeypatch, worker
     monkeypatch.chdir(tmp_path)  # where features are kept
     with pytest.raises(InputError, match=rf"^[^\n]*image train/5\.png does not decode[^\n]*{named}$"):
         align.compute(run)
+
+
+@pytest.mark.parametrize("name", ["keys.json", "features.npy"])
+def test_a_table_that_a_power_loss_left_empty_is_made_anew(root, tmp_path, name):
+    run = stage_run(root, "align", "clip+dinov2_vicuna-7b_cc558k", tmp_path / "run")
+    encoders, scenes, cache = model_files.load_encoders(run), run.inputs["scenes"], tmp_path / "cache"
+    features.image_lookup(encoders[:1], scenes, True, 1, cache)
+    (table,) = cache.glob(f"*/{name}")
+    before = table.read_bytes()
+    table.write_bytes(b"")
+    features.image_lookup(encoders[:1], scenes, True, 1, cache)
+    assert table.read_bytes() == before
