@@ -57,7 +57,7 @@ def _import(path: Path) -> None:
     sys.modules[name] = module  # before it runs: its dataclasses look themselves up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends its process as it is imported
         del sys.modules[name]
         raise InputError(f"{path}: does not import ({type(error).__name__}: {error}); mend it, or take its folder "
                          "out of params.yaml: extensions") from error  # fmt: skip

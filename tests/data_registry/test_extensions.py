@@ -80,6 +80,13 @@ def test_a_file_that_does_not_import_is_named(tmp_path, folder):
             extensions.load(tmp_path, ["mine"])
 
 
+def test_a_script_that_ends_its_process_is_named(tmp_path, folder):
+    """A stage's command beside the entries is run by the import: argparse exits as it finds none of its arguments."""
+    (folder / "run_audit.py").write_text("raise SystemExit(2)")
+    with pytest.raises(InputError, match=r"run_audit\.py: does not import \(SystemExit: 2\)"):
+        extensions.load(tmp_path, ["mine"])
+
+
 def test_a_card_may_not_take_the_name_of_another(tmp_path, folder):
     for name in ("cc558k", "toy"):
         (folder / "cards" / f"{name}.yaml").write_text(TOY.replace("name: toy", f"name: {name}"))

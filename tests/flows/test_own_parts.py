@@ -1,6 +1,7 @@
 """A user's own data set, encoder, LLM, question type, benchmark and reader, from a folder outside of the project."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from data_registry.readers import table as readers
 from flows.costs.cost import Costs
 from flows.designs.design import parse
 from flows.designs.plan import plan_of
+from flows.roadmap import describe
 from model import zoo
 from tasks.identity import settings
-from tasks.report import figures
+from tasks.report import Entry, build_report, figures
 from tests.data_registry.questions.question_worlds import random_scenes
+from tests.tasks.report import study
 
 CARD = """
 name: rooms
@@ -113,6 +116,7 @@ def test_they_run_in_a_flow(served, own):
     for name, like in (("eye", "clip"), ("tongue", "vicuna-7b")):
         params["foundation"]["tiny"]["each"][name] = params["foundation"]["tiny"]["each"][like]
     served.set_params(params)
+    (served.root / "plan.yaml").unlink()  # rows that this test does not run
     served.spatialllm("run", DESIGN)
     assert {"data/rooms", "benchmark/rooms", "baselines/rooms", "foundation/eye", f"score/{DESIGN}"} <= set(
         served.executed
@@ -120,6 +124,29 @@ def test_they_run_in_a_flow(served, own):
     output = json.loads((served.out("data/rooms") / "output.json").read_text())
     recipe = {"types": ["object_distance"], "sentences": [1, 2]}
     assert output["params"] == {**params["data"]["tiny"]["common"], "recipe": recipe}
+
+    served.forget()
+    assert "up to date" in served.run(sys.executable, "-m", "dvc", "repro")
+    assert served.executed == []
+    card = own / "cards" / "rooms.yaml"
+    card.write_text(card.read_text().replace("[1, 2]", "[2, 2]"))
+    served.spatialllm("run", DESIGN)
+    assert sorted(served.executed) == ["data/rooms", f"instruct/{DESIGN}", f"score/{DESIGN}"]
+
+
+def test_the_report_prints_their_names(tmp_path, own):
+    extensions.load(tmp_path, ["own"])
+    questions = study.write_benchmark(tmp_path, per_class=(12, 12, 12), images=6)
+    plain = "eye_tongue_cc558k_mix665k"
+    designs = [parse(name) for name in (plain, DESIGN)]
+    for skill, design in zip((0.5, 0.8), designs, strict=True):
+        study.write_score(tmp_path, questions, design.name, skill, seed=3)
+    entries = [Entry(design.name, describe(design)) for design in designs]
+    results = build_report(tmp_path, "tiny", entries, tmp_path / "report")
+    assert [row["name"] for row in results["designs"]] == [plain, DESIGN]
+    page = (tmp_path / "report" / "report.html").read_text()
+    for name in ("My Eye", "My Tongue", "My Rooms"):
+        assert name in page
 
 
 def test_an_edited_card_is_another_identity_of_its_set_and_of_no_other(tmp_path, own):

@@ -193,4 +193,7 @@ def test_annotate(tmp_path, monkeypatch):
     objects = json.loads((run.out / "annotations.json").read_text())["annotations"]
     numbers = [np.array([*obj["center_cam"], *obj["dimensions"]]) for obj in objects if obj["valid3D"]]
     assert (made["images"], made["objects"], made["dropped"]) == (7, 34, {"mask: cut by the image's edge": 10}), RAISE
+    assert (made["kept"], made["fronts"]) == (22, 22), RAISE
+    unfit = {"its 3D box is not where its 2D box is": 2, "no valid 3D box": 10}
+    assert made["read_drops"] == unfit, RAISE
     assert fingerprint(numbers) == pytest.approx(-8.494987, abs=1e-3), RAISE

@@ -25,8 +25,8 @@ Point = tuple[float, float, float]
 Extent = tuple[float, float, float, float]
 
 
-def is_rotation(matrix: Sequence[float], tolerance: float = 1e-2) -> bool:
-    """Whether nine numbers, row by row, are a rotation: orthonormal and right-handed."""
+def is_rotation(matrix: Sequence[float], tolerance: float = 2e-2) -> bool:
+    """Whether nine numbers, row by row, are a rotation: orthonormal and right-handed, as far as two decimals can be."""
     a, b, c, d, e, f, g, h, i = matrix
     lengths = (a * a + b * b + c * c, d * d + e * e + f * f, g * g + h * h + i * i)
     angles = (a * d + b * e + c * f, a * g + b * h + c * i, d * g + e * h + f * i)

@@ -40,9 +40,9 @@ def measures(record: Mapping[str, Any], values: Values, where: str) -> Measures:
             values.boolean(record["valid3D"], where, "valid3D"),
             values.boolean(record["behind_camera"], where, "behind_camera"),
         ),
-        center=values.numbers(record["center_cam"], 3, where, "center_cam"),
-        dimensions=values.numbers(record["dimensions"], 3, where, "dimensions"),
-        rotation=values.matrix(record["R_cam"], 3, where, "R_cam"),
+        center=values.numbers(_spelled(record["center_cam"], [-1] * 3), 3, where, "center_cam"),
+        dimensions=values.numbers(_spelled(record["dimensions"], [-1] * 3), 3, where, "dimensions"),
+        rotation=values.matrix(_spelled(record["R_cam"], [[-1] * 3] * 3), 3, where, "R_cam"),
         corners=_corners(record, values, where),
         tight=tight,
         truncated=truncated,
@@ -54,10 +54,15 @@ def measures(record: Mapping[str, Any], values: Values, where: str) -> Measures:
     )
 
 
+def _spelled(value: Any, unavailable: list) -> Any:
+    """A value, or its numbers where a lone -1 stands for them: Omni3D's word for what is unavailable."""
+    return unavailable if value == -1 else value
+
+
 def _box(record: Mapping[str, Any], key: str, values: Values, where: str) -> list[float] | None:
     if key not in record:
         return None
-    box = values.numbers(record[key], 4, where, key)
+    box = values.numbers(_spelled(record[key], [-1] * 4), 4, where, key)
     return box if box[0] != -1 or box[2] != -1 else None
 
 

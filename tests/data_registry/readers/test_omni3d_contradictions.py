@@ -199,6 +199,51 @@ def test_rounded_files_are_kept(tmp_path):
     assert len(scene.objects) == 1
 
 
+@pytest.mark.parametrize("decimals", [2, 3, 4])
+def test_every_number_may_be_rounded(tmp_path, decimals):
+    yaw = 0.7
+    turned = [[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]]
+    sound = record(R_cam=turned)
+    for key in ("bbox3D_cam", "center_cam", "dimensions", "R_cam", "bbox2D_proj", "bbox2D_trunc", "bbox2D_tight"):
+        sound[key] = np.round(sound[key], decimals).tolist()
+    drops = Counter()
+    [scene] = omni3d.read(_write(tmp_path / "a.json", [sound]), drops)
+    assert len(scene.objects) == 1, drops
+
+
+@pytest.mark.parametrize("lone", [False, True])
+def test_what_is_unavailable_of_an_object_without_a_3d_box_may_be_minus_one(tmp_path, lone):
+    """Omni3D: "Values are set to -1 when unavailable"; files have a lone -1 or as many as there are numbers."""
+    numbers = {
+        "center_cam": [-1] * 3, "dimensions": [-1] * 3, "R_cam": [[-1] * 3] * 3, "bbox3D_cam": [[-1] * 3] * 8,
+        "bbox2D_proj": [-1] * 4, "bbox2D_trunc": [-1] * 4,
+    }  # fmt: skip
+    empty = dict.fromkeys(numbers, -1) if lone else numbers
+    drops = Counter()
+    objects = [record(id=1), record(id=2) | {"valid3D": False} | empty]
+    [scene] = omni3d.read(_write(tmp_path / "a.json", objects), drops)
+    assert [thing.id for thing in scene.objects] == [1]
+    assert drops["no valid 3D box"] == 1
+    [scene] = omni3d.read(_write(tmp_path / "a.json", [record() | empty]), drops)
+    assert scene.objects == (), "and what says that it has a box must have it"
+
+
+def test_a_box_tilted_in_an_indoor_camera_is_kept(tmp_path):
+    """The corners by hand, in the order of Omni3D's DATA.md: v0 to v3 at -z clockwise from upper left, then at +z."""
+    pitch, yaw = 0.4, 2.1
+    tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    rotation, center = tilt @ turn, np.array([0.1, 0.2, 2.0])
+    sound = record(center_cam=center.tolist(), dimensions=[0.5, 0.2, 0.4], R_cam=rotation.tolist(), id=1)
+    order = ["---", "+--", "++-", "-+-", "--+", "+-+", "+++", "-++"]
+    half = np.array([0.2, 0.1, 0.25])  # length along x, height along y, width along z
+    ends = [half * [1 if sign == "+" else -1 for sign in vertex] for vertex in order]
+    sound["bbox3D_cam"] = [(center + rotation @ end).tolist() for end in ends]
+    drops = Counter()
+    [scene] = omni3d.read(_write(tmp_path / "a.json", [sound]), drops)
+    assert len(scene.objects) == 1, drops
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
