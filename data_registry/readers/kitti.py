@@ -13,12 +13,13 @@ from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.readers import omni3d
+from data_registry.readers.omni3d import agreement
 from data_registry.scene import Scene
 from data_registry.storage.pictures import UNDECODABLE, why
 
 SOURCE = "KITTI"
 _COLUMNS = ("type", "truncated", "occluded", "alpha", *("x1", "y1", "x2", "y2"), *"hwl", *"xyz", "rotation_y")
-_LARGELY_OCCLUDED = 2  # KITTI's levels: 0 visible, 1 partly, 2 largely occluded, 3 unknown
+_VISIBLE, _LARGELY_OCCLUDED = 0, 2  # KITTI's levels: 0 visible, 1 partly, 2 largely occluded, 3 unknown
 _TURN = 2 * math.pi + 0.01  # radians; more is in degrees
 # between alpha and rotation_y as seen from the object's place, rad: real labels round both to 0.01 and differ by 0.007
 _HEADING = 0.2
@@ -108,7 +109,7 @@ def _record(
         "R_cam": rotation.tolist(),
         "behind_camera": behind,
         "truncation": values["truncated"],
-        "fault": _fault(values, where),
+        "fault": _fault(values, where) or _place(values, whole, size),
     }
     return record if whole is None else record | {"bbox2D_proj": whole}
 
@@ -123,6 +124,14 @@ def _fault(values: dict[str, float], where: str) -> str | None:
         if abs(math.remainder(heading - math.atan2(values["x"], values["z"]) - alpha, 2 * math.pi)) > _HEADING:
             return "alpha and rotation_y contradict each other"
     return "hidden" if values["occluded"] == _LARGELY_OCCLUDED else None
+
+
+def _place(values: dict[str, float], whole: list[float] | None, size: tuple[int, int]) -> str | None:
+    """That a wholly visible object's 3D box is where its 2D box is, all that a label file has to compare with."""
+    tight = [values[key] for key in ("x1", "y1", "x2", "y2")]
+    if whole is None or values["occluded"] != _VISIBLE or agreement.covers(tight, whole, size):
+        return None
+    return agreement.PLACE
 
 
 def _projected(

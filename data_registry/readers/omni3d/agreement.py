@@ -95,10 +95,16 @@ def contradiction(
             return BOXES
     if tight is None:
         return None
-    common, whole = _common(tight, inside), _area(tight)
-    alone = stated is None and projected is None and truncated is None
-    agrees = common >= _ALONE * (whole + _area(inside) - common) if alone else common >= _TIGHT * whole
-    return None if agrees else PLACE
+    if stated is None and projected is None and truncated is None:
+        return None if covers(tight, extent, size) else PLACE
+    return None if _common(tight, inside) >= _TIGHT * _area(tight) else PLACE
+
+
+def covers(tight: Sequence[float], extent: Sequence[float], size: tuple[int, int]) -> bool:
+    """Whether the hand-drawn box of an object that nothing hides is about where its 3D box projects to."""
+    inside = _clipped(extent, size)
+    common = _common(tight, inside)
+    return common >= _ALONE * (_area(tight) + _area(inside) - common)
 
 
 def elsewhere(center: Sequence[float], box: Sequence[float], K: Sequence[float], size: tuple[int, int]) -> bool:

@@ -28,14 +28,14 @@ Words = dict[str, int]
 def measures(record: Mapping[str, Any], values: Values, where: str) -> Measures:
     """What an object's record says. InputError where a value is not what it must be."""
     number = {
-        key: values.number(record.get(key, -1), where, key)
-        for key in ("visibility", "truncation", "depth_error", "lidar_pts", "segmentation_pts")
+        key: values.number(record.get(key, -1), where, key) for key in ("depth_error", "lidar_pts", "segmentation_pts")
     }
+    share = {key: values.share(record.get(key, -1), where, key) for key in ("visibility", "truncation")}
     tight, truncated, projected = (
         _box(record, key, values, where) for key in ("bbox2D_tight", "bbox2D_trunc", "bbox2D_proj")
     )
     return Measures(
-        name=values.name(record["category_name"], where, "category_name"),
+        name=" ".join(values.name(record["category_name"], where, "category_name").split()),
         flags=(
             values.boolean(record["valid3D"], where, "valid3D"),
             values.boolean(record["behind_camera"], where, "behind_camera"),
@@ -49,8 +49,8 @@ def measures(record: Mapping[str, Any], values: Values, where: str) -> Measures:
         projected=projected,
         points=(number["lidar_pts"], number["segmentation_pts"]),
         depth_error=number["depth_error"],
-        visibility=number["visibility"],
-        truncation=number["truncation"],
+        visibility=share["visibility"],
+        truncation=share["truncation"],
     )
 
 

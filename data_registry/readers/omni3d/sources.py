@@ -28,7 +28,7 @@ def sources() -> dict[str, dict[str, Any]]:
 def front_axis(source: str, category: str) -> tuple[int, int] | None:
     """Sign and index of the object axis that is the semantic front, or None where there is none."""
     for axis, names in sources().get(source, {}).get("front", {}).items():
-        if category in names:
+        if category.casefold() in names:
             return AXES[axis]
     return None
 
@@ -55,8 +55,8 @@ def ignored(name: str) -> str | None:
 
 @cache
 def unnamed(name: str) -> bool:
-    """Whether a category is a rest ("misc", "otherprop"): things that nobody could ask for by that name."""
-    return _letters(name) in _table()["unnamed"]
+    """Whether a category is a rest ("misc", "otherprop") or no word: things that nobody could ask for by that name."""
+    return not any(map(str.isalpha, name)) or _letters(name) in _table()["unnamed"]
 
 
 def _letters(name: str) -> str:

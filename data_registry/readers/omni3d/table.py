@@ -5,7 +5,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Table:
         places: image id -> its place in the file's order.
         images: their records, in that order; objects: how many each has.
         rows, image_of: of every object, in the order of the file: its numbers, and its image's place.
-        words: names and colours, by which rows say them.
+        words: names and colours, by which rows say them; spellings: the first of each name, by its lower case.
         ids: of every object; paths: of every image, eight bytes of its digest.
         categories: name by id, as the file lists them; used: as its objects have them.
     """
@@ -45,6 +45,7 @@ class Table:
     rows: DiskBuffer = field(default_factory=DiskBuffer)
     image_of: array = field(default_factory=lambda: array("i"))
     words: dict[str, int] = field(default_factory=dict)
+    spellings: dict[str, str] = field(default_factory=dict)
     ids: array = field(default_factory=lambda: array("q"))
     paths: array = field(default_factory=lambda: array("q"))
     categories: dict[int, str] = field(default_factory=dict)
@@ -144,7 +145,10 @@ class Table:
         where = f"annotations: id {number}"
         place = self._place(record["image_id"], where)
         image, thing = self._image(place), objects.measures(record, values, where)
-        self._use_category(record, thing.name, number)
+        self._use_category(record, record["category_name"], number)
+        spelling = self.spellings.setdefault(thing.name.casefold(), thing.name)
+        if spelling != thing.name:  # "Car" and "car" of two label sets are one word to whoever is asked
+            thing = replace(thing, name=spelling)
         if record.get("color"):
             values.name(record["color"], where, "color")
         reason = rules.reason(thing, image, self.rules)
@@ -159,7 +163,7 @@ class Table:
 
     def _place(self, image_id: Any, where: str) -> int:
         """Of an object's image, which now has one more."""
-        if not isinstance(image_id, int | float) or image_id not in self.places:
+        if type(image_id) not in (int, float) or image_id not in self.places:
             raise InputError(
                 f"{self.path}: {where}: image_id {shown(image_id)} is not among its images; add that image or drop the "
                 "annotation"

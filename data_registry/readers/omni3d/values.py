@@ -57,6 +57,13 @@ class Values:
             return value
         raise self.wrong(where, key, "a number", shown(value))
 
+    def share(self, value: Any, where: str, key: str) -> float:
+        """A share of one, or less than 0 where it is unavailable; percent are refused."""
+        share = self.number(value, where, key)
+        if share > 1.01:  # rounding
+            raise self.wrong(where, key, "a share, 0 to 1 (or -1 where it is not known)", shown(value))
+        return share
+
     def boolean(self, value: Any, where: str, key: str) -> bool:
         """true or false, or 1 or 0 as numpy's are written."""
         if type(value) is bool or (type(value) is int and value in (0, 1)):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from data_registry.errors import InputError
 from data_registry.readers import kitti, omni3d
+from data_registry.readers.omni3d import agreement
 from tests.samples import SAMPLES
 
 CAR = "Car 0.00 0 0.00 130 101 172 117 1.5 1.7 4.0 0.0 1.6 10.0 0.0"
@@ -56,6 +58,27 @@ def test_the_samples_agree_with_omni3d():
             compared += 1
     assert compared == 5
     assert ours == theirs and ours["no name to ask for"] == 1 and sum(len(s.ignored) for s in raw) == 4
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
+@pytest.mark.parametrize(
+    ("change", "most"),
+    [
+        (lambda w: [*w[:12], f"{float(w[12]) - float(w[8]) / 2}", *w[13:]], 1),  # the centre in place of the bottom's
+        (lambda w: [*w[:8], w[10], w[9], w[8], *w[11:]], 3),  # l w h: whatever is about as long as high stays
+        (lambda w: [*w[:11], f"{float(w[11]) + 3}", *w[12:]], 1),  # three metres to the right; the far truck stays
+    ],
+)
+def test_a_real_3d_box_that_is_not_where_its_2d_box_is_is_counted(tmp_path, change, most):
+    """A label file has no projection of its own: that of the record itself is no witness."""
+    shutil.copytree(SAMPLES / "kitti_object", tmp_path / "kitti")
+    for path in (tmp_path / "kitti/label_2").glob("*.txt"):
+        lines = [line.split() for line in path.read_text().splitlines()]
+        path.write_text("".join(" ".join(w if w[0] == "DontCare" else change(w)) + "\n" for w in lines))
+    drops = Counter()
+    kept = sum(len(scene.objects) for scene in kitti.read(tmp_path / "kitti", drops))
+    assert kept <= most
+    assert drops[agreement.PLACE] + drops["alpha and rotation_y contradict each other"] >= 5 - most
 
 
 def _turned(angle: float, seen: float | None = None) -> str:

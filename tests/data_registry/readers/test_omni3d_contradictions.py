@@ -11,6 +11,7 @@ import pytest
 
 from data_registry import render
 from data_registry.errors import InputError
+from data_registry.questions import names
 from data_registry.readers import omni3d
 from data_registry.readers.omni3d import agreement
 from data_registry.scene import SceneObject
@@ -228,6 +229,32 @@ def test_what_is_unavailable_of_an_object_without_a_3d_box_may_be_minus_one(tmp_
     assert scene.objects == (), "and what says that it has a box must have it"
 
 
+@pytest.mark.parametrize("other", ["Car", " car", "CAR"])
+def test_a_name_in_another_spelling_is_the_same_name(tmp_path, other):
+    """ "Which side of the car..." beside a "Car" of another label set."""
+    [scene] = omni3d.read(_write(tmp_path / "a.json", [record(id=1), record(id=2, category_name=other)]))
+    assert [thing.name for thing in scene.objects] == ["car", "car"]
+    assert names.references(scene) == [None, None]
+    [scene] = omni3d.read(_write(tmp_path / "a.json", [record(id=1), record(id=2, category_name=other, valid3D=False)]))
+    assert names.references(scene) == [None]
+    [scene] = omni3d.read(_write(tmp_path / "a.json", [record(id=1, category_name=other)]))
+    assert scene.objects[0].front is not None, "and has the front of that name"
+
+
+@pytest.mark.parametrize("key", ["visibility", "truncation"])
+@pytest.mark.parametrize("value", [20, 2, 1.5])
+def test_percent_are_no_shares(tmp_path, key, value):
+    """20 of 100 passed for wholly visible."""
+    with pytest.raises(InputError, match=rf"annotations: id 1: {key} must be a share, 0 to 1 .*, is {value}"):
+        list(omni3d.read(_write(tmp_path / "a.json", [record(**{key: value})])))
+
+
+def test_an_image_id_is_no_truth_value(tmp_path):
+    path = _write(tmp_path / "a.json", [record(image_id=True)], {"id": 1})
+    with pytest.raises(InputError, match="image_id True is not among its images"):
+        list(omni3d.read(path))
+
+
 def test_a_box_tilted_in_an_indoor_camera_is_kept(tmp_path):
     """The corners by hand, in the order of Omni3D's DATA.md: v0 to v3 at -z clockwise from upper left, then at +z."""
     pitch, yaw = 0.4, 2.1
@@ -342,7 +369,7 @@ def test_lists_that_contradict_each_other_are_named(tmp_path, members, message):
         list(omni3d.read(path))
 
 
-@pytest.mark.parametrize("name", ["dontcare", "DontCare", "ignore", "void", "dont care"])
+@pytest.mark.parametrize("name", ["dontcare", "DontCare", "ignore", "ignored", "void", "dont care"])
 def test_a_region_left_out_is_no_object(tmp_path, name):
     drops = Counter()
     known = record(id=2, category_name=name, valid3D=False, bbox2D_tight=[10, 20, 130, 60])
@@ -358,7 +385,9 @@ def test_a_region_left_out_is_no_object(tmp_path, name):
     assert drops["a region left out of the annotation"] == 2
 
 
-@pytest.mark.parametrize("name", ["misc", "Misc", "otherprop", "other furniture", "unknown"])
+@pytest.mark.parametrize(
+    "name", ["misc", "Misc", "otherprop", "other furniture", "unknown", "N/A", "background", "?", "-", "12"]
+)
 def test_a_rest_of_the_categories_is_never_asked_about(tmp_path, name):
     drops = Counter()
     [scene] = omni3d.read(_write(tmp_path / "a.json", [record(category_name=name)]), drops)
