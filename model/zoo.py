@@ -2,8 +2,11 @@
 A new one is an entry here and one in params.yaml (foundation: where its weights come from); nothing else names it.
 For a plan at paper scale its architecture is here too (`ARCHITECTURES`)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+
+from data_registry.errors import InputError, nearest
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -135,3 +138,14 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
         "tie_word_embeddings": False,
     },
 }  # fmt: skip
+
+
+def entry(table: Mapping[str, Mapping[str, Spec]], kind: str, name: str, scale: str) -> Spec:
+    """The entry of a table for a scale; InputError names the nearest known name, or the scales it has."""
+    if name not in table:
+        raise InputError(f"model/zoo.py: unknown {kind} {name!r}; {nearest(name, table)}")
+    if scale not in table[name]:
+        raise InputError(
+            f"model/zoo.py: {kind} {name!r} has no entry for scale {scale!r}; {nearest(scale, table[name])}"
+        )
+    return table[name][scale]

@@ -1,5 +1,5 @@
 """What a stage run will take and cost: seconds as recorded on this machine; at paper scale by FLOPs, calibrated on the
-published hours (`model/cost.py`). To choose by and to show remaining time with."""
+published hours (`model/paper_scale.py`). To choose by and to show remaining time with."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from data_registry.errors import InputError
 from flows.costs.graph import critical_path, makespan
 from flows.designs.design import parse, read_value, split
 from flows.designs.plan import Plan, plan_of
-from model import cost
+from model import paper_scale
 from tasks.identity import settings
 from tasks.identity.paths import Paths
 from tasks.identity.settings import Settings
@@ -182,7 +182,9 @@ def _paper_gpu_seconds(stage: str, parts: dict[str, Any], params: Mapping[str, A
         amount = mixed.get(name, float(section.get("fraction", 1.0)))
         read = (amount if isinstance(amount, int) else amount * samples) * shares.get(name, 1.0) * frac_of(parts)
         passes = read * float(section.get("epochs", 1.0))
-        seconds += cost.gpu_seconds(stage, parts["encoders"], parts["llm"], passes, tokens, bool(section.get("lora")))
+        seconds += paper_scale.gpu_seconds(
+            stage, parts["encoders"], parts["llm"], passes, tokens, bool(section.get("lora"))
+        )
     return seconds
 
 

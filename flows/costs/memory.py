@@ -11,7 +11,7 @@ from typing import Any
 from data_registry.errors import InputError
 from flows.costs.cost import published
 from flows.designs.design import Design
-from model import cost
+from model import paper_scale
 from model.zoo import ENCODERS
 from tasks.identity import settings as config
 from tasks.identity.settings import Settings, gpus_per_run
@@ -22,8 +22,8 @@ from tasks.training.machine import ROWS
 def memory_gb(root: Path, design: Design) -> float:
     """GB of one accelerator that stage 2 of a design needs at least: weights, gradients and optimizer states.
 
-    Model states as in `model.cost.model_states_gib`, of the encoders and the LLM, whose parameters stage 2 trains, or
-    adapters on them. Activations come on top, so a design that does not fit by this count cannot fit.
+    Model states as in `model.paper_scale.model_states_gib`, of the encoders and the LLM, whose parameters stage 2
+    trains, or adapters on them. Activations come on top, so a design that does not fit by this count cannot fit.
 
     Raises:
         InputError: a foundation model of unknown size.
@@ -33,34 +33,34 @@ def memory_gb(root: Path, design: Design) -> float:
     llm = parameters(settings, design.llm)
     total = llm + sum(parameters(settings, name) for name in design.encoders)
     rank = int(section.get("lora", 0))
-    trained = cost.lora_parameters(_architecture(settings, design.llm), rank) if rank else llm
-    return _states_gib(settings, section, total, trained) * cost.GIB / 1e9
+    trained = paper_scale.lora_parameters(_architecture(settings, design.llm), rank) if rank else llm
+    return _states_gib(settings, section, total, trained) * paper_scale.GIB / 1e9
 
 
 def training_gib(settings: Settings, run: str) -> float | None:
     """GiB of each A100 that "stage/name" takes: model states and a pass over `runtime.batch_per_device` rows, with
     gradient checkpointing; None for what does not train at paper scale."""
     stage, _, name = run.partition("/")
-    if settings.scale != cost.SCALE or not spec(stage).trains_on:
+    if settings.scale != paper_scale.SCALE or not spec(stage).trains_on:
         return None
     section, parts = settings.section(stage, name), settings.entry(stage, name)["parts"]
     encoders, llm = parts["encoders"], parts["llm"]
     if not llm:
-        vision = sum(map(cost.encoder_parameters, encoders))
+        vision = sum(map(paper_scale.encoder_parameters, encoders))
         return _states_gib(settings, section, vision, vision)
     rank = int(section.get("lora", 0))
-    sizes = cost.sizes(encoders, llm)
-    trained = sizes.trained(stage, cost.lora_parameters(cost.architecture(llm), rank) if rank else 0)
+    sizes = paper_scale.sizes(encoders, llm)
+    trained = sizes.trained(stage, paper_scale.lora_parameters(paper_scale.architecture(llm), rank) if rank else 0)
     share = int(section["global_batch"]) // gpus_per_run(settings.runtime, settings.scale)
     rows = min(int(settings.runtime.get("batch_per_device") or ROWS), share)
     text = max(published(name)[1] for name in parts[spec(stage).trains_on])
-    passing = cost.activations_gib(llm, rows * (cost.grid_of(encoders) ** 2 + text), rows * text)
+    passing = paper_scale.activations_gib(llm, rows * (paper_scale.grid_of(encoders) ** 2 + text), rows * text)
     return _states_gib(settings, section, sizes.total, trained) + passing
 
 
 def _states_gib(settings: Settings, section: Mapping[str, Any], total: int, trained: int) -> float:
     ranks = gpus_per_run(settings.runtime, settings.scale)
-    return cost.model_states_gib(total, trained, int(section.get("zero_stage", 0)), ranks)
+    return paper_scale.model_states_gib(total, trained, int(section.get("zero_stage", 0)), ranks)
 
 
 def memory_check(root: Path, device_gb: float | None) -> Callable[[Design], str | None]:
@@ -82,13 +82,13 @@ def parameters(settings: Settings, model: str) -> int:
     if files:
         return sum(_elements(path) for path in files)
     if settings.scale == "paper":
-        return cost.encoder_parameters(model) if model in ENCODERS else cost.llm_parameters(model)
+        return paper_scale.encoder_parameters(model) if model in ENCODERS else paper_scale.llm_parameters(model)
     raise InputError(f"{folder}: no weights, so the memory of a design cannot be told; `dvc repro foundation@{model}`")
 
 
 def _architecture(settings: Settings, llm: str) -> dict[str, Any]:
     file = _foundation(settings, llm) / "config.json"
-    return json.loads(file.read_text()) if file.exists() else cost.architecture(llm)
+    return json.loads(file.read_text()) if file.exists() else paper_scale.architecture(llm)
 
 
 def _foundation(settings: Settings, model: str) -> Path:

@@ -16,7 +16,7 @@ from flows.designs.plan import Plan, plan_of, training_runs_naive
 from flows.execution.devices import CPU, GPU, Devices
 from flows.store.dvc_store import is_current
 from flows.text import clock
-from model.cost import CARDS_GIB
+from model.paper_scale import CARDS_GIB
 from tasks.identity import settings as config
 from tasks.identity.settings import Settings
 from tasks.stages import STAGES

@@ -10,7 +10,7 @@ from torch import nn
 
 from data_registry.errors import InputError, nearest
 from model.backbones.hub import resolve
-from model.zoo import ENCODERS, EncoderSpec
+from model.zoo import ENCODERS, EncoderSpec, entry
 
 # Vision model_type -> (configuration, model) of transformers, or "ours". A checkpoint that holds a text tower too says
 # its own model_type (`clip`), which names the same vision tower.
@@ -39,11 +39,7 @@ def tower_classes(kind: str, where: str) -> tuple[type, type]:
 
 def encoder_spec(name: str, scale: str) -> EncoderSpec:
     """The table's entry; InputError names the nearest known encoder or the scales it has."""
-    if name not in ENCODERS:
-        raise InputError(f"model/zoo.py: unknown encoder {name!r}; {nearest(name, ENCODERS)}")
-    if scale not in ENCODERS[name]:
-        raise InputError(f"model/zoo.py: {name!r} has no entry for scale {scale!r}; {nearest(scale, ENCODERS[name])}")
-    return ENCODERS[name][scale]
+    return entry(ENCODERS, "encoder", name, scale)
 
 
 class VisionEncoder(nn.Module):

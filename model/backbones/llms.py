@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_registry.errors import InputError, nearest
 from model.backbones.hub import resolve
-from model.zoo import LLMS, LLMSpec
+from model.zoo import LLMS, LLMSpec, entry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,11 +12,7 @@ if TYPE_CHECKING:
 
 def llm_spec(name: str, scale: str) -> LLMSpec:
     """The table's entry; InputError names the nearest known LLM or the scales it has."""
-    if name not in LLMS:
-        raise InputError(f"model/zoo.py: unknown LLM {name!r}; {nearest(name, LLMS)}")
-    if scale not in LLMS[name]:
-        raise InputError(f"model/zoo.py: LLM {name!r} has no entry for scale {scale!r}; {nearest(scale, LLMS[name])}")
-    return LLMS[name][scale]
+    return entry(LLMS, "LLM", name, scale)
 
 
 def load_llm(folder: Path, dtype: str = "float32") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
