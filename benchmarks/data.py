@@ -35,8 +35,8 @@ def records_in(path: Path) -> int:
 
 def measured(path: Path) -> dict[str, float]:
     """Samples, core-seconds and peak memory of a process that makes 3DI-Ft of a file."""
-    found = subprocess.run([sys.executable, "-c", _MEASURED, str(path)], capture_output=True, text=True, check=True)
-    return json.loads(found.stdout)
+    process = subprocess.run([sys.executable, "-c", _MEASURED, str(path)], capture_output=True, text=True, check=True)
+    return json.loads(process.stdout)
 
 
 def main() -> None:

@@ -30,17 +30,17 @@ def main() -> None:
         start = time.process_time()
         execute("pose", POSE_ENCODER, pose.compute, root)
         took = time.process_time() - start
-        found = json.loads((root / "runs/tiny/pose" / POSE_ENCODER / "metrics.json").read_text())
+        metrics = json.loads((root / "runs/tiny/pose" / POSE_ENCODER / "metrics.json").read_text())
     record(
         "pose",
-        ours=found["azimuth_median_error_deg"],
+        ours=metrics["azimuth_median_error_deg"],
         peer=CHANCE_DEG,
         unit="degrees, median error of azimuth",
         peer_name="a guess",
         command="make bench-pose",
         higher_is_better=False,
         core_minutes=round(took / 60, 1),
-        **{key: value for key, value in found.items() if key in _KEPT},
+        **{key: value for key, value in metrics.items() if key in _KEPT},
     )
 
 

@@ -67,8 +67,8 @@ def peak_gib(path: Path) -> float:
         "p = Path(sys.argv[1]); w(p, p.with_suffix('.parquet')); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
     )
-    found = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    return float(found.stdout)
+    process = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    return float(process.stdout)
 
 
 def main() -> None:

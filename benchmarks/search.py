@@ -181,12 +181,12 @@ def regrets(replays: list[Replay], hours: list[float]) -> list[float]:
     """Mean regret in points after so many A100-hours; before its first design a run has that of the worst."""
     at_hours = []
     for budget in hours:
-        found = []
+        gaps = []
         for replay in replays:
             worst = min(replay.surface.values.values())
             best = max((best for paid, best in replay.curve if paid <= budget), default=worst)
-            found.append(replay.surface.best - best)
-        at_hours.append(round(mean(found), 2))
+            gaps.append(replay.surface.best - best)
+        at_hours.append(round(mean(gaps), 2))
     return at_hours
 
 

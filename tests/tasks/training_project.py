@@ -150,11 +150,11 @@ def stage_run(root: Path, stage: str, name: str, folder: Path) -> StageRun:
     """A run of a stage outside of the harness, to look at `compute` alone."""
     from tasks.identity import settings
 
-    found = settings.load(root)
-    identity, inputs = identify(found, stage, name)
+    config = settings.load(root)
+    identity, inputs = identify(config, stage, name)
     (folder / "work").mkdir(parents=True)
     (folder / "out").mkdir()
     return StageRun(
         "tiny", stage, name, identity["params"], identity["parts"], identity["seed"], folder / "out", folder / "work",
-        inputs, runtime=dict(found.runtime),
+        inputs, runtime=dict(config.runtime),
     )  # fmt: skip

@@ -128,11 +128,11 @@ print(json.dumps({"refused": refused, "again": again["code"], **metrics}))
 @pytest.mark.slow
 def test_training_goes_on_once_there_is_space_again(tmp_path):
     """The disk fills up between two checkpoints: an error, then the same weights as if nothing had happened."""
-    told = on_a_small_disk(tmp_path, 64, _TRAINING)
-    check(told["refused"])
-    assert told["again"] == 0
-    assert told["resumed_from"] == 6
-    assert told["same"] == 1
+    outcome = on_a_small_disk(tmp_path, 64, _TRAINING)
+    check(outcome["refused"])
+    assert outcome["again"] == 0
+    assert outcome["resumed_from"] == 6
+    assert outcome["same"] == 1
 
 
 def test_other_failures_are_not_taken_for_a_full_disk(tmp_path):

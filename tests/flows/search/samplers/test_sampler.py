@@ -11,10 +11,10 @@ from flows.search.samplers.surrogate import Beliefs, Surrogate
 SPACE = Space(stage0=["none"], llm=["llama3-8b"])  # 3 encoder sets, 4 stage 1 mixes, 2 stage 2 mixes
 
 
-def propose(hours, told=(), seed=0, directions=("maximize",), alone=None):
-    """The design proposed after these (design, values) were told."""
+def propose(hours, answered=(), seed=0, directions=("maximize",), alone=None):
+    """The design proposed after these (design, values) were answered."""
     study = optuna.create_study(directions=directions)
-    for design, values in told:
+    for design, values in answered:
         study.enqueue_trial(SPACE.params_of(design))
         trial = study.ask()
         assert SPACE.suggest(trial) == design
@@ -27,47 +27,51 @@ def test_what_shares_a_paid_prefix_comes_first():
     """Equal promise, so the price decides: the designs whose stage 1 is there cost a third."""
     there = ("clip", "dinov2"), ("cc558k", "3di-ft1m")
     for seed in range(5):
-        design = propose(lambda one: 1.0 if (one.encoders, one.stage1) == there else 3.0, seed=seed)
+        design = propose(lambda candidate: 1.0 if (candidate.encoders, candidate.stage1) == there else 3.0, seed=seed)
         assert (design.encoders, design.stage1) == there
 
 
 def test_a_promising_design_is_worth_its_price():
     designs = list(SPACE.designs())
     # All without dinov2 are bad, whatever else they are; the few with it are good and cost a little more.
-    told = [(one, 0.8 if "dinov2" in one.encoders else 0.4) for one in designs if one.stage1 != ("cc558k", "3di-ft1m")]
-    design = propose(lambda one: 1.3 if "dinov2" in one.encoders else 1.0, told)
+    answered = [
+        (candidate, 0.8 if "dinov2" in candidate.encoders else 0.4)
+        for candidate in designs
+        if candidate.stage1 != ("cc558k", "3di-ft1m")
+    ]
+    design = propose(lambda candidate: 1.3 if "dinov2" in candidate.encoders else 1.0, answered)
     assert "dinov2" in design.encoders
     # ... but not any price.
-    design = propose(lambda one: 1e9 if "dinov2" in one.encoders else 1e-9, told)
+    design = propose(lambda candidate: 1e9 if "dinov2" in candidate.encoders else 1e-9, answered)
     assert "dinov2" not in design.encoders
 
 
 def test_a_design_with_more_parts_is_tried_first_although_it_is_dearer():
     for seed in range(5):
-        design = propose(lambda one: 1.0 + len(one.stage1) + len(one.stage2), seed=seed)
+        design = propose(lambda candidate: 1.0 + len(candidate.stage1) + len(candidate.stage2), seed=seed)
         assert len(design.encoders) == len(design.stage1) == len(design.stage2) == 2
 
 
 def test_more_parts_are_not_preferred_where_they_do_harm():
     designs = list(SPACE.designs())
-    size = {one: len(one.encoders) + len(one.stage1) + len(one.stage2) for one in designs}
-    told = [(one, 0.9 - 0.1 * size[one]) for one in designs if 3 < size[one] < 6]
-    assert size[propose(lambda one: 1.0, told)] == 3
+    size = {candidate: len(candidate.encoders) + len(candidate.stage1) + len(candidate.stage2) for candidate in designs}
+    answered = [(candidate, 0.9 - 0.1 * size[candidate]) for candidate in designs if 3 < size[candidate] < 6]
+    assert size[propose(lambda candidate: 1.0, answered)] == 3
 
 
 def test_designs_in_work_are_not_proposed_again():
-    study = optuna.create_study(direction="maximize", sampler=PrefixSampler(SPACE, lambda one: 1.0, seed=0))
+    study = optuna.create_study(direction="maximize", sampler=PrefixSampler(SPACE, lambda candidate: 1.0, seed=0))
     proposed = [SPACE.suggest(study.ask()) for _ in range(SPACE.size())]
     assert len(set(proposed)) == SPACE.size() == 24
 
 
 def test_with_two_objectives_a_cheap_design_off_the_front_is_wanted():
-    """Known: one dear design and its accuracy. A cheaper one extends the front even where it is a little worse."""
+    """Known: one expensive design and its accuracy. A cheaper one extends the front even where it is a little worse."""
     designs = list(SPACE.designs())
-    price = {one: 10.0 if "3di-ft1m" in one.stage2 else 1.0 for one in designs}
-    told = [(designs[1], [0.6, price[designs[1]]])]
+    price = {candidate: 10.0 if "3di-ft1m" in candidate.stage2 else 1.0 for candidate in designs}
+    answered = [(designs[1], [0.6, price[designs[1]]])]
     assert price[designs[1]] == 10.0
-    design = propose(lambda one: 1.0, told, directions=("maximize", "minimize"), alone=price.__getitem__)
+    design = propose(lambda candidate: 1.0, answered, directions=("maximize", "minimize"), alone=price.__getitem__)
     assert price[design] == 1.0
 
 
