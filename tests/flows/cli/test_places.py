@@ -183,6 +183,18 @@ def test_a_damaged_list_of_what_is_to_be_pushed_is_made_anew(project, tmp_path, 
     assert not (project.root / ".work" / "to-push.json").exists()
 
 
+def test_a_list_of_what_is_to_be_pushed_by_its_old_name_is_honoured(project, tmp_path):
+    project.run("dvc", "remote", "add", "-q", "-d", "here", str(tmp_path / "remote"))
+    project.stage("scenes/train")
+    project.run("dvc", "commit", "-q", "-f", "scenes@train")
+    old = project.root / ".work" / "push-owed.json"
+    old.write_text('["scenes/train"]')
+    Remote(project.root, print).push_missing()
+    pushed = {path.read_bytes() for path in (tmp_path / "remote").rglob("*") if path.is_file()}
+    assert (project.out("scenes/train") / "output.json").read_bytes() in pushed
+    assert not old.exists()
+
+
 def test_the_list_of_what_is_to_be_pushed_is_written_under_a_lock(project, tmp_path, monkeypatch):
     """Stage runs that end at the same time all add to it; here the remote takes nothing, so that one stays in it."""
     (tmp_path / "file").touch()
