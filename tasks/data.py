@@ -86,7 +86,7 @@ def read_params(name: str, values: dict[str, Any], where: str) -> Params:
     """The parameters of a data set with its recipe, which depends on its kind; raises as `parse`."""
     p = parse(Params, values, where)
     if p.given is None:
-        parse(made_by(name)[0], p.recipe, f"{where}.each.{name}.recipe")
+        parse(made_by(name)[0], p.recipe, f"{_own_section(name, where)}.recipe")
     return p
 
 
@@ -109,9 +109,12 @@ def made_by(name: str) -> tuple[type, Maker]:
 
 
 def _where(run: StageRun) -> str:
+    return _own_section(run.name, f"params.yaml: data.{run.scale}")
+
+
+def _own_section(name: str, where: str) -> str:
     """Where the parameters of a data set stand, for messages: its own in params.yaml, or in its card."""
-    in_card = bool(datasets.card(run.name).params)
-    return f"{run.name}.yaml: params" if in_card else f"params.yaml: data.{run.scale}.each.{run.name}"
+    return f"{name}.yaml: params" if datasets.card(name).params else f"{where}.each.{name}"
 
 
 def _make(run: StageRun, p: Params, path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from flows.designs.design import parse
 from flows.designs.plan import plan_of
 from flows.roadmap import describe
 from model import zoo
+from tasks import data
 from tasks.identity import settings
 from tasks.report import Entry, build_report, figures
 from tests.data_registry.questions.question_worlds import random_scenes
@@ -183,3 +184,13 @@ def test_parameters_in_the_card_and_in_params_yaml_are_one_too_many(tmp_path, ow
     known = settings.Settings(tmp_path, settings.read_yaml(tmp_path / "params.yaml"), entries)
     with pytest.raises(InputError, match=r"each\.rooms: its card has params too; keep one of them"):
         known.section("data", "rooms")
+
+
+def test_a_wrong_recipe_in_a_card_is_named_by_the_card(tmp_path, own):
+    """Before anything runs, and not as a key of params.yaml, which has none."""
+    card = own / "cards" / "rooms.yaml"
+    card.write_text(card.read_text().replace("sentences: [1, 2]", "sentences: 0"))
+    extensions.load(tmp_path, ["own"])
+    values = {"seed": 3, **datasets.card("rooms").params}
+    with pytest.raises(InputError, match=r"^rooms\.yaml: params\.recipe\.sentences: expected a list"):
+        data.read_params("rooms", values, "params.yaml: data.tiny")
