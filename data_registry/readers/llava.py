@@ -73,6 +73,8 @@ def read(
             continue
         audit.left_out.update({"system turn": system} if system else {})
         yield _converted(record, index, name, kind)
+    if not audit.records:
+        raise InputError(f"{path}: has no records; export it again, or name the file that has them")
 
 
 def _checked(written: Any, images: Container[str] | None) -> tuple[dict[str, Any], str | None, int]:

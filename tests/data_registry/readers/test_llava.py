@@ -198,3 +198,10 @@ def test_a_broken_file_of_lines_or_a_hostile_one_is_one_message(tmp_path, text, 
     with pytest.raises(InputError, match=message) as error:
         list(llava.read(path, "x", "caption", None))
     assert len(str(error.value)) < 500 and "cut off" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[]", " [ ]\n"])
+def test_a_file_without_records_is_refused(tmp_path, text):
+    (tmp_path / "data.json").write_text(text)
+    with pytest.raises(InputError, match=r"data\.json: has no records"):
+        list(llava.read(tmp_path / "data.json", "x", "instruction", None))
