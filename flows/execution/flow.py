@@ -26,6 +26,7 @@ from flows.servers.prefect import configure, prefect_server
 from flows.servers.prefect_client import quiet_console, send_the_rest
 from flows.store.views import write_tables
 from tasks.identity.settings import load
+from tasks.stage.harness import Changed
 
 if TYPE_CHECKING:
     from prefect import Flow, Task
@@ -93,6 +94,8 @@ def flow_over(session: Session, title: str, refill: Callable[[], None] = lambda:
             state.result()  # raises what went wrong beside the stage runs, which Prefect keeps to itself
     except Exception as error:
         if not work.finished.is_set():
+            if "Failed to reach API" in str(error):  # Prefect has no class for it
+                raise InputError(f"PREFECT_API_URL: {error}; start it, or unset this: a flow has its own") from error
             raise
         session.display.warn(f"Prefect does not take how this ended ({error}); what was computed is complete")
     finally:
@@ -229,7 +232,7 @@ class _FlowRun:
 def _may_pass(task: "Task[..., Any]", task_run: "TaskRun", state: "State") -> bool:
     """Whether Prefect is to try a stage run again."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, Lapsed) or (isinstance(error, StageRunFailed) and error.may_pass)
+    return isinstance(error, Lapsed | Changed) or (isinstance(error, StageRunFailed) and error.may_pass)
 
 
 def _lost(run: str) -> BaseException:

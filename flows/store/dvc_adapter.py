@@ -42,7 +42,7 @@ def quiet() -> None:
 
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    prompt.ask = lambda question, limited_to=None: None  # as it answers without a terminal
+    prompt.ask = lambda prompt, limited_to=None: None  # as it answers without a terminal
     prompt.password = _no_password
 
 

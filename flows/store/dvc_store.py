@@ -23,6 +23,7 @@ from tasks.identity.manifest import Damaged
 from tasks.identity.paths import Paths
 from tasks.identity.settings import Settings
 from tasks.stage import early_stop, locks, unrecorded
+from tasks.stage.harness import Changed
 from tasks.stage.publishing import put_back
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class Store:
         """
         states: dict[str, str] = {}
         known: dict[str, bool] = {}
-        settings = config.load(self.root)
         with self.repo() as repo:
+            settings = config.load(self.root)  # not before: DVC, too, reads the parameters of this moment
             for run, stage in self.stages(repo, runs).items():
                 with contextlib.suppress(dvc_adapter.Busy), dvc_adapter.errors():  # `dvc repro` computes it: our own
                     if is_current(settings, run, known=known):  # command will wait for that
@@ -120,12 +121,18 @@ class Store:
         return f"{run} {manifest.digest_of(identity)}"[:255]
 
     def commit(self, run: str) -> None:
-        """Take a computed stage run into DVC's cache, run-cache and dvc.lock."""
+        """Take a computed stage run into DVC's cache, run-cache and dvc.lock.
+
+        Raises:
+            Changed: parameters were edited since, and DVC would take it for theirs; it is kept until they return.
+        """
         doing = f"take {run} into DVC's cache"
         waiting = locks.Waiting(doing, self._warn)
         while True:
             try:
-                with self.repo() as repo:
+                with self.repo() as repo:  # which may have been waited for
+                    if not _fits(config.load(self.root), run, contents=False):
+                        raise Changed(f"{run}: {config.PARAMS_FILE} or {config.PLAN_FILE} was edited after it ended")
                     self._commit(run, self.stages(repo, [run])[run])
                 return
             except dvc_adapter.Busy as error:  # `dvc repro` waited for the same run and is about to commit it

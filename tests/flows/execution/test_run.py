@@ -225,6 +225,13 @@ except InputError as error:
 """
 
 
+def test_a_prefect_server_of_ones_own_that_is_down_is_one_message_without_its_password(project):
+    project.extra = {"PREFECT_API_URL": "http://user:hunter2@127.0.0.1:9/api"}
+    printed = project.spatialllm("run", "clip_vicuna-7b_cc558k_mix665k", code=2)
+    assert "error: PREFECT_API_URL: Failed to reach API at http://127.0.0.1:9/api/; start it, or unset this" in printed
+    assert "hunter2" not in printed
+
+
 def test_what_goes_wrong_beside_the_stage_runs_is_raised(served):
     """As where a sweep looks for a metric that no score has: Prefect would end the flow and say nothing."""
     printed = served.run(sys.executable, "-c", REFILL_FAILS)

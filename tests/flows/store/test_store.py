@@ -12,6 +12,7 @@ from filelock import FileLock
 from flows.execution.result import COMPUTED
 from flows.store.dvc_store import RESTORED, THERE
 from tasks.identity.settings import read_yaml
+from tasks.stage.harness import Changed
 from tests.flows.conftest import Project
 from tests.flows.store.conftest import RUNS
 
@@ -82,3 +83,24 @@ def test_a_kill_while_dvc_writes_who_uses_what_stops_nobody(project, session, le
     users.write_text(whole)
     assert session.store.fetch(["scenes/test"]) == {"scenes/test": THERE}
     assert json.loads(users.read_text())["read"] == json.loads(whole)["read"], "another's entry stays"
+
+
+@pytest.mark.parametrize("key", ["seed", "size"])
+def test_what_was_edited_before_the_commit_is_not_taken_for_the_new_parameters(project, session, key):
+    """DVC records an output under the parameters of the moment at which it is told of it."""
+    asked, edited = project.params(), project.params()
+    shutil.rmtree(project.out("data/cc558k"))
+    lock = (project.root / "dvc.lock").read_bytes()
+    asked["data"]["tiny"]["each"]["cc558k"][key] = 7
+    project.set_params(asked)
+    project.stage("data/cc558k")
+    edited["data"]["tiny"]["each"]["cc558k"][key] = 8
+    project.set_params(edited)
+    with pytest.raises(Changed, match=r"data/cc558k: params.yaml or plan.yaml was edited after it ended"):
+        session.store.commit("data/cc558k")
+    assert (project.root / "dvc.lock").read_bytes() == lock
+
+    project.set_params(asked)
+    project.forget()
+    assert session.store.fetch(["data/cc558k"]) == {"data/cc558k": THERE}
+    assert project.executed == []
