@@ -177,14 +177,14 @@ MUTATIONS = [
     Mutation(
         "the lock of a shard that is on its way",
         "data_registry/storage/streamed.py",
-        'with FileLock(f"{path}.lock"):',
+        'with waiting.hold(path.with_name(f"{path.name}.lock"), f"bring the shard {shard.name}"):',
         "with contextlib.nullcontext():",
         "tests/data_registry/storage/test_streamed.py -k 'two_readers or worker_processes'",
     ),
     Mutation(
         "the lock of the room that shards have",
         "data_registry/storage/streamed.py",
-        'with FileLock(self.folder / ".lock"):',
+        'with waiting.hold(self.folder / ".lock", f"make room for the shard {shard.name}"):',
         "with contextlib.nullcontext():",
         "tests/data_registry/storage/test_streamed.py",
     ),
@@ -198,8 +198,8 @@ MUTATIONS = [
     Mutation(
         "the lock of a table of features",
         "tasks/training/features.py",
-        'held.enter_context(FileLock(f"{place}.lock", timeout=-1 if wait else 0))',
-        "pass",
+        'with locks.hold(lock, "read the features of images"):',
+        "with contextlib.nullcontext():",
         "tests/tasks/training/test_features.py -k share_the_work",
     ),
     # Digests and identities
