@@ -29,7 +29,7 @@ def equal_weights(a, b) -> bool:
 def killed_run(work: Path, die_at: int, optimizer: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
-        f"from tiny_models import train_tiny; from pathlib import Path\n"
+        f"from tests.model.tiny_models import train_tiny; from pathlib import Path\n"
         f"train_tiny(Path({str(work)!r}), {optimizer!r}, die_at={die_at})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

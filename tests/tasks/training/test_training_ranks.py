@@ -82,7 +82,7 @@ def make(root: Path, folder: Path, gpus: int, align: dict, instruct: dict) -> Pa
         shutil.copytree(root / "runs" / "tiny" / stage, folder / "runs" / "tiny" / stage)
     shutil.copy(root / "plan.yaml", folder)
     params = settings.read_yaml(root / "params.yaml")
-    params["runtime"] |= {"gpus": gpus, "gpus_per_run": gpus}
+    params["runtime"] |= {"gpus": gpus, "gpus_per_run": gpus or None}
     params["align"]["tiny"] |= AS_AT_PAPER_SCALE | align
     params["instruct"]["tiny"] |= AS_AT_PAPER_SCALE | instruct
     YAML(typ="safe").dump(params, folder / "params.yaml")

@@ -98,7 +98,7 @@ def test_connector_of_other_parts_is_refused(root):
 @pytest.mark.parametrize(
     "keys, message",
     [
-        ({"start": "word"}, r"align\.tiny\.start is 'word'; did you mean words\?"),
+        ({"start": "word"}, r"align\.tiny\.start: 'word' is unknown, known: random, words"),
         ({"start": "words"}, "needs connector: normed_mlp2x_gelu and mixing: channel, not mlp2x_gelu and channel"),
         ({"start": "words", "connector": "normed_mlp2x_gelu"}, "none of the captions' words in the features of 12"),
     ],
