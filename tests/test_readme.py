@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from flows.designs.design import parse
+from tasks.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -222,6 +223,11 @@ def test_parameters_exist():
         for key in dotted.split("."):
             assert key in value, f"params.yaml has no {dotted}"
             value = value[key]
+
+
+def test_every_stage_is_documented_as_its_table_describes_it():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert [name for name, stage in STAGES.items() if f"| `{name}` | {stage.summary} |" not in page] == []
 
 
 def test_the_readme_is_short():
