@@ -82,11 +82,6 @@ def about_y(angle: float) -> np.ndarray:
     return np.array([[c, 0, s], [0, 1.0, 0], [-s, 0, c]])
 
 
-def about_z(angle: float) -> np.ndarray:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-
-
 # ---------------------------------------------------------------- primitives
 
 

@@ -18,8 +18,9 @@ def printed(name: str) -> str:
 
 def kind(design: dict[str, Any]) -> str:
     """ "informed" for a design that saw 3D-informed data at any stage, else "plain": the paper's orange and blue."""
-    data = [design.get("stage0") or "", *design.get("stage1", []), *design.get("stage2", [])]
-    return "informed" if any(str(name).startswith("3di") for name in data) else "plain"
+    stage0 = str(design.get("stage0") or "").rpartition("-")[0]
+    data = {stage0, *design.get("stage1", []), *design.get("stage2", [])} & set(datasets.names())
+    return "informed" if any(datasets.card(name).spatial_3d for name in data) else "plain"
 
 
 def parts(design: dict[str, Any]) -> dict[str, str]:

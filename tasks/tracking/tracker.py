@@ -2,6 +2,7 @@
 A run is known by its identity, so that opening it again, from another process or after a kill, gives the same run."""
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +62,10 @@ class Model:
     tags: Mapping[str, str]
 
 
-class Tracker:
+class Tracker(ABC):
     """Where runs are recorded; each method may raise whatever its server does, which costs a warning and no result.
 
-    The base class records nothing and knows nothing: a tracker overrides what it can do.
+    A tracker opens, logs, finishes and links; what it can say of runs that are there is its own choice.
 
     Attributes:
         address: where it is, for messages; may hold a password (`tasks.identity.addresses.masked`).
@@ -72,17 +73,18 @@ class Tracker:
 
     address: str = ""
 
-    def connect(self) -> None:
+    def connect(self) -> None:  # noqa: B027 (some trackers have nothing to connect to)
         """Import what it needs and see that it answers: seconds. Called before anything else, once."""
 
+    @abstractmethod
     def open(self, spec: Spec, resume: bool = False) -> tuple[str, bool]:
         """The run with this identity, created if there is none: (run id, whether it is finished).
 
         Args:
             resume: whatever became of it, it is running again, here (its `tags` say where).
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def log(
         self,
         run_id: str,
@@ -99,12 +101,12 @@ class Tracker:
             curves: {"step", metric names...} in rising order, from the first step on; those it has are not repeated.
             files: copied; one of the same name and folder is replaced.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, run_id: str, status: Status = "FINISHED", ended: float | None = None) -> None:
         """Close a run; `ended` in seconds since the epoch, None: now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def link(
         self,
         run_id: str,
@@ -114,7 +116,6 @@ class Tracker:
     ) -> None:
         """Connect a run with what it has read, with the stage runs it is made of ({stage: run id}), and with a version
         of a registered model."""
-        raise NotImplementedError
 
     def find(
         self,

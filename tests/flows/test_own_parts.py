@@ -23,6 +23,7 @@ from model import zoo
 from tasks import data
 from tasks.identity import settings
 from tasks.report import Entry, build_report, figures
+from tasks.report.names import kind
 from tests.data_registry.questions.question_worlds import random_scenes
 from tests.tasks.report import study
 
@@ -33,6 +34,7 @@ kind: probing
 source: rendered scenes
 license: mine
 obtain: {how: made, put: made by its data stage}
+spatial_3d: true
 work: 3.0
 params:
   recipe: {types: [object_distance], sentences: [1, 2]}
@@ -148,6 +150,8 @@ def test_the_report_prints_their_names(tmp_path, own):
     page = (tmp_path / "report" / "report.html").read_text()
     for name in ("My Eye", "My Tongue", "My Rooms"):
         assert name in page
+    assert [kind(describe(design)) for design in designs] == ["plain", "informed"], "as the card says of its 3D"
+    assert kind({"stage0": "3di-pb-oi1m-ntp", "stage1": ["cc558k"]}) == "informed"
 
 
 def test_an_edited_card_is_another_identity_of_its_set_and_of_no_other(tmp_path, own):
