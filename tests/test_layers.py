@@ -99,6 +99,44 @@ def test_model_takes_nothing_of_the_data_but_errors_and_text():
     }
 
 
+LIBRARIES = {  # which places alone may know a library; all others hear of it by plain values
+    "prefect": ("flows.",),
+    "optuna": ("flows.",),
+    "dvc": ("flows.",),
+    "mlflow": ("tasks.tracking.", "flows.servers.mlflow"),
+    "deepspeed": ("model.training.",),
+    "torch": ("model.", "tasks."),
+    "transformers": ("model.", "tasks."),
+}
+
+
+def strangers(root: Path, packages: list[str]) -> list[str]:
+    """Imports of a library where it is not to be known."""
+    broken = []
+    for name, path in modules(root, packages).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            whole = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            whole += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for library in {one.partition(".")[0] for one in whole} & LIBRARIES.keys():
+                if not name.startswith(LIBRARIES[library]):
+                    broken.append(f"{name} imports {library}")
+    return sorted(broken)
+
+
+def test_libraries_are_known_where_they_belong():
+    assert strangers(ROOT, PACKAGES) == []
+
+
+def test_errors_import_nothing_of_the_project():
+    assert imports(ROOT, PACKAGES)["data_registry.errors"] == set()
+
+
+def test_a_library_out_of_its_place_is_found(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/score.py").write_text("def late():\n    from prefect import flow\n")
+    assert strangers(tmp_path, PACKAGES) == ["tasks.score imports prefect"]
+
+
 @pytest.mark.parametrize(
     ("line", "broken"),
     [

@@ -84,7 +84,7 @@ def in_flow(root: Path) -> Iterator[None]:
 def release_trials(root: Path, best: Iterable[Design] = ()) -> list[str]:
     """Take the trials of sweeps out of plan.yaml, but for the best; returns the designs that left.
 
-    While another flow works nothing is taken out: the next sweep that ends does it.
+    While another flow works nothing is taken out: the next flow that ends does it.
     """
     from flows.store.dvc_store import Store
 
